@@ -1,0 +1,173 @@
+//! What is wrong with a policy file, and where.
+
+use std::fmt;
+use std::ops::Range;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do, where that can be said.
+    pub help: Option<String>,
+}
+
+/// Everything that is wrong with one file; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostics {
+    file: String,
+    found: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// What was found, in the order of the file.
+    #[must_use]
+    pub fn found(&self) -> &[Diagnostic] {
+        &self.found
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.found.iter().enumerate() {
+            let Diagnostic {
+                line,
+                column,
+                message,
+                help,
+            } = diagnostic;
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?;
+            if let Some(help) = help {
+                write!(f, "\n  help: {help}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// Collects what is wrong while a file is read.
+pub(crate) struct Findings<'t> {
+    file: &'t str,
+    text: &'t str,
+    found: Vec<(usize, Diagnostic)>,
+}
+
+impl<'t> Findings<'t> {
+    pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
+        Self {
+            file,
+            text,
+            found: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, span: &Range<usize>, message: impl Into<String>, help: &str) {
+        let (line, column) = self.place(span.start);
+        let help = (!help.is_empty()).then(|| help.to_owned());
+        self.found.push((
+            span.start,
+            Diagnostic {
+                line,
+                column,
+                message: message.into(),
+                help,
+            },
+        ));
+    }
+
+    /// Line and column of a byte offset, both from 1.
+    pub(crate) fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        (line, column)
+    }
+
+    /// `Ok` with the value when nothing was wrong.
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Diagnostics> {
+        if let (Some(value), true) = (value, self.found.is_empty()) {
+            return Ok(value);
+        }
+        if self.found.is_empty() {
+            self.add(&(0..0), "the policy could not be read", "");
+        }
+        self.found.sort_by_key(|(offset, _)| *offset);
+        let found = self
+            .found
+            .into_iter()
+            .map(|(_, diagnostic)| diagnostic)
+            .collect();
+        Err(Diagnostics {
+            file: self.file.to_owned(),
+            found,
+        })
+    }
+}
+
+/// The candidate that `word` was probably meant to be, as help text.
+pub(crate) fn did_you_mean<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> String {
+    let near = candidates.map(|c| (distance(word, c), c)).min();
+    match near {
+        Some((edits, candidate)) if edits <= 1 + word.len() / 4 => {
+            format!("did you mean `{candidate}`?")
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
+/// Edit distance with swaps of neighbours counted as one, over at most 64 bytes of each word.
+fn distance(a: &str, b: &str) -> usize {
+    let cut = |text: &str| text.bytes().take(64).collect::<Vec<u8>>();
+    let (a, b) = (cut(a), cut(b));
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at =
+                |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (at(&above, j) + usize::from(x != y))
+                .min(at(&above, j + 1) + 1)
+                .min(at(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut above, row);
+    }
+    above.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        let known = ["clients", "limits", "role"];
+        assert_eq!(
+            did_you_mean("limts", known.into_iter()),
+            "did you mean `limits`?"
+        );
+        assert_eq!(
+            did_you_mean("roel", known.into_iter()),
+            "did you mean `role`?"
+        );
+        assert_eq!(did_you_mean("zebra", known.into_iter()), "");
+    }
+}

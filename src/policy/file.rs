@@ -1,0 +1,310 @@
+//! Text → [`Policy`]. Whatever is not understood is an error with its place; all of them are
+//! reported, not the first.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeTable;
+
+use crate::diagnostic::{Diagnostics, Findings, did_you_mean};
+use crate::limits::{Bound, Limits, Unit, parse_measure};
+use crate::rules::read_rules;
+use crate::table::{Item, Table};
+use crate::{Client, Policy, Role, RoleId};
+
+/// Largest policy file, in bytes: some ten thousand rules, and still read in a blink.
+pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
+
+impl Policy {
+    /// Parses a whole policy file. `file` is its name in messages.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Diagnostics> {
+        let mut findings = Findings::new(file, text);
+        if text.len() > MAX_POLICY_BYTES {
+            let message = format!("the policy has more than {MAX_POLICY_BYTES} bytes");
+            findings.add(&(0..0), message, "");
+            return findings.finish(None);
+        }
+        let document = match DeTable::parse(text) {
+            Ok(document) => document,
+            Err(error) => {
+                let message = error.message().replace('\n', ", ");
+                findings.add(&error.span().unwrap_or(0..0), message, "");
+                return findings.finish(None);
+            }
+        };
+        let top = Table::new("the policy", 0..0, document.get_ref());
+        let policy = read_policy(top, &mut findings);
+        findings.finish(policy)
+    }
+}
+
+fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy> {
+    let version = top.required("version", "add `version = 1` at the top", findings);
+    if let Some(version) = version
+        && version
+            .whole_number(findings)
+            .is_some_and(|number| number != 1)
+    {
+        findings.add(
+            &version.span,
+            "this program reads policies of version 1",
+            "",
+        );
+    }
+    let service = top.required("service", "add `[service]` with a `name`", findings);
+    let service = service.and_then(|item| read_service(&item, findings));
+    let limits = top.optional("limits");
+    let lowered = limits.map(|item| read_limits(&item, "[limits]", true, findings));
+    let mut limits = Limits::documented();
+    for (bound, value) in lowered.unwrap_or_default() {
+        *limits.slot(bound) = value;
+    }
+    if let Some(sandbox) = top.optional("sandbox") {
+        read_sandbox(&sandbox, findings);
+    }
+    let clients = top.optional("client");
+    let anonymous = top.optional("anonymous");
+    let roles = top
+        .optional("role")
+        .map(|item| read_roles(&item, findings))
+        .unwrap_or_default();
+    let clients = clients
+        .map(|item| read_clients(&item, &roles, findings))
+        .unwrap_or_default();
+    let anonymous = anonymous.and_then(|item| {
+        let mut table = item.table("[anonymous]", findings)?;
+        let ids = read_role_names(&mut table, &roles, findings);
+        table.finish(findings);
+        Some(ids)
+    });
+    top.finish(findings);
+    Some(Policy {
+        service: service?,
+        limits,
+        clients,
+        anonymous,
+        roles,
+    })
+}
+
+fn read_service(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> {
+    let mut table = item.table("[service]", findings)?;
+    let help = "add `name = \"signer.example\"`: callers put it in `aud`";
+    let name = table.required("name", help, findings);
+    let name = name.and_then(|item| read_label(&item, "service name", findings));
+    table.finish(findings);
+    name
+}
+
+fn read_sandbox(item: &Item<'_>, findings: &mut Findings<'_>) {
+    let Some(mut table) = item.table("[sandbox]", findings) else {
+        return;
+    };
+    if let Some(isolation) = table.optional("isolation")
+        && let Some(text) = isolation.text(findings)
+        && text != "script"
+    {
+        let message = format!("unknown isolation `{}`", text.escape_debug());
+        findings.add(
+            &isolation.span,
+            message,
+            "`script` is a fresh process for each script",
+        );
+    }
+    table.finish(findings);
+}
+
+fn read_limits(
+    item: &Item<'_>,
+    name: &str,
+    whole_service: bool,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<Bound, u64> {
+    let mut limits = BTreeMap::new();
+    let Some(mut table) = item.table(name, findings) else {
+        return limits;
+    };
+    for bound in Bound::ALL {
+        if *bound == Bound::Concurrent && !whole_service {
+            continue;
+        }
+        let Some(item) = table.optional(bound.key()) else {
+            continue;
+        };
+        if let Some(value) = read_limit(&item, *bound, findings) {
+            limits.insert(*bound, value);
+        }
+    }
+    table.finish(findings);
+    limits
+}
+
+fn read_limit(item: &Item<'_>, bound: Bound, findings: &mut Findings<'_>) -> Option<u64> {
+    let value = if bound.unit() == Unit::Count {
+        item.whole_number(findings)?
+    } else {
+        read_measure(item, bound.unit(), findings)?
+    };
+    if value == 0 {
+        findings.add(
+            &item.span,
+            format!("`{}` is 0, so no script could run", bound.key()),
+            "",
+        );
+        return None;
+    }
+    if value > bound.ceiling() {
+        let unit = match bound.unit() {
+            Unit::Bytes => " bytes",
+            Unit::Count => "",
+            Unit::Milliseconds => " ms",
+        };
+        let message = format!("`{}` is at most {}{unit}", bound.key(), bound.ceiling());
+        findings.add(&item.span, message, "");
+        return None;
+    }
+    Some(value)
+}
+
+pub(crate) fn read_measure(
+    item: &Item<'_>,
+    unit: Unit,
+    findings: &mut Findings<'_>,
+) -> Option<u64> {
+    match parse_measure(item.text(findings)?, unit) {
+        Ok(value) => Some(value),
+        Err(help) => {
+            findings.add(&item.span, "not a size or a duration", help);
+            None
+        }
+    }
+}
+
+/// A name that is shown in messages and logs: printable, at most 128 bytes.
+fn read_label(item: &Item<'_>, what: &str, findings: &mut Findings<'_>) -> Option<String> {
+    let text = item.text(findings)?;
+    let good = !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
+    if !good {
+        let message = format!("`{}` cannot be a {what}", text.escape_debug());
+        findings.add(
+            &item.span,
+            message,
+            "use 1 to 128 printable ASCII characters, no spaces",
+        );
+    }
+    good.then(|| text.to_owned())
+}
+
+fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) -> Vec<Client> {
+    let mut clients: Vec<Client> = Vec::new();
+    for item in item.list(findings) {
+        let Some(mut table) = item.table("[[client]]", findings) else {
+            continue;
+        };
+        let name = table.required("name", "", findings);
+        let nkey = table.required("nkey", "the client's public user nkey, \"U...\"", findings);
+        let expires = table
+            .optional("expires")
+            .and_then(|item| item.instant(findings));
+        let ids = read_role_names(&mut table, roles, findings);
+        table.finish(findings);
+        let name = name.and_then(|item| Some((read_label(&item, "client name", findings)?, item)));
+        let nkey = nkey.and_then(|item| Some((read_nkey(&item, findings)?, item)));
+        let (Some((name, name_at)), Some((nkey, nkey_at))) = (name, nkey) else {
+            continue;
+        };
+        if name == "anonymous" || clients.iter().any(|other| other.name == name) {
+            findings.add(
+                &name_at.span,
+                format!("the client name `{name}` is taken"),
+                "",
+            );
+        }
+        if let Some(other) = clients.iter().find(|other| other.nkey == nkey) {
+            let message = format!("this nkey is already the client `{}`", other.name);
+            findings.add(&nkey_at.span, message, "give one client all its roles");
+        }
+        clients.push(Client {
+            name,
+            nkey,
+            roles: ids,
+            expires,
+        });
+    }
+    clients
+}
+
+fn read_nkey(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> {
+    let text = item.text(findings)?;
+    let good = text.starts_with('U') && nkeys::from_public_key(text).is_ok();
+    if !good {
+        let help = if text.starts_with('S') {
+            "this looks like a secret seed: remove it, replace it, and write the public key"
+        } else {
+            "a public user nkey is 56 characters and begins with `U`"
+        };
+        findings.add(&item.span, "not a public user nkey", help);
+    }
+    good.then(|| text.to_owned())
+}
+
+fn read_role_names(
+    table: &mut Table<'_>,
+    roles: &[Role],
+    findings: &mut Findings<'_>,
+) -> Vec<RoleId> {
+    let Some(item) = table.required("roles", "add `roles = [\"...\"]`", findings) else {
+        return Vec::new();
+    };
+    let mut ids = Vec::new();
+    for (span, word) in item.texts(findings) {
+        match roles.iter().position(|role| role.name == word) {
+            Some(index) => ids.push(RoleId(index)),
+            None => {
+                let help = did_you_mean(word, roles.iter().map(|role| role.name.as_str()));
+                findings.add(
+                    &span,
+                    format!("no role is named `{}`", word.escape_debug()),
+                    &help,
+                );
+            }
+        }
+    }
+    ids
+}
+
+fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
+    let mut roles: Vec<Role> = Vec::new();
+    for item in item.list(findings) {
+        let Some(mut table) = item.table("[[role]]", findings) else {
+            continue;
+        };
+        let name_at = table.required("name", "", findings);
+        let name = name_at
+            .as_ref()
+            .and_then(|item| read_label(item, "role name", findings));
+        let name = name.unwrap_or_default();
+        let limits = table.optional("limits");
+        let limits = limits.map(|item| read_limits(&item, "a role's limits", false, findings));
+        let allow = table
+            .optional("allow")
+            .map(|item| read_rules(&item, &name, true, findings));
+        let deny = table
+            .optional("deny")
+            .map(|item| read_rules(&item, &name, false, findings));
+        table.finish(findings);
+        if let Some(at) = name_at.filter(|_| roles.iter().any(|other| other.name == name)) {
+            findings.add(&at.span, format!("the role name `{name}` is taken"), "");
+        }
+        let (limits, allow) = (limits.unwrap_or_default(), allow.unwrap_or_default());
+        roles.push(Role {
+            name,
+            limits,
+            allow,
+            deny: deny.unwrap_or_default(),
+        });
+    }
+    roles
+}

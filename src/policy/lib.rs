@@ -1,0 +1,169 @@
+//! Who may do what, within which bounds: pure decisions, the same input giving the same answer.
+//! The language is described in `policy/README.md` at the top of the tree.
+#![forbid(unsafe_code)]
+
+mod decide;
+mod diagnostic;
+mod file;
+mod grant;
+mod limits;
+mod pattern;
+mod rate;
+mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use decide::{Act, Decision, Foresight, Refusal};
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use file::MAX_POLICY_BYTES;
+pub use grant::{Grant, Permit, Target};
+pub use limits::Limits;
+pub use rate::RateBook;
+
+use std::collections::BTreeMap;
+
+use wire::CallName;
+
+use crate::pattern::Pattern;
+use crate::rate::Window;
+
+/// A policy: made only by parsing a whole file, so it is never half of one.
+#[derive(Debug)]
+pub struct Policy {
+    service: String,
+    limits: Limits,
+    clients: Vec<Client>,
+    anonymous: Option<Vec<RoleId>>,
+    roles: Vec<Role>,
+}
+
+impl Policy {
+    /// The name callers put in `aud`.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The ceilings of every script.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The client with this user nkey, if the policy knows it and it has not expired.
+    #[must_use]
+    pub fn client_by_nkey(&self, nkey: &str, now: u64) -> Option<Caller> {
+        self.caller(now, |client| client.nkey == nkey)
+    }
+
+    /// The client of this name, if the policy knows it and it has not expired.
+    #[must_use]
+    pub fn client_by_name(&self, name: &str, now: u64) -> Option<Caller> {
+        self.caller(now, |client| client.name == name)
+    }
+
+    /// The caller of unsigned requests, where the policy has an `[anonymous]` section.
+    #[must_use]
+    pub fn anonymous(&self) -> Option<Caller> {
+        let roles = self.anonymous.clone()?;
+        Some(Caller {
+            name: "anonymous".to_owned(),
+            nkey: None,
+            roles,
+        })
+    }
+
+    /// The ceilings of a script of this caller: of each bound the service's own, or the smallest
+    /// that one of the caller's roles sets.
+    #[must_use]
+    pub fn limits_for(&self, caller: &Caller) -> Limits {
+        let roles = self.roles_of(caller);
+        roles.fold(self.limits.clone(), |limits, role| {
+            limits.lowered_by(&role.limits)
+        })
+    }
+
+    fn caller(&self, now: u64, wanted: impl Fn(&Client) -> bool) -> Option<Caller> {
+        let client = self.clients.iter().find(|client| wanted(client))?;
+        if client.expires.is_some_and(|at| now >= at) {
+            return None;
+        }
+        let (name, nkey) = (client.name.clone(), Some(client.nkey.clone()));
+        Some(Caller {
+            name,
+            nkey,
+            roles: client.roles.clone(),
+        })
+    }
+
+    fn roles_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Role> {
+        caller.roles.iter().filter_map(|id| self.roles.get(id.0))
+    }
+}
+
+/// Somebody the policy knows. Only a [`Policy`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    name: String,
+    nkey: Option<String>,
+    roles: Vec<RoleId>,
+}
+
+impl Caller {
+    /// The name in the policy, or `anonymous`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The user nkey, unless the caller is anonymous.
+    #[must_use]
+    pub fn nkey(&self) -> Option<&str> {
+        self.nkey.as_deref()
+    }
+}
+
+#[derive(Debug)]
+struct Client {
+    name: String,
+    nkey: String,
+    roles: Vec<RoleId>,
+    /// Unix seconds.
+    expires: Option<u64>,
+}
+
+/// The place of a role in [`Policy::roles`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RoleId(usize);
+
+#[derive(Debug)]
+struct Role {
+    name: String,
+    limits: BTreeMap<limits::Bound, u64>,
+    allow: Vec<Rule>,
+    deny: Vec<Rule>,
+}
+
+/// One entry of `allow` or `deny`.
+#[derive(Debug)]
+struct Rule {
+    /// Role and place, such as `billing-signer.allow[1]`.
+    name: String,
+    /// Line of the file.
+    line: usize,
+    calls: Vec<CallName>,
+    /// Whether `keys` stands in the rule at all.
+    names_keys: bool,
+    keys: Vec<Pattern>,
+    message_max: Option<u64>,
+    rate: Vec<Window>,
+    between: Option<DayTime>,
+}
+
+/// A part of the day in UTC, in minutes from midnight; the end is outside.
+#[derive(Debug, Clone, Copy)]
+struct DayTime {
+    from: u64,
+    to: u64,
+}

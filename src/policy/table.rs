@@ -1,0 +1,144 @@
+//! A TOML table with places: every value is asked for by name and type, and what was not asked for
+//! is an error.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::{Findings, did_you_mean};
+
+/// One table of the file, being read.
+pub(crate) struct Table<'a> {
+    /// How the table is called in messages, such as `[limits]`.
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
+    entries: &'a DeTable<'a>,
+    asked: Vec<&'static str>,
+}
+
+/// A value with its place.
+pub(crate) struct Item<'a> {
+    pub(crate) span: Range<usize>,
+    value: &'a DeValue<'a>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(name: &str, span: Range<usize>, entries: &'a DeTable<'a>) -> Self {
+        Self {
+            name: name.to_owned(),
+            span,
+            entries,
+            asked: Vec::new(),
+        }
+    }
+
+    /// The value of a key, if it is there.
+    pub(crate) fn optional(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.asked.push(key);
+        let value = self
+            .entries
+            .iter()
+            .find(|(k, _)| k.get_ref() == key)
+            .map(|(_, value)| value)?;
+        Some(Item {
+            span: value.span(),
+            value: value.get_ref(),
+        })
+    }
+
+    /// The value of a key that must be there.
+    pub(crate) fn required(
+        &mut self,
+        key: &'static str,
+        help: &str,
+        findings: &mut Findings<'_>,
+    ) -> Option<Item<'a>> {
+        let item = self.optional(key);
+        if item.is_none() {
+            findings.add(&self.span, format!("{} lacks `{key}`", self.name), help);
+        }
+        item
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(crate) fn finish(self, findings: &mut Findings<'_>) {
+        for key in self.entries.keys() {
+            let word = key.get_ref();
+            if !self.asked.contains(&word.as_ref()) {
+                let help = did_you_mean(word, self.asked.iter().copied());
+                let message = format!("unknown key `{}` in {}", word.escape_debug(), self.name);
+                findings.add(&key.span(), message, &help);
+            }
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    fn wrong(&self, wanted: &str, findings: &mut Findings<'_>) {
+        let message = format!("expected {wanted}, found {}", self.value.type_str());
+        findings.add(&self.span, message, "");
+    }
+
+    pub(crate) fn table(&self, name: &str, findings: &mut Findings<'_>) -> Option<Table<'a>> {
+        let table = self.value.as_table();
+        if table.is_none() {
+            self.wrong("a table", findings);
+        }
+        table.map(|table| Table::new(name, self.span.clone(), table))
+    }
+
+    pub(crate) fn text(&self, findings: &mut Findings<'_>) -> Option<&'a str> {
+        let text = self.value.as_str();
+        if text.is_none() {
+            self.wrong("a string", findings);
+        }
+        text
+    }
+
+    pub(crate) fn whole_number(&self, findings: &mut Findings<'_>) -> Option<u64> {
+        let number = self.value.as_integer();
+        let digits = number.map(|n| (n.as_str().replace('_', ""), n.radix()));
+        let value = digits.and_then(|(digits, radix)| u64::from_str_radix(&digits, radix).ok());
+        if value.is_none() {
+            self.wrong("a whole number, 0 or more", findings);
+        }
+        value
+    }
+
+    /// Unix seconds of a TOML date-time with an offset.
+    pub(crate) fn instant(&self, findings: &mut Findings<'_>) -> Option<u64> {
+        let text = self.value.as_datetime().map(ToString::to_string);
+        let instant = text.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let seconds = instant.and_then(|instant| u64::try_from(instant.as_second()).ok());
+        if seconds.is_none() {
+            let message = "expected a date and time with an offset";
+            findings.add(
+                &self.span,
+                message,
+                "write it as 2027-06-30T00:00:00Z, without quotes",
+            );
+        }
+        seconds
+    }
+
+    pub(crate) fn list(&self, findings: &mut Findings<'_>) -> Vec<Item<'a>> {
+        let Some(array) = self.value.as_array() else {
+            self.wrong("an array", findings);
+            return Vec::new();
+        };
+        let item = |value: &'a Spanned<DeValue<'a>>| Item {
+            span: value.span(),
+            value: value.get_ref(),
+        };
+        array.iter().map(item).collect()
+    }
+
+    pub(crate) fn texts(&self, findings: &mut Findings<'_>) -> Vec<(Range<usize>, &'a str)> {
+        let items = self.list(findings);
+        items
+            .iter()
+            .filter_map(|item| Some((item.span.clone(), item.text(findings)?)))
+            .collect()
+    }
+}

@@ -1,0 +1,125 @@
+//! The host functions a script may call, by name. Policy, worker and broker share this list.
+
+macro_rules! calls {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $($word:literal)|+, $touches:ident;)+) => {
+        /// A host function.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum CallName { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl CallName {
+            /// Every host function.
+            pub const ALL: &'static [CallName] = &[$(CallName::$variant,)+];
+
+            /// The names a script may use, the first being the one we print.
+            #[must_use]
+            pub fn words(self) -> &'static [&'static str] {
+                match self { $(CallName::$variant => &[$($word),+],)+ }
+            }
+
+            /// What the function touches, and so what a policy must name to allow it.
+            #[must_use]
+            pub fn touches(self) -> Touches {
+                match self { $(CallName::$variant => Touches::$touches,)+ }
+            }
+        }
+    };
+}
+
+/// What a host function touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touches {
+    /// No stored key and no key space: listing the function in a rule is enough.
+    Nothing,
+    /// A key space, but none of its keys.
+    Space,
+    /// A key space with all its keys.
+    WholeSpace,
+    /// One key.
+    Key,
+}
+
+calls! {
+    /// `create_key_space(name)`
+    CreateKeySpace = "create_key_space", Space;
+    /// `select_key_space(name)`
+    SelectKeySpace = "select_key_space" | "load_key_space", Space;
+    /// `list_key_spaces()`: shows the spaces it is granted on
+    ListKeySpaces = "list_key_spaces", Space;
+    /// `delete_key_space(name)`
+    DeleteKeySpace = "delete_key_space", WholeSpace;
+    /// `create_keypair(name)`
+    CreateKeypair = "create_keypair", Key;
+    /// `select_keypair(name)`
+    SelectKeypair = "select_keypair", Key;
+    /// `list_keypairs()`: shows the keys it is granted on
+    ListKeypairs = "list_keypairs", Key;
+    /// `public_key([name])`
+    PublicKey = "public_key" | "keypair_pub_key", Key;
+    /// `delete_keypair(name)`
+    DeleteKeypair = "delete_keypair", Key;
+    /// `sign(message[, key])`
+    Sign = "sign", Key;
+    /// `sign_in(namespace, message)`
+    SignIn = "sign_in", Key;
+    /// `sign_all(messages)`
+    SignAll = "sign_all", Key;
+    /// `verify(message, signature)` under the selected key
+    Verify = "verify", Key;
+    /// `verify_with(public_key, message, signature)`
+    VerifyWith = "verify_with", Nothing;
+    /// `hash(algorithm, data)`
+    Hash = "hash", Nothing;
+    /// `random_bytes(count)`
+    RandomBytes = "random_bytes", Nothing;
+}
+
+impl CallName {
+    /// The name we print.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.words().first().copied().unwrap_or_default()
+    }
+
+    /// The function that a script or a policy means by `word`.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|call| call.words().contains(&word))
+    }
+
+    /// Its place in [`CallName::ALL`], which is its byte on the wire.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The function with this byte on the wire.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+impl std::fmt::Display for CallName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_words_name_one_call_each() {
+        for call in CallName::ALL {
+            assert_eq!(CallName::from_number(call.number()), Some(*call));
+            for word in call.words() {
+                assert_eq!(CallName::from_word(word), Some(*call));
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What crosses a process boundary, and nothing else. The bytes are specified in `PROTOCOL.md`.
+#![forbid(unsafe_code)]
+
+pub mod call;
+pub mod channel;
+pub mod code;
+pub mod codec;
+pub mod id;
+pub mod request;
+pub mod script;
+mod script_frames;
+pub mod tree;
+
+pub use call::{CallName, Touches};
+pub use channel::{Channel, ReceiveError};
+pub use code::Code;
+pub use codec::{Frame, Malformed};
+pub use id::{KeyPath, KeyRef, Name};
+
+/// Both ends of every channel must have been built together: a worker or listener of another
+/// version is refused.
+pub const BUILD: &str = concat!("crypto-cli/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,230 @@
+//! How the frames of [`crate::script`] are written and read.
+
+use crate::call::CallName;
+use crate::codec::{Frame, Malformed, Reader, Writer};
+use crate::script::{
+    Answer, Call, Ending, Failure, FromWorker, Job, MAX_SCRIPT_BYTES, MAX_VALUE_BYTES,
+    OVERHEAD_BYTES, Position, Sighting, Task, ToWorker, Usage, Value,
+};
+use crate::tree::Tree;
+
+impl Frame for ToWorker {
+    const MAX_BYTES: usize = MAX_SCRIPT_BYTES + OVERHEAD_BYTES;
+
+    fn put(&self, w: &mut Writer) {
+        match self {
+            ToWorker::Job(job) => {
+                w.u8(0);
+                w.text(&job.build);
+                w.u8(match job.task {
+                    Task::Run => 0,
+                    Task::Check => 1,
+                });
+                w.text(&job.source);
+                w.u64(job.operations);
+                w.u64(job.memory_bytes);
+                w.u32(job.call_depth);
+                w.u64(job.result_bytes);
+                w.list(&job.calls, |w, call| w.u8(call.number()));
+            }
+            ToWorker::Answer(Answer::Fault(message)) => {
+                w.u8(1);
+                w.text(message);
+            }
+            ToWorker::Answer(Answer::Value(Value::Bool(value))) => {
+                w.u8(2);
+                w.u8(u8::from(*value));
+            }
+            ToWorker::Answer(Answer::Value(Value::Text(value))) => {
+                w.u8(3);
+                w.text(value);
+            }
+            ToWorker::Answer(Answer::Value(Value::Bytes(value))) => {
+                w.u8(4);
+                w.bytes(value);
+            }
+            ToWorker::Answer(Answer::Value(Value::Texts(values))) => {
+                w.u8(5);
+                w.list(values, |w, value| w.text(value));
+            }
+        }
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match r.u8()? {
+            0 => ToWorker::Job(Job {
+                build: r.text()?.to_owned(),
+                task: if r.flag()? { Task::Check } else { Task::Run },
+                source: r.text()?.to_owned(),
+                operations: r.u64()?,
+                memory_bytes: r.u64()?,
+                call_depth: r.u32()?,
+                result_bytes: r.u64()?,
+                calls: r.list(take_call_name)?,
+            }),
+            1 => ToWorker::Answer(Answer::Fault(r.text()?.to_owned())),
+            2 => ToWorker::Answer(Answer::Value(Value::Bool(r.flag()?))),
+            3 => ToWorker::Answer(Answer::Value(Value::Text(r.text()?.to_owned()))),
+            4 => ToWorker::Answer(Answer::Value(Value::Bytes(r.bytes()?.to_vec()))),
+            5 => ToWorker::Answer(Answer::Value(Value::Texts(
+                r.list(|r| r.text().map(str::to_owned))?,
+            ))),
+            _ => return Err(Malformed),
+        })
+    }
+}
+
+impl Frame for FromWorker {
+    const MAX_BYTES: usize = 2 * MAX_VALUE_BYTES + OVERHEAD_BYTES;
+
+    fn put(&self, w: &mut Writer) {
+        match self {
+            FromWorker::Call(call, at) => {
+                w.u8(0);
+                put_position(w, *at);
+                put_call(w, call);
+            }
+            FromWorker::Print(line) => {
+                w.u8(1);
+                w.text(line);
+            }
+            FromWorker::Done(ending, usage) => {
+                w.u8(2);
+                w.u64(usage.operations);
+                w.u64(usage.memory_bytes);
+                match ending {
+                    Ending::Value(tree) => {
+                        w.u8(0);
+                        tree.put(w);
+                    }
+                    Ending::Failed(failure, message, at) => {
+                        w.u8(1);
+                        w.u8(*failure as u8);
+                        w.text(message);
+                        put_position(w, *at);
+                    }
+                }
+            }
+            FromWorker::Sightings(sightings) => {
+                w.u8(3);
+                w.list(sightings, |w, sighting| {
+                    w.u8(sighting.call.number());
+                    put_position(w, sighting.at);
+                    w.option(sighting.literal.as_ref(), Writer::key_ref);
+                });
+            }
+        }
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match r.u8()? {
+            0 => {
+                let at = take_position(r)?;
+                FromWorker::Call(take_call(r)?, at)
+            }
+            1 => FromWorker::Print(r.text()?.to_owned()),
+            2 => {
+                let usage = Usage {
+                    operations: r.u64()?,
+                    memory_bytes: r.u64()?,
+                };
+                FromWorker::Done(take_ending(r)?, usage)
+            }
+            3 => FromWorker::Sightings(r.list(|r| {
+                Ok(Sighting {
+                    call: take_call_name(r)?,
+                    at: take_position(r)?,
+                    literal: r.option(Reader::key_ref)?,
+                })
+            })?),
+            _ => return Err(Malformed),
+        })
+    }
+}
+
+fn take_ending(r: &mut Reader<'_>) -> Result<Ending, Malformed> {
+    Ok(if r.flag()? {
+        let failure = Failure::ALL.get(usize::from(r.u8()?)).ok_or(Malformed)?;
+        Ending::Failed(*failure, r.text()?.to_owned(), take_position(r)?)
+    } else {
+        Ending::Value(Tree::take(r)?)
+    })
+}
+
+fn put_position(w: &mut Writer, at: Position) {
+    w.u32(at.line);
+    w.u32(at.column);
+}
+
+fn take_position(r: &mut Reader<'_>) -> Result<Position, Malformed> {
+    Ok(Position {
+        line: r.u32()?,
+        column: r.u32()?,
+    })
+}
+
+fn take_call_name(r: &mut Reader<'_>) -> Result<CallName, Malformed> {
+    CallName::from_number(r.u8()?).ok_or(Malformed)
+}
+
+fn put_call(w: &mut Writer, call: &Call) {
+    w.u8(call.name().number());
+    match call {
+        Call::CreateKeySpace(name) | Call::SelectKeySpace(name) | Call::DeleteKeySpace(name) => {
+            w.name(name)
+        }
+        Call::CreateKeypair(key) | Call::SelectKeypair(key) | Call::DeleteKeypair(key) => {
+            w.key_ref(key);
+        }
+        Call::ListKeySpaces | Call::ListKeypairs => {}
+        Call::PublicKey(key) => w.option(key.as_ref(), Writer::key_ref),
+        Call::Sign(message, key) => {
+            w.bytes(message);
+            w.option(key.as_ref(), Writer::key_ref);
+        }
+        Call::SignIn(namespace, message) => {
+            w.name(namespace);
+            w.bytes(message);
+        }
+        Call::SignAll(messages) => w.list(messages, |w, message| w.bytes(message)),
+        Call::Verify(message, signature) => {
+            w.bytes(message);
+            w.text(signature);
+        }
+        Call::VerifyWith(public_key, message, signature) => {
+            w.text(public_key);
+            w.bytes(message);
+            w.text(signature);
+        }
+        Call::Hash(algorithm, data) => {
+            w.text(algorithm);
+            w.bytes(data);
+        }
+        Call::RandomBytes(count) => w.u32(*count),
+    }
+}
+
+fn take_call(r: &mut Reader<'_>) -> Result<Call, Malformed> {
+    Ok(match take_call_name(r)? {
+        CallName::CreateKeySpace => Call::CreateKeySpace(r.name()?),
+        CallName::SelectKeySpace => Call::SelectKeySpace(r.name()?),
+        CallName::ListKeySpaces => Call::ListKeySpaces,
+        CallName::DeleteKeySpace => Call::DeleteKeySpace(r.name()?),
+        CallName::CreateKeypair => Call::CreateKeypair(r.key_ref()?),
+        CallName::SelectKeypair => Call::SelectKeypair(r.key_ref()?),
+        CallName::ListKeypairs => Call::ListKeypairs,
+        CallName::PublicKey => Call::PublicKey(r.option(Reader::key_ref)?),
+        CallName::DeleteKeypair => Call::DeleteKeypair(r.key_ref()?),
+        CallName::Sign => Call::Sign(r.bytes()?.to_vec(), r.option(Reader::key_ref)?),
+        CallName::SignIn => Call::SignIn(r.name()?, r.bytes()?.to_vec()),
+        CallName::SignAll => Call::SignAll(r.list(|r| r.bytes().map(<[u8]>::to_vec))?),
+        CallName::Verify => Call::Verify(r.bytes()?.to_vec(), r.text()?.to_owned()),
+        CallName::VerifyWith => Call::VerifyWith(
+            r.text()?.to_owned(),
+            r.bytes()?.to_vec(),
+            r.text()?.to_owned(),
+        ),
+        CallName::Hash => Call::Hash(r.text()?.to_owned(), r.bytes()?.to_vec()),
+        CallName::RandomBytes => Call::RandomBytes(r.u32()?),
+    })
+}
