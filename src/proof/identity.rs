@@ -1,0 +1,83 @@
+//! Seeds and public keys in the text form of NATS.
+
+use nkeys::{KeyPair, KeyPairType};
+use zeroize::Zeroize;
+
+/// A caller's user nkey with its seed. It prints nothing and cannot be copied.
+pub struct Identity {
+    pair: KeyPair,
+}
+
+/// A text that is not the seed of a user nkey. It does not repeat the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the seed of a user nkey: a line of 58 characters that begins with `SU`")]
+pub struct BadSeed;
+
+impl Identity {
+    /// A new identity, from the kernel's random numbers.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self {
+            pair: KeyPair::new_user(),
+        }
+    }
+
+    /// Reads a seed file's text: the seed stands on a line of its own.
+    ///
+    /// # Errors
+    /// [`BadSeed`] when there is not exactly one.
+    pub fn from_seed_text(text: &str) -> Result<Self, BadSeed> {
+        let mut seeds = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with('S'));
+        let (Some(seed), None) = (seeds.next(), seeds.next()) else {
+            return Err(BadSeed);
+        };
+        let pair = KeyPair::from_seed(seed).map_err(|_| BadSeed)?;
+        if pair.key_pair_type() == KeyPairType::User {
+            Ok(Self { pair })
+        } else {
+            Err(BadSeed)
+        }
+    }
+
+    /// The public user nkey, `U...`.
+    #[must_use]
+    pub fn nkey(&self) -> String {
+        self.pair.public_key()
+    }
+
+    /// Hands the seed's text to a closure, to be written to a file or a client library, and wipes
+    /// this copy.
+    pub fn with_seed<R>(&self, read: impl FnOnce(&str) -> R) -> R {
+        let mut seed = self.pair.seed().unwrap_or_default();
+        let result = read(&seed);
+        seed.zeroize();
+        result
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        // A pair with a seed always signs; an empty signature would verify nowhere.
+        self.pair.sign(message).unwrap_or_default()
+    }
+}
+
+/// What kind of nkey a proof is signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signer {
+    /// A caller: `U...`.
+    User,
+    /// A service: `N...`.
+    Service,
+}
+
+/// The Ed25519 public key of an nkey in text form, which must be of this kind.
+pub(crate) fn public_key(nkey: &str, signer: Signer) -> Option<[u8; 32]> {
+    let first = match signer {
+        Signer::User => 'U',
+        Signer::Service => 'N',
+    };
+    let (_, key) = nkeys::from_public_key(nkey).ok()?;
+    nkey.starts_with(first).then_some(key)
+}

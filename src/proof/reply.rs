@@ -1,0 +1,125 @@
+//! The proof of a reply, `ccres+jwt`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Signer;
+use crate::jws::{Fault, Unverified, complete, signing_input};
+
+const TYPE: &str = "ccres+jwt";
+
+/// What a service says of its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answered {
+    /// [`crate::digest`] of the request's proof; empty for an unsigned request.
+    pub req: String,
+    /// [`crate::digest`] of the reply's payload.
+    pub bh: String,
+    /// `ok` or the word of an error code.
+    pub st: String,
+    /// When it was made, in Unix seconds.
+    pub iat: u64,
+    /// [`crate::digest`] of the script.
+    pub script: String,
+    /// [`crate::digest`] of the policy file.
+    pub policy: String,
+}
+
+/// Why a reply is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyFault {
+    /// The proof itself is at fault.
+    #[error("{0}")]
+    Proof(#[from] Fault),
+    /// Another key signed it.
+    #[error("it is signed by another service key than the pinned one")]
+    OtherKey,
+    /// It answers another request.
+    #[error("it answers another request")]
+    OtherRequest,
+}
+
+/// Makes the proof of a reply with the service's key.
+pub fn write_reply(
+    service_nkey: &str,
+    answered: &Answered,
+    sign: impl FnOnce(&[u8]) -> [u8; 64],
+) -> String {
+    let input = signing_input(TYPE, service_nkey, answered);
+    let signature = sign(input.as_bytes());
+    complete(&input, &signature)
+}
+
+/// Reads a reply's proof: signed by the pinned key, for this payload, in answer to this request.
+///
+/// # Errors
+/// The first [`ReplyFault`].
+pub fn read_reply(
+    text: &str,
+    pinned_nkey: &str,
+    request_proof: Option<&str>,
+    payload: &[u8],
+) -> Result<Answered, ReplyFault> {
+    let unverified = Unverified::parse(text, TYPE)?;
+    if unverified.kid != pinned_nkey {
+        return Err(ReplyFault::OtherKey);
+    }
+    let answered: Answered = unverified.verify(Signer::Service)?;
+    let asked = request_proof
+        .map(|proof| crate::digest(proof.as_bytes()))
+        .unwrap_or_default();
+    if answered.req != asked {
+        return Err(ReplyFault::OtherRequest);
+    }
+    if answered.bh != crate::digest(payload) {
+        return Err(ReplyFault::Proof(Fault::WrongPayload));
+    }
+    Ok(answered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nkeys::KeyPair;
+
+    fn sign(pair: &KeyPair, answered: &Answered) -> String {
+        write_reply(&pair.public_key(), answered, |input| {
+            pair.sign(input).unwrap().try_into().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_reply_of_another_key_request_or_payload_is_not_believed() {
+        let (service, thief) = (KeyPair::new_server(), KeyPair::new_server());
+        let answered = Answered {
+            req: crate::digest(b"proof"),
+            bh: crate::digest(b"42"),
+            st: "ok".into(),
+            iat: 1,
+            script: crate::digest(b"40 + 2"),
+            policy: crate::digest(b""),
+        };
+        let text = sign(&service, &answered);
+        let nkey = service.public_key();
+        let read = |text: &str, proof, payload: &[u8]| read_reply(text, &nkey, proof, payload);
+        assert_eq!(read(&text, Some("proof"), b"42"), Ok(answered.clone()));
+        assert_eq!(
+            read(&text, Some("other"), b"42"),
+            Err(ReplyFault::OtherRequest)
+        );
+        assert_eq!(read(&text, None, b"42"), Err(ReplyFault::OtherRequest));
+        assert_eq!(
+            read(&text, Some("proof"), b"43"),
+            Err(ReplyFault::Proof(Fault::WrongPayload))
+        );
+        let stolen = sign(&thief, &answered);
+        assert_eq!(
+            read(&stolen, Some("proof"), b"42"),
+            Err(ReplyFault::OtherKey)
+        );
+        let user = KeyPair::new_user();
+        let as_user = sign(&user, &answered);
+        let read_user = read_reply(&as_user, &user.public_key(), Some("proof"), b"42");
+        assert_eq!(read_user, Err(ReplyFault::Proof(Fault::BadKeyId)));
+    }
+}

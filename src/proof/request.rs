@@ -1,0 +1,370 @@
+//! The proof of a request, `ccreq+jwt`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{Identity, Signer};
+use crate::jws::{Fault, Unverified, complete, signing_input};
+
+const TYPE: &str = "ccreq+jwt";
+/// The one operation of this version: run a script.
+const RUN: &str = "run";
+/// Shortest and longest `jti`, in characters: 128 bits in base64url take 22, in hex 32.
+const JTI_CHARS: std::ops::RangeInclusive<usize> = 22..=64;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    aud: String,
+    op: String,
+    iat: u64,
+    jti: String,
+    bh: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    exp: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    idem: Option<bool>,
+}
+
+/// Makes the proof of a request: for the service `aud`, at `iat` Unix seconds, with a `jti` of at
+/// least 128 random bits that was never used before.
+#[must_use]
+pub fn write_request(who: &Identity, aud: &str, iat: u64, jti: &str, payload: &[u8]) -> String {
+    let claims = Claims {
+        aud: aud.to_owned(),
+        op: RUN.to_owned(),
+        iat,
+        jti: jti.to_owned(),
+        bh: crate::digest(payload),
+        exp: None,
+        idem: None,
+    };
+    let input = signing_input(TYPE, &who.nkey(), &claims);
+    complete(&input, &who.sign(input.as_bytes()))
+}
+
+/// A request's proof that was taken apart and not believed yet.
+pub struct Signed<'a>(Unverified<'a>);
+
+/// What a request's proof must say.
+pub struct Expected<'a> {
+    /// The name of this service.
+    pub aud: &'a str,
+    /// The bytes that came with it.
+    pub payload: &'a [u8],
+    /// Unix seconds.
+    pub now: u64,
+    /// Furthest that `iat` may lie from `now`, in seconds.
+    pub window: u64,
+}
+
+/// What a request's proof says, believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The caller's user nkey.
+    pub kid: String,
+    /// When it was made, in Unix seconds.
+    pub iat: u64,
+    /// Its number, unique for the caller.
+    pub jti: String,
+}
+
+impl<'a> Signed<'a> {
+    /// Takes a proof apart. Nothing is believed yet.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`] or [`Fault::WrongType`].
+    pub fn parse(text: &'a str) -> Result<Self, Fault> {
+        Unverified::parse(text, TYPE).map(Self)
+    }
+
+    /// The nkey that it claims to be from.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.0.kid
+    }
+
+    /// Checks the signature, then every claim.
+    ///
+    /// # Errors
+    /// The first [`Fault`].
+    pub fn verify(self, expected: &Expected<'_>) -> Result<Verified, Fault> {
+        let claims: Claims = self.0.verify(Signer::User)?;
+        if claims.aud != expected.aud {
+            return Err(Fault::WrongAudience);
+        }
+        if claims.op != RUN {
+            return Err(Fault::WrongOperation);
+        }
+        if claims.bh != crate::digest(expected.payload) {
+            return Err(Fault::WrongPayload);
+        }
+        let ended = claims.exp.is_some_and(|end| end <= expected.now);
+        if ended || claims.iat.abs_diff(expected.now) > expected.window {
+            return Err(Fault::OutsideWindow);
+        }
+        let printable = claims.jti.bytes().all(|byte| byte.is_ascii_graphic());
+        if !printable || !JTI_CHARS.contains(&claims.jti.len()) {
+            return Err(Fault::Malformed);
+        }
+        Ok(Verified {
+            kid: self.0.kid,
+            iat: claims.iat,
+            jti: claims.jti,
+        })
+    }
+}
+
+/// An optional member is absent or has its value; `null` is neither.
+mod present {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer, T: Serialize>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        T::deserialize(deserializer).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::BASE64URL_NOPAD as B64U;
+    use proptest::prelude::*;
+
+    const BODY: &[u8] = b"40 + 2";
+    const NOW: u64 = 1_800_000_000;
+    const JTI: &str = "0123456789abcdef0123456789abcdef";
+
+    fn expected() -> Expected<'static> {
+        Expected {
+            aud: "signer",
+            payload: BODY,
+            now: NOW,
+            window: 30,
+        }
+    }
+
+    fn check(text: &str) -> Result<Verified, Fault> {
+        Signed::parse(text)?.verify(&expected())
+    }
+
+    /// A proof with these JSON texts as header and claims, signed by `who` whatever they say.
+    fn forge(who: &Identity, header: &str, claims: &str) -> String {
+        let input = format!(
+            "{}.{}",
+            B64U.encode(header.as_bytes()),
+            B64U.encode(claims.as_bytes())
+        );
+        complete(&input, &who.sign(input.as_bytes()))
+    }
+
+    fn header(who: &Identity) -> String {
+        format!(
+            r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{}"}}"#,
+            who.nkey()
+        )
+    }
+
+    fn claims() -> String {
+        let bh = crate::digest(BODY);
+        format!(r#"{{"aud":"signer","op":"run","iat":{NOW},"jti":"{JTI}","bh":"{bh}"}}"#)
+    }
+
+    #[test]
+    fn a_proof_says_who_asked_for_what() {
+        let who = Identity::generate();
+        let text = write_request(&who, "signer", NOW, JTI, BODY);
+        let verified = check(&text).unwrap();
+        assert_eq!(
+            verified,
+            Verified {
+                kid: who.nkey(),
+                iat: NOW,
+                jti: JTI.into()
+            }
+        );
+        assert!(check(&forge(&who, &header(&who), &claims())).is_ok());
+    }
+
+    #[test]
+    fn a_proof_for_something_else_is_refused() {
+        let who = Identity::generate();
+        let other = |aud, iat, body: &[u8]| check(&write_request(&who, aud, iat, JTI, body));
+        assert_eq!(other("other", NOW, BODY), Err(Fault::WrongAudience));
+        assert_eq!(other("signer", NOW, b"41 + 2"), Err(Fault::WrongPayload));
+        assert_eq!(other("signer", NOW - 31, BODY), Err(Fault::OutsideWindow));
+        assert_eq!(other("signer", NOW + 31, BODY), Err(Fault::OutsideWindow));
+        assert!(other("signer", NOW - 30, BODY).is_ok());
+        assert!(other("signer", NOW + 30, BODY).is_ok());
+        let moved = claims().replace("\"run\"", "\"erase\"");
+        assert_eq!(
+            check(&forge(&who, &header(&who), &moved)),
+            Err(Fault::WrongOperation)
+        );
+        let ended = claims().replace("{\"aud\"", &format!("{{\"exp\":{NOW},\"aud\""));
+        assert_eq!(
+            check(&forge(&who, &header(&who), &ended)),
+            Err(Fault::OutsideWindow)
+        );
+    }
+
+    #[test]
+    fn a_proof_signed_by_another_key_is_refused() {
+        let (who, thief) = (Identity::generate(), Identity::generate());
+        let forged = forge(&thief, &header(&who), &claims());
+        assert_eq!(check(&forged), Err(Fault::BadSignature));
+    }
+
+    #[test]
+    fn other_algorithms_types_and_kinds_of_key_are_refused() {
+        let who = Identity::generate();
+        let as_header = |header: &str| check(&forge(&who, header, &claims()));
+        assert_eq!(
+            as_header(&header(&who).replace("EdDSA", "none")),
+            Err(Fault::WrongType)
+        );
+        assert_eq!(
+            as_header(&header(&who).replace("EdDSA", "HS256")),
+            Err(Fault::WrongType)
+        );
+        assert_eq!(
+            as_header(&header(&who).replace("ccreq", "ccres")),
+            Err(Fault::WrongType)
+        );
+        let account = nkeys::KeyPair::new_account().public_key();
+        let other_kind = header(&who).replace(&who.nkey(), &account);
+        assert_eq!(as_header(&other_kind), Err(Fault::BadKeyId));
+        let lower = header(&who).replace(&who.nkey(), &who.nkey().to_lowercase());
+        assert_eq!(as_header(&lower), Err(Fault::BadKeyId));
+    }
+
+    #[test]
+    fn members_that_are_missing_unknown_repeated_or_null_are_refused() {
+        let who = Identity::generate();
+        let good = claims();
+        for bad in [
+            good.replace("\"op\":\"run\",", ""),
+            good.replace("{\"aud\"", "{\"sub\":\"x\",\"aud\""),
+            good.replace("{\"aud\"", "{\"aud\":\"signer\",\"aud\""),
+            good.replace("{\"aud\"", "{\"exp\":null,\"aud\""),
+            good.replace("{\"aud\"", "{\"idem\":null,\"aud\""),
+            good.replace(&NOW.to_string(), &format!("-{NOW}")),
+            good.replace(&NOW.to_string(), &format!("{NOW}.5")),
+            good.replace(JTI, "short"),
+            good.replace(JTI, &"a".repeat(65)),
+            good.replace(JTI, "0123456789abcdef 0123456789"),
+            format!("{good} x"),
+            format!(
+                "[\"signer\",\"run\",{NOW},\"{JTI}\",\"{}\"]",
+                crate::digest(BODY)
+            ),
+        ] {
+            assert_eq!(
+                check(&forge(&who, &header(&who), &bad)),
+                Err(Fault::Malformed),
+                "{bad}"
+            );
+        }
+        let twice = header(&who).replace("{\"alg\"", "{\"alg\":\"EdDSA\",\"alg\"");
+        assert_eq!(check(&forge(&who, &twice, &good)), Err(Fault::Malformed));
+        let array = format!(r#"["EdDSA","ccreq+jwt","{}"]"#, who.nkey());
+        assert_eq!(check(&forge(&who, &array, &good)), Err(Fault::Malformed));
+        let crit = header(&who).replace("{\"alg\"", "{\"crit\":[],\"alg\"");
+        assert_eq!(check(&forge(&who, &crit, &good)), Err(Fault::Malformed));
+    }
+
+    #[test]
+    fn text_that_is_not_canonical_is_refused() {
+        let who = Identity::generate();
+        let text = write_request(&who, "signer", NOW, JTI, BODY);
+        // 64 bytes take 86 characters, the last of which carries four bits that must be zero.
+        let last = text.chars().last().unwrap();
+        let twin = match last {
+            'A' => 'B',
+            'Q' => 'R',
+            'g' => 'h',
+            _ => 'x',
+        };
+        let mut other = text.clone();
+        other.pop();
+        other.push(twin);
+        for bad in [
+            other.as_str(),
+            &format!("{text}="),
+            &format!("{text}\n"),
+            &format!(" {text}"),
+            &format!("{text}.e30"),
+            &text.replace('.', ".."),
+            "",
+            "..",
+        ] {
+            assert_eq!(check(bad), Err(Fault::Malformed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_signature_with_a_large_s_or_a_small_order_key_is_refused() {
+        let who = Identity::generate();
+        let text = write_request(&who, "signer", NOW, JTI, BODY);
+        let (input, signature) = text.rsplit_once('.').unwrap();
+        let mut bytes = B64U.decode(signature.as_bytes()).unwrap();
+        bytes[63] |= 0xe0;
+        assert_eq!(check(&complete(input, &bytes)), Err(Fault::BadSignature));
+        // The neutral point as a public key, with R the neutral point and S zero, verifies loosely.
+        let mut neutral = [0_u8; 32];
+        neutral[0] = 1;
+        let key = VerifyingKeyText(neutral).nkey();
+        let forged_header = format!(r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{key}"}}"#);
+        let input = format!(
+            "{}.{}",
+            B64U.encode(forged_header.as_bytes()),
+            B64U.encode(claims().as_bytes())
+        );
+        let signature = [neutral, [0; 32]].concat();
+        assert_eq!(
+            check(&complete(&input, &signature)),
+            Err(Fault::BadSignature)
+        );
+    }
+
+    /// A public key as a user nkey, for keys that no seed makes.
+    struct VerifyingKeyText([u8; 32]);
+    impl VerifyingKeyText {
+        fn nkey(&self) -> String {
+            let mut raw = vec![20 << 3];
+            raw.extend_from_slice(&self.0);
+            let crc = raw.iter().fold(0_u16, |crc, byte| {
+                (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+                    if crc & 0x8000 == 0 {
+                        crc << 1
+                    } else {
+                        (crc << 1) ^ 0x1021
+                    }
+                })
+            });
+            raw.extend_from_slice(&crc.to_le_bytes());
+            data_encoding::BASE32_NOPAD.encode(&raw)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_no_altered_proof_is_believed(at in 0..400_usize, with in any::<u8>()) {
+            let who = Identity::generate();
+            let mut text = write_request(&who, "signer", NOW, JTI, BODY).into_bytes();
+            let at = at % text.len();
+            prop_assume!(text[at] != with);
+            text[at] = with;
+            if let Ok(text) = std::str::from_utf8(&text) {
+                prop_assert!(check(text).is_err());
+            }
+        }
+    }
+}
