@@ -1,1 +1,24 @@
+//! Keys at rest and in use. The only crate that holds key bytes: no other can name [`Secret`]'s
+//! contents. The format of the file is specified in `FORMAT.md`.
+#![forbid(unsafe_code)]
 
+mod commit;
+mod error;
+mod header;
+mod home;
+mod record;
+mod seal;
+mod secret;
+mod sign;
+mod staged;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use error::{CommitError, KeyspaceError};
+pub use header::{Header, MAX_HEADER_BYTES};
+pub use home::Home;
+pub use secret::{MAX_PASSPHRASE_BYTES, Passphrase, Secret};
+pub use sign::verify_with;
+pub use staged::Staged;
+pub use store::{Locked, Unlocked};

@@ -59,6 +59,15 @@ impl Writer {
     pub fn u64(&mut self, value: u64) {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
+    /// These bytes as they are.
+    pub fn raw(&mut self, value: &[u8]) {
+        self.0.extend_from_slice(value);
+    }
+    /// Everything written so far.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
     /// A length and that many bytes. Longer than 4 GiB cannot be written by any [`Frame`]: every
     /// frame type has a far smaller bound.
     pub fn bytes(&mut self, value: &[u8]) {

@@ -37,8 +37,6 @@ pub struct Job {
     pub call_depth: u32,
     /// Bytes of the value the script may return.
     pub result_bytes: u64,
-    /// The functions that exist in the engine of this script.
-    pub calls: Vec<CallName>,
 }
 
 /// What a worker does with its script.

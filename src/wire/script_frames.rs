@@ -25,7 +25,6 @@ impl Frame for ToWorker {
                 w.u64(job.memory_bytes);
                 w.u32(job.call_depth);
                 w.u64(job.result_bytes);
-                w.list(&job.calls, |w, call| w.u8(call.number()));
             }
             ToWorker::Answer(Answer::Fault(message)) => {
                 w.u8(1);
@@ -60,7 +59,6 @@ impl Frame for ToWorker {
                 memory_bytes: r.u64()?,
                 call_depth: r.u32()?,
                 result_bytes: r.u64()?,
-                calls: r.list(take_call_name)?,
             }),
             1 => ToWorker::Answer(Answer::Fault(r.text()?.to_owned())),
             2 => ToWorker::Answer(Answer::Value(Value::Bool(r.flag()?))),

@@ -1,0 +1,104 @@
+//! What can go wrong with a keyspace. No variant holds key bytes.
+
+use std::path::PathBuf;
+
+/// A keyspace operation that failed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyspaceError {
+    /// There is no keyspace in the home.
+    #[error("there is no keyspace in `{}`: make one with `crypto-cli init`", .0.display())]
+    Missing(PathBuf),
+    /// There is one already.
+    #[error("there is a keyspace in `{}` already: it is left as it was", .0.display())]
+    Exists(PathBuf),
+    /// Another process has it open.
+    #[error("the keyspace in `{}` is in use by another process: stop it first", .0.display())]
+    InUse(PathBuf),
+    /// The folder or the file may be read or changed by others.
+    #[error("`{}` {what}", path.display())]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        what: &'static str,
+    },
+    /// The passphrase does not open it. A damaged header gives the same answer.
+    #[error("the passphrase is wrong, or the keyspace header is damaged")]
+    WrongPassphrase,
+    /// Made by another program or a later version.
+    #[error("not a keyspace of this version: {0}")]
+    Foreign(&'static str),
+    /// A record does not open, is of another file, or the file's structure is broken.
+    #[error("the keyspace is damaged: {0}: restore it from a backup")]
+    Damaged(String),
+    /// The passphrase cannot be one.
+    #[error("{0}")]
+    BadPassphrase(&'static str),
+    /// The file system refused.
+    #[error("`{}`: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Storage failed.
+    #[error("keyspace storage: {0}")]
+    Storage(String),
+    /// A permit was presented for something else than it permits. A fault of ours.
+    #[error("the permit is for another act")]
+    WrongPermit,
+}
+
+impl KeyspaceError {
+    /// Whether the file itself is bad, rather than the passphrase or the surroundings.
+    #[must_use]
+    pub fn is_integrity(&self) -> bool {
+        matches!(self, Self::Foreign(_) | Self::Damaged(_))
+    }
+
+    /// Whether unlocking failed.
+    #[must_use]
+    pub fn is_unlock(&self) -> bool {
+        matches!(self, Self::WrongPassphrase | Self::BadPassphrase(_))
+    }
+}
+
+/// A commit that did not happen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Another script changed the same thing first.
+    #[error("another script changed `{0}` first")]
+    Conflict(String),
+    /// Anything else.
+    #[error(transparent)]
+    Failed(#[from] KeyspaceError),
+}
+
+macro_rules! from_redb {
+    ($($error:ty),+) => {
+        $(impl From<$error> for KeyspaceError {
+            fn from(error: $error) -> Self {
+                redb::Error::from(error).into()
+            }
+        })+
+    };
+}
+
+from_redb!(
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);
+
+impl From<redb::Error> for KeyspaceError {
+    fn from(error: redb::Error) -> Self {
+        if let redb::Error::Corrupted(what) = error {
+            Self::Damaged(what)
+        } else {
+            Self::Storage(error.to_string())
+        }
+    }
+}

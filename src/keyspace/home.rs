@@ -1,0 +1,95 @@
+//! The folder that holds a keyspace: private to its owner, or refused.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::KeyspaceError;
+
+/// Bits of a mode that let others read, write or enter.
+const OTHERS: u32 = 0o077;
+
+/// A folder that only its owner can enter.
+#[derive(Debug, Clone)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// Accepts an existing folder.
+    ///
+    /// # Errors
+    /// When it is missing, no folder, another user's, or open to others.
+    pub fn open(path: &Path) -> Result<Self, KeyspaceError> {
+        let found = fs::metadata(path);
+        if found
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            return Err(KeyspaceError::Missing(path.to_owned()));
+        }
+        let metadata = found.map_err(io_at(path))?;
+        if !metadata.is_dir() {
+            return Err(exposed(path, "is not a folder"));
+        }
+        check_owner(path, &metadata)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Makes the folder, or accepts an existing one.
+    ///
+    /// # Errors
+    /// As [`Home::open`], or when it cannot be made.
+    pub fn create(path: &Path) -> Result<Self, KeyspaceError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(io_at(path))?;
+        Self::open(path)
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the folder's entries durable: a new file is lost without it.
+    pub(crate) fn sync(&self) -> Result<(), KeyspaceError> {
+        File::open(&self.0)
+            .and_then(|folder| folder.sync_all())
+            .map_err(io_at(&self.0))
+    }
+}
+
+/// Refuses a file or folder of another user, or that others can reach.
+pub(crate) fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyspaceError> {
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(exposed(path, "belongs to another user"));
+    }
+    if metadata.mode() & OTHERS != 0 {
+        return Err(exposed(
+            path,
+            "is open to other users: take their rights with `chmod go=`",
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) fn exposed(path: &Path, what: &'static str) -> KeyspaceError {
+    KeyspaceError::Exposed {
+        path: path.to_owned(),
+        what,
+    }
+}
+
+pub(crate) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> KeyspaceError {
+    let path = path.to_owned();
+    move |source| KeyspaceError::Io { path, source }
+}

@@ -1,0 +1,145 @@
+//! Sealed records: what stands in the database, and nothing of it can be read without the root key.
+
+use wire::codec::{Malformed, Reader, Writer};
+use wire::{KeyPath, Name};
+use zeroize::Zeroizing;
+
+use crate::error::KeyspaceError;
+use crate::header::CopyFrom;
+use crate::seal::{NONCE_BYTES, RootKeys, open, seal};
+use crate::secret::{Secret, public_random};
+
+/// What a record is. The number is part of what is sealed, so none can stand in for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Space = 1,
+    Key = 2,
+    Service = 3,
+}
+
+/// The only algorithm of this version.
+const ED25519: u8 = 1;
+
+/// A key with its seed.
+pub(crate) struct KeyRecord {
+    pub(crate) path: KeyPath,
+    pub(crate) created: u64,
+    pub(crate) seed: Secret<32>,
+}
+
+/// Where a record stands.
+pub(crate) struct Place<'a> {
+    pub(crate) file_id: [u8; 16],
+    pub(crate) kind: Kind,
+    pub(crate) id: &'a [u8],
+}
+
+impl Place<'_> {
+    fn aad(&self, generation: u64) -> Vec<u8> {
+        let mut aad = self.file_id.to_vec();
+        aad.push(self.kind as u8);
+        aad.extend_from_slice(&generation.to_be_bytes());
+        aad.extend_from_slice(self.id);
+        aad
+    }
+
+    /// Seals a record written in this generation of the file.
+    pub(crate) fn seal(
+        &self,
+        keys: &RootKeys,
+        generation: u64,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, KeyspaceError> {
+        let nonce: [u8; NONCE_BYTES] = public_random()?;
+        let sealed = seal(&keys.record(self.id)?, nonce, plain, &self.aad(generation))?;
+        Ok([generation.to_be_bytes().as_slice(), &nonce, &sealed].concat())
+    }
+
+    /// Opens a record. A record of a later generation than the header's is none of this file's.
+    pub(crate) fn open(
+        &self,
+        keys: &RootKeys,
+        latest: u64,
+        bytes: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KeyspaceError> {
+        let damaged = || KeyspaceError::Damaged("a record does not open".to_owned());
+        let mut r = Reader::new(bytes);
+        let (generation, nonce) = r
+            .u64()
+            .and_then(|g| Ok((g, r.array()?)))
+            .map_err(|Malformed| damaged())?;
+        let sealed = bytes.get(8 + NONCE_BYTES..).ok_or_else(damaged)?;
+        if generation > latest {
+            return Err(damaged());
+        }
+        open(&keys.record(self.id)?, nonce, sealed, &self.aad(generation)).ok_or_else(damaged)
+    }
+}
+
+/// The contents of a space record: its name and when it was made, in Unix seconds.
+pub(crate) fn put_space(name: &Name, created: u64) -> Vec<u8> {
+    let mut w = Writer::default();
+    w.name(name);
+    w.u64(created);
+    w.into_bytes()
+}
+
+pub(crate) fn take_space(plain: &[u8]) -> Result<Name, KeyspaceError> {
+    let mut r = Reader::new(plain);
+    let read = r
+        .name()
+        .and_then(|name| r.u64().and_then(|_| r.end()).map(|()| name));
+    read.map_err(|Malformed| KeyspaceError::Damaged("a key space record".to_owned()))
+}
+
+impl KeyRecord {
+    pub(crate) fn generate(path: KeyPath, created: u64) -> Result<Self, KeyspaceError> {
+        Ok(Self {
+            path,
+            created,
+            seed: Secret::random()?,
+        })
+    }
+
+    /// The contents of a key record. Written into a buffer of its final size, so that growing it
+    /// leaves no copy of the seed behind.
+    pub(crate) fn put(&self) -> Zeroizing<Vec<u8>> {
+        let mut w = Writer::default();
+        w.u8(ED25519);
+        w.name(&self.path.space);
+        w.name(&self.path.key);
+        w.u64(self.created);
+        let open = w.into_bytes();
+        let mut plain = Zeroizing::new(Vec::with_capacity(open.len() + 32));
+        plain.extend_from_slice(&open);
+        self.seed.expose(|seed| plain.extend_from_slice(seed));
+        plain
+    }
+
+    pub(crate) fn take(plain: &[u8]) -> Result<Self, KeyspaceError> {
+        let damaged = |Malformed| KeyspaceError::Damaged("a key record".to_owned());
+        let mut r = Reader::new(plain);
+        if r.u8().map_err(damaged)? != ED25519 {
+            return Err(KeyspaceError::Foreign(
+                "a key of an algorithm that it does not know",
+            ));
+        }
+        let path = r.name().and_then(|space| {
+            Ok(KeyPath {
+                space,
+                key: r.name()?,
+            })
+        });
+        let path = path.map_err(damaged)?;
+        let created = r.u64().map_err(damaged)?;
+        let seed = r.raw(32).map_err(damaged)?;
+        let seed = Secret::try_fill(|bytes| bytes.copy_from(seed))?;
+        r.end().map_err(damaged)?;
+        Ok(Self {
+            path,
+            created,
+            seed,
+        })
+    }
+}

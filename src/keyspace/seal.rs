@@ -1,0 +1,159 @@
+//! Keys below the root key, sealing of records, wrapping of the root key.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::error::KeyspaceError;
+use crate::secret::{Passphrase, Secret};
+
+/// Bytes of a nonce of XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03 §2.3): long enough to be random.
+pub(crate) const NONCE_BYTES: usize = 24;
+/// Bytes that sealing adds.
+pub(crate) const TAG_BYTES: usize = 16;
+
+// Labels of the keys below the root key (RFC 5869 §2.3, `info`).
+const HEADER_LABEL: &[u8] = b"ccks1 header";
+const INDEX_LABEL: &[u8] = b"ccks1 index";
+const RECORD_LABEL: &[u8] = b"ccks1 record";
+
+/// Cost of deriving a key from a passphrase (RFC 9106 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// In KiB.
+    pub(crate) memory: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
+}
+
+impl Cost {
+    /// What new slots are written with: the second recommendation of RFC 9106 §4.
+    pub(crate) const WRITTEN: Self = Self {
+        memory: 64 * 1024,
+        passes: 3,
+        lanes: 4,
+    };
+
+    /// Whether it is neither so cheap that the slot protects nothing nor so dear that opening a
+    /// hostile file would hurt. Checked before any memory is taken.
+    pub(crate) fn within_bounds(self) -> bool {
+        let Self {
+            memory,
+            passes,
+            lanes,
+        } = self;
+        let whole = u64::from(memory) * u64::from(passes);
+        (19 * 1024..=1024 * 1024).contains(&memory)
+            && (2..=10).contains(&passes)
+            && (1..=8).contains(&lanes)
+            && whole <= 3 * 1024 * 1024
+    }
+}
+
+/// Passphrase → the key that wraps the root key.
+pub(crate) fn derive(
+    passphrase: &Passphrase,
+    salt: &[u8; 16],
+    cost: Cost,
+) -> Result<Secret<32>, KeyspaceError> {
+    let params = Params::new(cost.memory, cost.passes, cost.lanes, Some(32));
+    let params = params.map_err(|_| KeyspaceError::Foreign("unusable key derivation cost"))?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    Secret::try_fill(|key| {
+        passphrase.expose(|passphrase| argon2.hash_password_into(passphrase, salt, key))
+    })
+    .map_err(|error| KeyspaceError::Storage(format!("key derivation: {error}")))
+}
+
+/// Seals `plain` under `key`, bound to `aad`.
+pub(crate) fn seal(
+    key: &Secret<32>,
+    nonce: [u8; NONCE_BYTES],
+    plain: &[u8],
+    aad: &[u8],
+) -> Result<Vec<u8>, KeyspaceError> {
+    let cipher = key.expose(|key| XChaCha20Poly1305::new(key.into()));
+    let sealed = cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad });
+    sealed.map_err(|_| KeyspaceError::Storage("a record is too large to seal".to_owned()))
+}
+
+/// Opens what [`seal`] sealed; `None` when the key, the nonce, the bytes or `aad` are others.
+pub(crate) fn open(
+    key: &Secret<32>,
+    nonce: [u8; NONCE_BYTES],
+    sealed: &[u8],
+    aad: &[u8],
+) -> Option<Zeroizing<Vec<u8>>> {
+    let cipher = key.expose(|key| XChaCha20Poly1305::new(key.into()));
+    cipher
+        .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad })
+        .ok()
+        .map(Zeroizing::new)
+}
+
+/// The keys below one root key.
+pub(crate) struct RootKeys {
+    record: Hkdf<Sha256>,
+    index: Secret<32>,
+    header: Secret<32>,
+}
+
+impl RootKeys {
+    pub(crate) fn below(root: &Secret<32>) -> Result<Self, KeyspaceError> {
+        let hkdf = root.expose(|root| Hkdf::<Sha256>::new(None, root));
+        let index = expand(&hkdf, INDEX_LABEL)?;
+        let header = expand(&hkdf, HEADER_LABEL)?;
+        Ok(Self {
+            record: hkdf,
+            index,
+            header,
+        })
+    }
+
+    /// The key that seals the record with this id.
+    pub(crate) fn record(&self, id: &[u8]) -> Result<Secret<32>, KeyspaceError> {
+        expand(&self.record, &[RECORD_LABEL, id].concat())
+    }
+
+    /// Sixteen bytes that stand for a name: nobody without the keyspace can tell which.
+    pub(crate) fn id(&self, parts: &[&str]) -> [u8; 16] {
+        let mut mac = self.index.expose(keyed);
+        for part in parts {
+            mac.update(part.as_bytes());
+            mac.update(&[0]);
+        }
+        let whole: [u8; 32] = mac.finalize().into_bytes().into();
+        std::array::from_fn(|at| whole.get(at).copied().unwrap_or_default())
+    }
+
+    /// The tag over a header, which commits to the root key as well.
+    pub(crate) fn header_tag(&self, header: &[u8]) -> [u8; 32] {
+        let mut mac = self.header.expose(keyed);
+        mac.update(header);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Whether a header carries the right tag; takes the same time wherever they differ.
+    pub(crate) fn header_is_ours(&self, header: &[u8], tag: &[u8; 32]) -> bool {
+        let mut mac = self.header.expose(keyed);
+        mac.update(header);
+        mac.verify_slice(tag).is_ok()
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "HMAC takes keys of every length (RFC 2104 §3)"
+)]
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length")
+}
+
+fn expand(hkdf: &Hkdf<Sha256>, info: &[u8]) -> Result<Secret<32>, KeyspaceError> {
+    Secret::try_fill(|key| hkdf.expand(info, key))
+        .map_err(|_| KeyspaceError::Storage("key expansion".to_owned()))
+}

@@ -1,0 +1,152 @@
+//! Secrets without accidental exits: filled in place, read through a closure, wiped on drop.
+
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
+
+use crate::error::KeyspaceError;
+
+/// Longest passphrase, in bytes: a paragraph, and no file that was meant to be something else.
+pub const MAX_PASSPHRASE_BYTES: usize = 1024;
+/// Shortest passphrase that a new keyspace takes, in bytes.
+const MIN_PASSPHRASE_BYTES: usize = 8;
+
+/// `N` secret bytes. It cannot be copied, printed, compared or serialised.
+///
+/// ```
+/// fn named<T>() {}
+/// named::<keyspace::Secret<32>>(); // so the failures below are not for want of the name
+/// ```
+/// ```compile_fail,E0277
+/// fn printable<T: std::fmt::Debug>() {}
+/// printable::<keyspace::Secret<32>>();
+/// ```
+/// ```compile_fail,E0277
+/// fn shown<T: std::fmt::Display>() {}
+/// shown::<keyspace::Secret<32>>();
+/// ```
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>() {}
+/// copied::<keyspace::Secret<32>>();
+/// ```
+/// ```compile_fail,E0277
+/// fn dereferenced<T: std::ops::Deref>() {}
+/// dereferenced::<keyspace::Secret<32>>();
+/// ```
+/// ```compile_fail,E0277
+/// fn compared<T: PartialEq>() {}
+/// compared::<keyspace::Secret<32>>();
+/// ```
+pub struct Secret<const N: usize>(SecretBox<[u8; N]>);
+
+impl<const N: usize> Secret<N> {
+    /// Fills a new secret where it stays, so that no copy is left on the stack.
+    ///
+    /// # Errors
+    /// What `fill` returns.
+    pub(crate) fn try_fill<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = SecretBox::new(Box::new([0_u8; N]));
+        fill(secret.expose_secret_mut())?;
+        Ok(Self(secret))
+    }
+
+    /// New random bytes from the kernel.
+    ///
+    /// # Errors
+    /// When the kernel has none.
+    pub(crate) fn random() -> Result<Self, KeyspaceError> {
+        Self::try_fill(|bytes| getrandom::fill(bytes)).map_err(no_random)
+    }
+
+    /// Lends the bytes to a closure.
+    pub(crate) fn expose<R>(&self, read: impl FnOnce(&[u8; N]) -> R) -> R {
+        read(self.0.expose_secret())
+    }
+}
+
+/// What an operator types to unlock a keyspace. As closed as [`Secret`].
+///
+/// ```compile_fail,E0277
+/// fn printable<T: std::fmt::Debug>() {}
+/// printable::<keyspace::Passphrase>();
+/// ```
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>() {}
+/// copied::<keyspace::Passphrase>();
+/// ```
+pub struct Passphrase(SecretBox<Vec<u8>>);
+
+impl Passphrase {
+    /// Takes the bytes of a passphrase, of which one line end at the end is not a part.
+    ///
+    /// # Errors
+    /// When they are empty, too long or hold a zero byte, as a binary file does.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, KeyspaceError> {
+        let mut secret = SecretBox::new(Box::new(bytes));
+        let bytes = secret.expose_secret_mut();
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        let fault = if bytes.is_empty() {
+            Some("the passphrase is empty")
+        } else if bytes.len() > MAX_PASSPHRASE_BYTES {
+            Some("the passphrase is longer than 1024 bytes")
+        } else if bytes.contains(&0) || bytes.contains(&b'\n') {
+            Some("the passphrase holds a zero byte or a line break: is it the right file?")
+        } else {
+            None
+        };
+        fault.map_or(Ok(Self(secret)), |fault| {
+            Err(KeyspaceError::BadPassphrase(fault))
+        })
+    }
+
+    /// Whether it is long enough for a new keyspace.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) fn check_strength(&self) -> Result<(), KeyspaceError> {
+        if self.0.expose_secret().len() < MIN_PASSPHRASE_BYTES {
+            return Err(KeyspaceError::BadPassphrase(
+                "the passphrase has fewer than 8 bytes: use a longer one",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn expose<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+        read(self.0.expose_secret())
+    }
+}
+
+pub(crate) fn no_random(error: getrandom::Error) -> KeyspaceError {
+    KeyspaceError::Storage(format!("the kernel gives no random numbers: {error}"))
+}
+
+/// `N` random bytes that are not secret: salts, nonces, ids.
+pub(crate) fn public_random<const N: usize>() -> Result<[u8; N], KeyspaceError> {
+    let mut bytes = [0_u8; N];
+    getrandom::fill(&mut bytes).map_err(no_random)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_not_part_of_a_passphrase() {
+        let text = |bytes: &[u8]| {
+            Passphrase::new(bytes.to_vec())
+                .map(|p| p.expose(<[u8]>::to_vec))
+                .ok()
+        };
+        assert_eq!(text(b"correct horse\n"), Some(b"correct horse".to_vec()));
+        assert_eq!(text(b"correct horse\r\n"), Some(b"correct horse".to_vec()));
+        assert_eq!(text(b" spaced "), Some(b" spaced ".to_vec()));
+        for bad in [&b""[..], b"\n", b"two\nlines", b"\x7fELF\0", &[b'x'; 1025]] {
+            assert_eq!(text(bad), None, "{bad:?}");
+        }
+    }
+}

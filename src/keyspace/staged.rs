@@ -1,0 +1,312 @@
+//! One script's view: what it changes is usable by it at once, and nobody else's until it ends well.
+
+use std::collections::BTreeMap;
+
+use policy::{Permit, Target};
+use wire::{CallName, KeyPath, Name};
+
+use crate::error::{CommitError, KeyspaceError};
+use crate::record::KeyRecord;
+use crate::sign;
+use crate::store::Unlocked;
+
+/// A script's changes over the stored keyspace. Dropping it drops them.
+pub struct Staged<'k> {
+    keyspace: &'k Unlocked,
+    changes: Changes,
+}
+
+/// What a commit is to write, in the order of names.
+#[derive(Default)]
+pub(crate) struct Changes {
+    pub(crate) spaces: BTreeMap<Name, Change<()>>,
+    pub(crate) keys: BTreeMap<KeyPath, Change<KeyRecord>>,
+}
+
+/// What happens to one name: what is stored is deleted, then a new one is made, or either alone.
+pub(crate) struct Change<T> {
+    pub(crate) delete_stored: bool,
+    pub(crate) create: Option<T>,
+}
+
+impl<'k> Staged<'k> {
+    pub(crate) fn new(keyspace: &'k Unlocked) -> Self {
+        Self {
+            keyspace,
+            changes: Changes::default(),
+        }
+    }
+
+    /// Makes a key space. `false` when there is one of that name.
+    ///
+    /// # Errors
+    /// When the keyspace is damaged or the permit is for another act.
+    pub fn create_space(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
+        let space = space_of(&permit, &[CallName::CreateKeySpace])?;
+        if self.is_space(space)? {
+            return Ok(false);
+        }
+        let space = space.clone();
+        let change = self.changes.spaces.entry(space);
+        change
+            .or_insert(Change {
+                delete_stored: false,
+                create: None,
+            })
+            .create = Some(());
+        Ok(true)
+    }
+
+    /// Whether there is a key space.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn select_space(&self, permit: Permit) -> Result<bool, KeyspaceError> {
+        self.is_space(space_of(&permit, &[CallName::SelectKeySpace])?)
+    }
+
+    /// Deletes a key space with all its keys. `false` when there is none.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn delete_space(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
+        let space = space_of(&permit, &[CallName::DeleteKeySpace])?.clone();
+        if !self.is_space(&space)? {
+            return Ok(false);
+        }
+        let stored = self.keyspace.has_space(&space)?;
+        self.changes.keys.retain(|path, _| path.space != space);
+        if stored {
+            self.changes.spaces.insert(
+                space,
+                Change {
+                    delete_stored: true,
+                    create: None,
+                },
+            );
+        } else {
+            self.changes.spaces.remove(&space);
+        }
+        Ok(true)
+    }
+
+    /// The names of all key spaces. The caller shows those that are granted.
+    ///
+    /// # Errors
+    /// When the keyspace is damaged.
+    pub fn spaces(&self) -> Result<Vec<Name>, KeyspaceError> {
+        let mut names = self.keyspace.spaces()?;
+        names.retain(|name| !self.changes.spaces.contains_key(name));
+        let made = self
+            .changes
+            .spaces
+            .iter()
+            .filter(|(_, change)| change.create.is_some());
+        names.extend(made.map(|(name, _)| name.clone()));
+        names.sort();
+        Ok(names)
+    }
+
+    /// Makes an Ed25519 key. `false` when there is one of that name, `None` when there is no such
+    /// key space. `now` is Unix seconds.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn create_key(&mut self, permit: Permit, now: u64) -> Result<Option<bool>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::CreateKeypair])?.clone();
+        if !self.is_space(&path.space)? {
+            return Ok(None);
+        }
+        if self.is_key(&path)? {
+            return Ok(Some(false));
+        }
+        let record = KeyRecord::generate(path.clone(), now)?;
+        let change = self.changes.keys.entry(path);
+        change
+            .or_insert(Change {
+                delete_stored: false,
+                create: None,
+            })
+            .create = Some(record);
+        Ok(Some(true))
+    }
+
+    /// Whether there is a key.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn select_key(&self, permit: Permit) -> Result<bool, KeyspaceError> {
+        self.is_key(key_of(&permit, &[CallName::SelectKeypair])?)
+    }
+
+    /// Deletes a key. `false` when there is none.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn delete_key(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::DeleteKeypair])?.clone();
+        if !self.is_key(&path)? {
+            return Ok(false);
+        }
+        let stored = self.shows_stored(&path.space) && self.keyspace.key(&path)?.is_some();
+        if stored {
+            self.changes.keys.insert(
+                path,
+                Change {
+                    delete_stored: true,
+                    create: None,
+                },
+            );
+        } else {
+            self.changes.keys.remove(&path);
+        }
+        Ok(true)
+    }
+
+    /// The names of the keys of a key space. The caller shows those that are granted.
+    ///
+    /// # Errors
+    /// When the keyspace is damaged.
+    pub fn keys(&self, space: &Name) -> Result<Vec<Name>, KeyspaceError> {
+        let stored = if self.shows_stored(space) {
+            self.keyspace.keys(space)?
+        } else {
+            Vec::new()
+        };
+        let mut names: Vec<Name> = stored.into_iter().map(|(name, _)| name).collect();
+        let changes = || {
+            self.changes
+                .keys
+                .iter()
+                .filter(|(path, _)| path.space == *space)
+        };
+        names.retain(|name| !changes().any(|(path, _)| path.key == *name));
+        let made = changes().filter(|(_, change)| change.create.is_some());
+        names.extend(made.map(|(path, _)| path.key.clone()));
+        names.sort();
+        Ok(names)
+    }
+
+    /// The public key of a key, if there is one.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn public_key(&self, permit: Permit) -> Result<Option<[u8; 32]>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::PublicKey, CallName::Verify])?;
+        self.with_key(path, |key| sign::public_key(&key.seed))
+    }
+
+    /// The signature of a message, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn sign(&self, permit: Permit, message: &[u8]) -> Result<Option<[u8; 64]>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::Sign])?;
+        self.with_key(path, |key| sign::sign(&key.seed, message))
+    }
+
+    /// The signature of a message in a namespace, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn sign_in(
+        &self,
+        permit: Permit,
+        namespace: &Name,
+        message: &[u8],
+    ) -> Result<Option<[u8; 64]>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::SignIn])?;
+        let message = sign::in_namespace(namespace, message);
+        self.with_key(path, |key| sign::sign(&key.seed, &message))
+    }
+
+    /// The signatures of some messages, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`].
+    pub fn sign_all(
+        &self,
+        permit: Permit,
+        messages: &[Vec<u8>],
+    ) -> Result<Option<Vec<[u8; 64]>>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::SignAll])?;
+        let sign_each = |key: &KeyRecord| {
+            messages
+                .iter()
+                .map(|message| sign::sign(&key.seed, message))
+                .collect()
+        };
+        self.with_key(path, sign_each)
+    }
+
+    /// Whether a plain `sign` of this message could be taken for a `sign_in`.
+    #[must_use]
+    pub fn is_namespaced(message: &[u8]) -> bool {
+        message.starts_with(sign::NAMESPACE_PREFIX)
+    }
+
+    /// Whether there is anything to commit.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        !self.changes.spaces.is_empty() || !self.changes.keys.is_empty()
+    }
+
+    /// Writes everything that was changed, at once and for good; `now` is Unix seconds.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] when another script was first. Then nothing was changed.
+    pub fn commit(self, now: u64) -> Result<(), CommitError> {
+        if !self.is_changed() {
+            return Ok(());
+        }
+        self.keyspace.commit(&self.changes, now)
+    }
+
+    fn is_space(&self, space: &Name) -> Result<bool, KeyspaceError> {
+        match self.changes.spaces.get(space) {
+            Some(change) => Ok(change.create.is_some()),
+            None => self.keyspace.has_space(space),
+        }
+    }
+
+    /// Whether the stored keys of a key space are still there for this script.
+    fn shows_stored(&self, space: &Name) -> bool {
+        !self
+            .changes
+            .spaces
+            .get(space)
+            .is_some_and(|change| change.delete_stored)
+    }
+
+    fn is_key(&self, path: &KeyPath) -> Result<bool, KeyspaceError> {
+        Ok(self.with_key(path, |_| ())?.is_some())
+    }
+
+    fn with_key<R>(
+        &self,
+        path: &KeyPath,
+        read: impl FnOnce(&KeyRecord) -> R,
+    ) -> Result<Option<R>, KeyspaceError> {
+        match self.changes.keys.get(path) {
+            Some(change) => Ok(change.create.as_ref().map(read)),
+            None if self.shows_stored(&path.space) => {
+                Ok(self.keyspace.key(path)?.as_ref().map(read))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+fn space_of<'p>(permit: &'p Permit, calls: &[CallName]) -> Result<&'p Name, KeyspaceError> {
+    match permit.target() {
+        Target::Space(space) if calls.contains(&permit.call()) => Ok(space),
+        Target::Space(_) | Target::Nothing | Target::Key(_) => Err(KeyspaceError::WrongPermit),
+    }
+}
+
+fn key_of<'p>(permit: &'p Permit, calls: &[CallName]) -> Result<&'p KeyPath, KeyspaceError> {
+    match permit.target() {
+        Target::Key(path) if calls.contains(&permit.call()) => Ok(path),
+        Target::Key(_) | Target::Nothing | Target::Space(_) => Err(KeyspaceError::WrongPermit),
+    }
+}

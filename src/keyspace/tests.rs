@@ -1,0 +1,322 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use policy::{Act, Decision, Permit, Policy, RateBook, Target};
+use tempfile::TempDir;
+use wire::{CallName, KeyPath, Name};
+
+use super::*;
+
+const PASSPHRASE: &[u8] = b"correct horse battery";
+
+fn passphrase() -> Passphrase {
+    Passphrase::new(PASSPHRASE.to_vec()).unwrap()
+}
+
+fn new_keyspace() -> (TempDir, Home, Unlocked) {
+    let folder = TempDir::new().unwrap();
+    let home = Home::create(&folder.path().join("home")).unwrap();
+    let unlocked = Unlocked::create(&home, &passphrase(), 1).unwrap();
+    (folder, home, unlocked)
+}
+
+fn reopen(home: &Home) -> Result<Unlocked, KeyspaceError> {
+    Locked::open(home)?.unlock(&passphrase())
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn path(text: &str) -> KeyPath {
+    let (space, key) = text.split_once('/').unwrap();
+    KeyPath {
+        space: name(space),
+        key: name(key),
+    }
+}
+
+/// A permit for anything, from a policy that allows everything: there is no other way to one.
+fn permit(call: CallName, target: Target) -> Permit {
+    let text = "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+                allow = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n";
+    let policy = Policy::parse("p.toml", text).unwrap();
+    let caller = policy.anonymous().unwrap();
+    match policy.decide(&caller, Act { call, target }, 0) {
+        Decision::Allow(grant) => grant.spend(0, &mut RateBook::default()).unwrap(),
+        Decision::Refuse(refusal) => panic!("{refusal}"),
+    }
+}
+
+fn on_space(call: CallName, space: &str) -> Permit {
+    permit(call, Target::Space(name(space)))
+}
+
+fn on_key(call: CallName, key: &str) -> Permit {
+    permit(call, Target::Key(path(key)))
+}
+
+fn stage_key(staged: &mut Staged<'_>, key: &str) {
+    let space = path(key).space;
+    staged
+        .create_space(on_space(CallName::CreateKeySpace, space.as_str()))
+        .unwrap();
+    let made = staged
+        .create_key(on_key(CallName::CreateKeypair, key), 5)
+        .unwrap();
+    assert_eq!(made, Some(true));
+}
+
+fn commit_key(unlocked: &Unlocked, key: &str) -> [u8; 32] {
+    let mut staged = unlocked.stage();
+    stage_key(&mut staged, key);
+    let public = staged
+        .public_key(on_key(CallName::PublicKey, key))
+        .unwrap()
+        .unwrap();
+    staged.commit(5).unwrap();
+    public
+}
+
+#[test]
+fn a_committed_key_is_there_after_reopening_and_signs() {
+    let (_folder, home, unlocked) = new_keyspace();
+    let nkey = unlocked.service_nkey().to_owned();
+    let public = commit_key(&unlocked, "space/key");
+    drop(unlocked);
+    let unlocked = reopen(&home).unwrap();
+    assert_eq!(unlocked.service_nkey(), nkey);
+    let staged = unlocked.stage();
+    let signature = staged
+        .sign(on_key(CallName::Sign, "space/key"), b"m")
+        .unwrap()
+        .unwrap();
+    assert!(verify_with(&public, b"m", &signature));
+    let other = staged.sign_in(on_key(CallName::SignIn, "space/key"), &name("ns"), b"m");
+    assert!(
+        !verify_with(&public, b"m", &other.unwrap().unwrap()),
+        "namespaces are apart"
+    );
+    assert_eq!(unlocked.spaces().unwrap(), [name("space")]);
+    assert_eq!(unlocked.keys(&name("space")).unwrap(), [(name("key"), 5)]);
+}
+
+#[test]
+fn what_is_staged_and_dropped_leaves_nothing_behind() {
+    let (_folder, home, unlocked) = new_keyspace();
+    let mut staged = unlocked.stage();
+    stage_key(&mut staged, "space/key");
+    assert!(
+        staged
+            .sign(on_key(CallName::Sign, "space/key"), b"m")
+            .unwrap()
+            .is_some()
+    );
+    assert!(unlocked.spaces().unwrap().is_empty(), "nobody else sees it");
+    drop(staged);
+    drop(unlocked);
+    assert!(reopen(&home).unwrap().spaces().unwrap().is_empty());
+}
+
+#[test]
+fn of_two_scripts_that_make_the_same_key_the_second_is_told_and_changes_nothing() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    let (mut first, mut second) = (unlocked.stage(), unlocked.stage());
+    stage_key(&mut first, "space/key");
+    stage_key(&mut second, "space/key");
+    stage_key(&mut second, "another/key");
+    first.commit(5).unwrap();
+    assert!(matches!(second.commit(5), Err(CommitError::Conflict(_))));
+    assert_eq!(unlocked.spaces().unwrap(), [name("space")]);
+}
+
+#[test]
+fn a_key_made_in_a_space_that_another_script_deletes_is_a_conflict() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    commit_key(&unlocked, "space/key");
+    let (mut maker, mut deleter) = (unlocked.stage(), unlocked.stage());
+    maker
+        .create_key(on_key(CallName::CreateKeypair, "space/new"), 5)
+        .unwrap();
+    deleter
+        .delete_space(on_space(CallName::DeleteKeySpace, "space"))
+        .unwrap();
+    deleter.commit(5).unwrap();
+    assert!(matches!(maker.commit(5), Err(CommitError::Conflict(_))));
+    assert!(unlocked.keys(&name("space")).unwrap().is_empty());
+}
+
+#[test]
+fn a_deleted_space_takes_its_keys_along_even_when_it_is_made_again() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    commit_key(&unlocked, "space/key");
+    commit_key(&unlocked, "other/key");
+    let mut staged = unlocked.stage();
+    assert!(
+        staged
+            .delete_space(on_space(CallName::DeleteKeySpace, "space"))
+            .unwrap()
+    );
+    assert_eq!(staged.spaces().unwrap(), [name("other")]);
+    assert!(
+        staged
+            .create_space(on_space(CallName::CreateKeySpace, "space"))
+            .unwrap()
+    );
+    assert!(staged.keys(&name("space")).unwrap().is_empty());
+    assert!(
+        staged
+            .sign(on_key(CallName::Sign, "space/key"), b"m")
+            .unwrap()
+            .is_none()
+    );
+    staged
+        .create_key(on_key(CallName::CreateKeypair, "space/key2"), 6)
+        .unwrap();
+    assert!(
+        staged
+            .delete_key(on_key(CallName::DeleteKeypair, "other/key"))
+            .unwrap()
+    );
+    staged.commit(6).unwrap();
+    assert_eq!(unlocked.keys(&name("space")).unwrap(), [(name("key2"), 6)]);
+    assert!(unlocked.keys(&name("other")).unwrap().is_empty());
+}
+
+#[test]
+fn a_permit_for_one_act_does_no_other() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    commit_key(&unlocked, "space/key");
+    let staged = unlocked.stage();
+    let permit = on_key(CallName::PublicKey, "space/key");
+    assert!(matches!(
+        staged.sign(permit, b"m"),
+        Err(KeyspaceError::WrongPermit)
+    ));
+    let permit = on_key(CallName::Sign, "space/key");
+    assert!(matches!(
+        staged.public_key(permit),
+        Err(KeyspaceError::WrongPermit)
+    ));
+}
+
+#[test]
+fn the_file_holds_no_names_and_no_key_bytes() {
+    let (_folder, home, unlocked) = new_keyspace();
+    let mut staged = unlocked.stage();
+    stage_key(&mut staged, "a-telling-space-name/a-telling-key-name");
+    staged.commit(5).unwrap();
+    let record = unlocked
+        .key(&path("a-telling-space-name/a-telling-key-name"))
+        .unwrap()
+        .unwrap();
+    drop(unlocked);
+    let file = fs::read(home.file("keyspace.redb")).unwrap();
+    let holds = |needle: &[u8]| file.windows(needle.len()).any(|window| window == needle);
+    assert!(holds(b"CCKS"), "the file was read");
+    assert!(!holds(b"a-telling"));
+    assert!(!record.seed.expose(|seed| holds(&seed[..])));
+    assert!(!record.seed.expose(|seed| holds(&seed[..8])));
+    assert!(!holds(PASSPHRASE));
+}
+
+#[test]
+fn a_second_process_is_told_that_the_keyspace_is_in_use() {
+    let (_folder, home, _unlocked) = new_keyspace();
+    assert!(matches!(reopen(&home), Err(KeyspaceError::InUse(_))));
+}
+
+#[test]
+fn a_home_or_file_that_others_can_reach_is_refused() {
+    let (_folder, home, unlocked) = new_keyspace();
+    drop(unlocked);
+    let file = home.file("keyspace.redb");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(reopen(&home), Err(KeyspaceError::Exposed { .. })));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o750)).unwrap();
+    assert!(matches!(
+        Home::open(home.path()),
+        Err(KeyspaceError::Exposed { .. })
+    ));
+}
+
+#[test]
+fn making_a_keyspace_twice_leaves_the_first_as_it_was() {
+    let (_folder, home, unlocked) = new_keyspace();
+    commit_key(&unlocked, "space/key");
+    drop(unlocked);
+    let again = Unlocked::create(&home, &passphrase(), 2);
+    assert!(matches!(again, Err(KeyspaceError::Exists(_))));
+    assert_eq!(reopen(&home).unwrap().spaces().unwrap(), [name("space")]);
+    let files: Vec<_> = fs::read_dir(home.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(files, ["keyspace.redb"], "no draft is left");
+}
+
+#[test]
+fn the_wrong_passphrase_and_a_weak_one_are_refused() {
+    let (folder, home, unlocked) = new_keyspace();
+    drop(unlocked);
+    let wrong = Passphrase::new(b"incorrect horse".to_vec()).unwrap();
+    let opened = Locked::open(&home).unwrap().unlock(&wrong);
+    assert!(matches!(opened, Err(KeyspaceError::WrongPassphrase)));
+    let home = Home::create(&folder.path().join("weak")).unwrap();
+    let weak = Passphrase::new(b"1234567".to_vec()).unwrap();
+    let made = Unlocked::create(&home, &weak, 1);
+    assert!(matches!(made, Err(KeyspaceError::BadPassphrase(_))));
+    assert!(fs::read_dir(home.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn a_record_in_anothers_place_or_of_another_file_is_refused() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    let (_other_folder, _other_home, other) = new_keyspace();
+    commit_key(&unlocked, "space/one");
+    commit_key(&other, "space/one");
+    let mut staged = unlocked.stage();
+    staged
+        .create_key(on_key(CallName::CreateKeypair, "space/two"), 5)
+        .unwrap();
+    staged.commit(5).unwrap();
+    let stored = |keyspace: &Unlocked, key: &str| {
+        use redb::ReadableDatabase;
+        let table = keyspace
+            .database
+            .begin_read()
+            .unwrap()
+            .open_table(store::KEYS)
+            .unwrap();
+        let id = keyspace.key_id(&path(key));
+        table.get(id.as_slice()).unwrap().unwrap().value().to_vec()
+    };
+    for intruder in [stored(&unlocked, "space/two"), stored(&other, "space/one")] {
+        let transaction = unlocked.database.begin_write().unwrap();
+        {
+            let mut table = transaction.open_table(store::KEYS).unwrap();
+            let id = unlocked.key_id(&path("space/one"));
+            table.insert(id.as_slice(), intruder.as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        let opened = unlocked.key(&path("space/one"));
+        assert!(matches!(opened, Err(KeyspaceError::Damaged(_))));
+    }
+}
+
+#[test]
+fn files_that_are_no_keyspace_are_refused_and_left_alone() {
+    let garbage: Vec<u8> = (0..40_000_u32)
+        .map(|i| (i * 31 % 251).to_le_bytes()[0])
+        .collect();
+    for contents in [b"".to_vec(), b"not a database".to_vec(), garbage] {
+        let folder = TempDir::new().unwrap();
+        let home = Home::create(&folder.path().join("home")).unwrap();
+        let file = home.file("keyspace.redb");
+        fs::write(&file, &contents).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(reopen(&home).is_err());
+        assert_eq!(fs::read(&file).unwrap(), contents);
+    }
+}

@@ -1,0 +1,73 @@
+//! Which host functions a script names, without running it. Hygiene, not a boundary: a script can
+//! build a name at run time, and the broker decides then.
+
+use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
+use wire::script::Sighting;
+use wire::{CallName, KeyRef, Touches};
+
+use crate::engine::position;
+
+pub(crate) fn of(ast: &AST) -> Vec<Sighting> {
+    let mut sightings = Vec::new();
+    ast.walk(&mut |path| {
+        if let Some(node) = path.last() {
+            sightings.extend(sighting(node));
+        }
+        true
+    });
+    sightings.sort_by_key(|sighting| (sighting.at.line, sighting.at.column));
+    sightings.dedup();
+    sightings
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "enums of the engine that grow with its syntax"
+)]
+fn sighting(node: &ASTNode<'_>) -> Option<Sighting> {
+    match node {
+        ASTNode::Stmt(Stmt::FnCall(call, at)) => named(call, *at, false),
+        ASTNode::Expr(Expr::FnCall(call, at)) => named(call, *at, false),
+        ASTNode::Expr(Expr::MethodCall(call, at)) => named(call, *at, true),
+        _ => None,
+    }
+}
+
+fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
+    let text = |index: usize| match call.args.get(index) {
+        Some(Expr::StringConstant(text, _)) => Some(text.as_str()),
+        Some(_) | None => None,
+    };
+    // `Fn("sign")` names it as well.
+    if call.name == "Fn" {
+        let call = CallName::from_word(text(0)?)?;
+        return Some(Sighting {
+            call,
+            at: position(at),
+            literal: None,
+        });
+    }
+    let name = CallName::from_word(&call.name)?;
+    let index = usize::from(name == CallName::Sign);
+    let named = matches!(
+        name,
+        CallName::CreateKeySpace
+            | CallName::SelectKeySpace
+            | CallName::DeleteKeySpace
+            | CallName::CreateKeypair
+            | CallName::SelectKeypair
+            | CallName::DeleteKeypair
+            | CallName::PublicKey
+            | CallName::Sign
+    );
+    let literal = text(index)
+        .filter(|_| named && !as_method)
+        .and_then(|t| KeyRef::parse(t).ok());
+    // A key space has no `/` in its name, and neither has a lone key: the name is in `key`.
+    let literal = literal.filter(|l| name.touches() == Touches::Key || l.space.is_none());
+    Some(Sighting {
+        call: name,
+        at: position(at),
+        literal,
+    })
+}
