@@ -1,1 +1,199 @@
+//! The broker: verify proof → decide → run → audit → reply. The process that holds the keys. It has
+//! no network, no script engine and no parser but that of its own frames and of request proofs.
+#![forbid(unsafe_code)]
 
+mod audit;
+mod clock;
+mod identify;
+mod lane;
+mod outcome;
+mod replay;
+mod serve;
+mod session;
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use keyspace::{CommitError, Unlocked};
+use policy::{Caller, Policy, RateBook};
+use proof::Answered;
+use sandbox::Program;
+use wire::Code;
+use wire::request::{ProofHeader, Reply, Request};
+use wire::script::{Job, Task};
+
+pub use audit::{Audit, AuditError};
+pub use lane::check;
+pub use outcome::{Failure, Outcome, Usage};
+pub use serve::{ListenerProgram, ServeError, serve};
+
+use crate::audit::Entry;
+use crate::clock::Clock;
+use crate::lane::Worker;
+use crate::replay::ReplayWindow;
+use crate::session::Session;
+
+/// Everything that a request needs.
+pub struct Broker {
+    policy: Policy,
+    policy_digest: String,
+    keyspace: Unlocked,
+    audit: Audit,
+    worker: Program,
+    rates: Mutex<RateBook>,
+    replays: Mutex<ReplayWindow>,
+    clock: Clock,
+}
+
+impl Broker {
+    /// Puts a broker together. `policy_text` is what `policy` was parsed from.
+    ///
+    /// # Errors
+    /// When the worker's program cannot be opened.
+    pub fn new(
+        policy: Policy,
+        policy_text: &str,
+        keyspace: Unlocked,
+        audit: Audit,
+        worker: &Path,
+    ) -> std::io::Result<Self> {
+        let clock = Clock::start();
+        Ok(Self {
+            policy_digest: proof::digest(policy_text.as_bytes()),
+            policy,
+            keyspace,
+            audit,
+            worker: Program::open(worker)?,
+            rates: Mutex::default(),
+            replays: Mutex::new(ReplayWindow::new(clock.started())),
+            clock,
+        })
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The public nkey of the service.
+    #[must_use]
+    pub fn service_nkey(&self) -> &str {
+        self.keyspace.service_nkey()
+    }
+
+    /// The life of one request: who asks, what it does, what it is told.
+    pub fn answer(&self, request: &Request) -> Reply {
+        let id = self.clock.request_id();
+        let outcome = match self.identify(request) {
+            Ok(caller) => self.execute(&id, &caller, &request.body),
+            Err(refusal) => {
+                let entry = Entry::unidentified(&id, &request.body, &refusal);
+                let failure = self.audit.record(&entry).err().map(Failure::from);
+                Outcome::failed(failure.unwrap_or_else(|| refusal.public()))
+            }
+        };
+        self.reply(request, &outcome)
+    }
+
+    /// Runs a script for somebody the policy knows: staged, committed if it ends well, recorded.
+    pub fn execute(&self, id: &str, caller: &Caller, script: &[u8]) -> Outcome {
+        let started = std::time::Instant::now();
+        let mut outcome = self.execute_staged(id, caller, script);
+        outcome.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Err(error) = self
+            .audit
+            .record(&Entry::ended(id, caller, script, &outcome))
+        {
+            outcome = Outcome::failed(error.into());
+        }
+        outcome
+    }
+
+    /// As [`Broker::execute`], for a caller at the terminal.
+    pub fn run(&self, caller: &Caller, script: &[u8]) -> Outcome {
+        self.execute(&self.clock.request_id(), caller, script)
+    }
+
+    fn execute_staged(&self, id: &str, caller: &Caller, script: &[u8]) -> Outcome {
+        let limits = self.policy.limits_for(caller);
+        let job = match lane::job(Task::Run, script, &limits) {
+            Ok(job) => job,
+            Err(failure) => return Outcome::failed(failure),
+        };
+        let mut session = Session::new(self, id, caller, &limits);
+        let (ending, mut usage) = Worker::start(&self.worker, &job).map_or_else(
+            |failure| (Err(failure), Usage::default()),
+            |worker| worker.run(&job, &limits, &mut session),
+        );
+        usage.host_calls = session.host_calls();
+        let output = session.take_output();
+        let ending = ending.and_then(|tree| {
+            self.commit(session)?;
+            Ok(tree)
+        });
+        Outcome {
+            ending,
+            output,
+            usage,
+        }
+    }
+
+    /// The records are on disk before the change that they tell of.
+    fn commit(&self, session: Session<'_>) -> Result<(), Failure> {
+        let staged = session.into_staged();
+        if staged.is_changed() {
+            self.audit.sync()?;
+        }
+        staged
+            .commit(self.clock.seconds())
+            .map_err(|error| match error {
+                CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
+                CommitError::Failed(error) => self.storage_failure(&error),
+            })
+    }
+
+    /// The operator sees what is wrong with the keyspace; the caller sees that something is.
+    fn storage_failure(&self, error: &keyspace::KeyspaceError) -> Failure {
+        self.audit.complain(&format!("keyspace: {error}"));
+        Failure::new(Code::Internal, "the keyspace could not be used")
+    }
+
+    fn reply(&self, request: &Request, outcome: &Outcome) -> Reply {
+        let body = outcome.body(request.wants_json);
+        let error = outcome.ending.as_ref().err().map(|failure| failure.code);
+        let req = match &request.proof {
+            ProofHeader::One(proof) => proof::digest(proof.as_bytes()),
+            ProofHeader::Absent | ProofHeader::Unusable => String::new(),
+        };
+        let answered = Answered {
+            req,
+            bh: proof::digest(&body),
+            st: error.map_or("ok", Code::word).to_owned(),
+            iat: self.clock.seconds(),
+            script: proof::digest(&request.body),
+            policy: self.policy_digest.clone(),
+        };
+        let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
+        let proof = proof::write_reply(self.service_nkey(), &answered, sign);
+        Reply {
+            ticket: request.ticket,
+            proof,
+            error,
+            body,
+        }
+    }
+}
+
+/// A job for a worker, from a caller's bounds.
+pub(crate) fn new_job(task: Task, source: &str, limits: &policy::Limits) -> Job {
+    Job {
+        build: wire::BUILD.to_owned(),
+        task,
+        source: source.to_owned(),
+        operations: limits.operations,
+        memory_bytes: limits.memory,
+        call_depth: u32::try_from(limits.call_depth).unwrap_or(u32::MAX),
+        result_bytes: limits.result,
+    }
+}

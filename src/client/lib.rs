@@ -1,1 +1,36 @@
+//! What a caller links: connect to NATS without a way to lose TLS, ask a service to run a script,
+//! and believe only the service's own answer.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use client::{Caller, Connect, Login, ServerUrl, blocking};
+//!
+//! let connect = Connect {
+//!     server: ServerUrl::parse("tls://nats.example:4222")?,
+//!     login: Login::NkeySeedFile("caller.nk".into()),
+//!     ca: Some("ca.pem".into()),
+//!     name: "billing".into(),
+//! };
+//! let caller = Caller {
+//!     identity: client::read_identity("caller.nk".as_ref())?,
+//!     service: "signer.example".into(),
+//!     service_nkey: "N...".into(),
+//! };
+//! let script = b"select_keypair(\"billing/k1\"); sign(\"message\")";
+//! let answer = blocking::request(&connect, "crypto.scripts", script, Some(&caller), false)?;
+//! println!("{}", String::from_utf8_lossy(&answer.payload));
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
 
+mod address;
+mod connect;
+mod request;
+mod trust;
+
+pub mod blocking;
+
+pub use address::{BadAddress, ServerUrl, check_subject};
+pub use connect::{Connect, ConnectFault, Lasting, Login, connect, read_identity};
+pub use request::{Answer, Caller, RequestFault, request};

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::KeyspaceError;
@@ -35,11 +35,15 @@ impl Home {
         Ok(Self(path.to_owned()))
     }
 
-    /// Makes the folder, or accepts an existing one.
+    /// Makes the folder, or accepts an existing one. An empty one is closed to others.
     ///
     /// # Errors
     /// As [`Home::open`], or when it cannot be made.
     pub fn create(path: &Path) -> Result<Self, KeyspaceError> {
+        if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) {
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(path, private).map_err(io_at(path))?;
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

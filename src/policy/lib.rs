@@ -74,6 +74,14 @@ impl Policy {
         })
     }
 
+    /// Everybody the policy knows now: its clients, and the anonymous caller if there is one.
+    #[must_use]
+    pub fn callers(&self, now: u64) -> Vec<Caller> {
+        let clients = self.clients.iter();
+        let known = clients.filter_map(|client| self.client_by_name(&client.name, now));
+        known.chain(self.anonymous()).collect()
+    }
+
     /// The ceilings of a script of this caller: of each bound the service's own, or the smallest
     /// that one of the caller's roles sets.
     #[must_use]

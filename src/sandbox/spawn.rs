@@ -48,6 +48,17 @@ impl Program {
     }
 }
 
+/// Asks a child to end.
+///
+/// # Errors
+/// When it is gone already.
+pub fn terminate(child: &Child) -> io::Result<()> {
+    Ok(rustix::process::kill_process(
+        rustix::process::Pid::from_child(child),
+        Signal::TERM,
+    )?)
+}
+
 /// Makes the kernel end `command`'s process when the thread that starts it ends: for programs that
 /// are not ours and cannot ask for it themselves.
 pub fn tie_to_parent(command: &mut Command) -> &mut Command {

@@ -96,6 +96,22 @@ impl Tree {
         }
     }
 
+    /// Bytes of all its texts, and one for each other token.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let size = |token: &Token| match token {
+            Token::Text(text) => text.len(),
+            Token::Unit
+            | Token::Bool(_)
+            | Token::Int(_)
+            | Token::Float(_)
+            | Token::List
+            | Token::Map
+            | Token::End => 1,
+        };
+        self.0.iter().map(size).sum()
+    }
+
     pub(crate) fn put(&self, w: &mut Writer) {
         w.list(&self.0, |w, token| match token {
             Token::Unit => w.u8(0),

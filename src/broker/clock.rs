@@ -1,0 +1,45 @@
+//! Time and the names of requests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The wall clock, and when this process began to look at it.
+pub(crate) struct Clock {
+    started: u64,
+    requests: AtomicU64,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let mut clock = Self {
+            started: 0,
+            requests: AtomicU64::new(0),
+        };
+        clock.started = clock.seconds();
+        clock
+    }
+
+    /// Unix seconds of the start.
+    pub(crate) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Unix milliseconds.
+    pub(crate) fn milliseconds(&self) -> u64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Unix seconds.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.milliseconds() / 1000
+    }
+
+    /// A name for a request that no other of this service has: its start and a number.
+    pub(crate) fn request_id(&self) -> String {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:x}-{number:x}", self.started)
+    }
+}

@@ -1,0 +1,85 @@
+//! Who asks. One public answer for every failure before the policy; the reason is in the audit log.
+
+use std::sync::PoisonError;
+
+use policy::Caller;
+use proof::{Expected, Fault, Signed};
+use wire::Code;
+use wire::request::{ProofHeader, Request};
+
+use crate::Broker;
+use crate::outcome::Failure;
+use crate::replay::{Replay, WINDOW_SECONDS};
+
+/// Why nobody could be identified.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unidentified {
+    #[error("the request is not signed and the policy has no [anonymous]")]
+    Unsigned,
+    #[error("the header is repeated, misspelt, too long or not text")]
+    UnusableHeader,
+    #[error("{0}")]
+    Proof(#[from] Fault),
+    #[error("`{0}` is no client of the policy, or it has expired")]
+    UnknownClient(String),
+    #[error("the proof was used before")]
+    Used,
+    #[error("the proof was made before this service started")]
+    BeforeStart,
+    #[error("too many proofs to remember")]
+    Full,
+}
+
+impl Unidentified {
+    /// What the caller may know.
+    pub(crate) fn public(&self) -> Failure {
+        match self {
+            Self::Unsigned | Self::UnusableHeader | Self::Proof(_) | Self::UnknownClient(_) => {
+                Failure::new(Code::Unauthenticated, "the request is not authenticated")
+            }
+            Self::Used => {
+                Failure::new(Code::Replayed, "this proof was used before: make a new one")
+            }
+            Self::BeforeStart => {
+                let text = "this proof is older than the running service: make a new one";
+                Failure::new(Code::Replayed, text)
+            }
+            Self::Full => Failure::new(Code::Busy, "too many requests: try again later"),
+        }
+    }
+}
+
+impl Broker {
+    /// Cheap checks first: shape, known key, signature, claims, and only then the replay window.
+    pub(crate) fn identify(&self, request: &Request) -> Result<Caller, Unidentified> {
+        let header = match &request.proof {
+            ProofHeader::Absent => return self.policy.anonymous().ok_or(Unidentified::Unsigned),
+            ProofHeader::Unusable => return Err(Unidentified::UnusableHeader),
+            ProofHeader::One(header) => header,
+        };
+        let now = self.clock.seconds();
+        let signed = Signed::parse(header)?;
+        let unknown = || Unidentified::UnknownClient(signed.kid().escape_debug().to_string());
+        let caller = self
+            .policy
+            .client_by_nkey(signed.kid(), now)
+            .ok_or_else(unknown)?;
+        let expected = Expected {
+            aud: self.policy.service(),
+            payload: &request.body,
+            now,
+            window: WINDOW_SECONDS,
+        };
+        let verified = signed.verify(&expected)?;
+        // A thread that panicked here left the set as it was.
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        replays
+            .spend(verified, now)
+            .map_err(|replay| match replay {
+                Replay::Used => Unidentified::Used,
+                Replay::BeforeStart => Unidentified::BeforeStart,
+                Replay::Full => Unidentified::Full,
+            })?;
+        Ok(caller)
+    }
+}

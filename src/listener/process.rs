@@ -1,0 +1,269 @@
+//! The process's life: connect, confine, subscribe, hand over, drain.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use async_nats::service::{self, ServiceExt};
+use async_nats::{Client, Event, HeaderMap};
+use client::{Connect, ConnectFault, Lasting};
+use futures_util::StreamExt;
+use sandbox::Confined;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use wire::Code;
+use wire::request::{
+    ERROR_CODE_HEADER, ERROR_HEADER, FromListener, PROOF_HEADER, Reply, ToListener,
+};
+use wire::script::MAX_SCRIPT_BYTES;
+
+use crate::{admit, link};
+
+/// The name under which the service is found by `$SRV.PING`.
+const SERVICE_NAME: &str = "crypto-cli";
+/// How long the requests that were taken may need after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What the headers of a reply take of the server's largest message, in bytes.
+const HEADER_ROOM: usize = 4 * 1024;
+
+/// What to listen to.
+pub struct Listen {
+    /// The server.
+    pub connect: Connect,
+    /// The subject.
+    pub subject: String,
+    /// Listeners of one queue group share the requests of the subject.
+    pub queue_group: String,
+    /// Most requests that are held at once; beyond, the answer is `busy`.
+    pub capacity: usize,
+}
+
+/// Why the listener ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenFault {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectFault),
+    /// The subject or the service could not be registered.
+    #[error("cannot serve `{subject}`: {cause}")]
+    Subscribe {
+        /// The subject.
+        subject: String,
+        /// Why.
+        cause: String,
+    },
+    /// The socket to the broker failed.
+    #[error("the broker is gone: {0}")]
+    Broker(#[from] io::Error),
+}
+
+/// Listens until the broker says to drain or is gone.
+///
+/// # Errors
+/// See [`ListenFault`].
+pub fn run(_confined: &Confined, listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(listen, broker))
+}
+
+async fn serve(listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
+    let client = client::connect(&listen.connect, Lasting::Forever, report).await?;
+    let refused = |cause: async_nats::Error| ListenFault::Subscribe {
+        subject: listen.subject.clone(),
+        cause: cause.to_string(),
+    };
+    let service = client
+        .service_builder()
+        .description("runs policy-checked scripts against keys that never leave")
+        .queue_group(&listen.queue_group)
+        .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
+        .await
+        .map_err(refused)?;
+    let endpoint = service
+        .endpoint_builder()
+        .name("run")
+        .add(&listen.subject)
+        .await;
+    let endpoint = endpoint.map_err(refused)?;
+    client
+        .flush()
+        .await
+        .map_err(|error| refused(error.into()))?;
+    broker.set_nonblocking(true)?;
+    let (from_broker, mut to_broker) = tokio::net::UnixStream::from_std(broker)?.into_split();
+    link::send(
+        &mut to_broker,
+        &FromListener::Ready {
+            build: wire::BUILD.to_owned(),
+        },
+    )
+    .await?;
+    let desk = Desk {
+        capacity: listen.capacity,
+        next: 0,
+        open: HashMap::new(),
+        to_broker,
+    };
+    let served = desk.serve(endpoint, from_broker).await;
+    // Replies leave before the connection does, however the serving ended.
+    let _stopped = service.stop().await;
+    finish(&client).await;
+    served
+}
+
+/// The requests that the broker has and has not answered.
+struct Desk {
+    client: Client,
+    capacity: usize,
+    next: u64,
+    open: HashMap<u64, service::Request>,
+    to_broker: OwnedWriteHalf,
+}
+
+impl Desk {
+    async fn serve(
+        mut self,
+        mut endpoint: service::endpoint::Endpoint,
+        from_broker: OwnedReadHalf,
+    ) -> Result<(), ListenFault> {
+        let mut frames = frames(from_broker);
+        loop {
+            tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(ToListener::Reply(reply)) => self.answer(reply).await,
+                    Some(ToListener::Drain) => break,
+                    None => return Err(ListenFault::Broker(io::ErrorKind::UnexpectedEof.into())),
+                },
+                request = endpoint.next() => match request {
+                    Some(request) => self.take(request).await?,
+                    None => break,
+                },
+            }
+        }
+        // What the server sent before it heard of the stop is in the endpoint's buffer.
+        let _stopped = endpoint.stop().await;
+        while let Some(request) = endpoint.next().await {
+            self.take(request).await?;
+        }
+        let waited = tokio::time::timeout(GRACE, async {
+            while !self.open.is_empty() {
+                match frames.recv().await {
+                    Some(ToListener::Reply(reply)) => self.answer(reply).await,
+                    Some(ToListener::Drain) => {}
+                    None => break,
+                }
+            }
+        });
+        if waited.await.is_err() {
+            log("some scripts did not end in time");
+        }
+        for (_, request) in self.open.drain() {
+            refuse(&request, Code::ShuttingDown, "the service is stopping").await;
+        }
+        Ok(())
+    }
+
+    /// Hands a request to the broker, or refuses it at once.
+    async fn take(&mut self, request: service::Request) -> Result<(), ListenFault> {
+        if self.open.len() >= self.capacity {
+            refuse(&request, Code::Busy, "the queue is full: try again later").await;
+            return Ok(());
+        }
+        let ticket = self.next;
+        self.next += 1;
+        match admit::request(&request.message, ticket) {
+            Ok(frame) => {
+                link::send(&mut self.to_broker, &FromListener::Request(frame)).await?;
+                self.open.insert(ticket, request);
+            }
+            Err(bytes) => {
+                let text =
+                    format!("the script has {bytes} bytes, at most {MAX_SCRIPT_BYTES} are allowed");
+                refuse(&request, Code::LimitScriptSize, &text).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, reply: Reply) {
+        let Some(request) = self.open.remove(&reply.ticket) else {
+            return;
+        };
+        let most = self
+            .client
+            .server_info()
+            .max_payload
+            .saturating_sub(HEADER_ROOM);
+        if reply.body.len() > most {
+            let text = format!(
+                "the answer has {} bytes, the NATS server takes {most}",
+                reply.body.len()
+            );
+            return refuse(&request, Code::LimitResult, &text).await;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(PROOF_HEADER, reply.proof.as_str());
+        if let Some(code) = reply.error {
+            name_error(&mut headers, code);
+        }
+        respond(&request, headers, reply.body).await;
+    }
+}
+
+/// Frames of the broker, read by a task of their own: reading one is not a step that can be dropped
+/// half-way.
+fn frames(mut from_broker: OwnedReadHalf) -> tokio::sync::mpsc::Receiver<ToListener> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Ok(frame) = link::receive(&mut from_broker).await {
+            if sender.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// An answer of the listener's own. It is not signed, and says so by the lack of a proof.
+async fn refuse(request: &service::Request, code: Code, message: &str) {
+    let mut headers = HeaderMap::new();
+    name_error(&mut headers, code);
+    respond(request, headers, format!("{code}: {message}").into_bytes()).await;
+}
+
+fn name_error(headers: &mut HeaderMap, code: Code) {
+    headers.insert(ERROR_HEADER, code.word());
+    headers.insert(ERROR_CODE_HEADER, code.number().to_string());
+}
+
+async fn respond(request: &service::Request, headers: HeaderMap, body: Vec<u8>) {
+    if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
+        log(&format!("a reply could not be sent: {error}"));
+    }
+}
+
+/// Waits until everything that was published has left.
+async fn finish(client: &Client) {
+    let flushed = tokio::time::timeout(Duration::from_secs(5), client.flush()).await;
+    if !matches!(flushed, Ok(Ok(()))) {
+        log("the last replies may not have left");
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape of the callback")]
+fn report(event: Event) {
+    if !matches!(event, Event::Connected) {
+        log(&format!("nats: {event}"));
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where the listener speaks"
+)]
+fn log(text: &str) {
+    eprintln!("crypto-cli listener: {text}");
+}
