@@ -30,9 +30,7 @@ impl Audit {
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let mut options = OpenOptions::new();
         let file = options.append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self {
-            sink: Some(Mutex::new(file)),
-        })
+        Ok(Self { sink: Some(Mutex::new(file)) })
     }
 
     /// Keeps nothing: for a keyspace that is in memory and goes with the process.
@@ -59,9 +57,7 @@ impl Audit {
         let Some(sink) = &self.sink else {
             return Ok(());
         };
-        sink.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .sync_data()?;
+        sink.lock().unwrap_or_else(PoisonError::into_inner).sync_data()?;
         Ok(())
     }
 
@@ -104,12 +100,7 @@ pub(crate) struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn new(kind: &'static str, request: &'a str) -> Self {
         let at = jiff::Timestamp::now().to_string();
-        Self {
-            at,
-            kind,
-            request,
-            ..Self::default()
-        }
+        Self { at, kind, request, ..Self::default() }
     }
 
     /// A decision that allowed.

@@ -11,10 +11,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let mut clock = Self {
-            started: 0,
-            requests: AtomicU64::new(0),
-        };
+        let mut clock = Self { started: 0, requests: AtomicU64::new(0) };
         clock.started = clock.seconds();
         clock
     }
@@ -26,9 +23,7 @@ impl Clock {
 
     /// Unix milliseconds.
     pub(crate) fn milliseconds(&self) -> u64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 

@@ -60,10 +60,7 @@ impl Broker {
         let now = self.clock.seconds();
         let signed = Signed::parse(header)?;
         let unknown = || Unidentified::UnknownClient(signed.kid().escape_debug().to_string());
-        let caller = self
-            .policy
-            .client_by_nkey(signed.kid(), now)
-            .ok_or_else(unknown)?;
+        let caller = self.policy.client_by_nkey(signed.kid(), now).ok_or_else(unknown)?;
         let expected = Expected {
             aud: self.policy.service(),
             payload: &request.body,
@@ -73,13 +70,11 @@ impl Broker {
         let verified = signed.verify(&expected)?;
         // A thread that panicked here left the set as it was.
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-        replays
-            .spend(verified, now)
-            .map_err(|replay| match replay {
-                Replay::Used => Unidentified::Used,
-                Replay::BeforeStart => Unidentified::BeforeStart,
-                Replay::Full => Unidentified::Full,
-            })?;
+        replays.spend(verified, now).map_err(|replay| match replay {
+            Replay::Used => Unidentified::Used,
+            Replay::BeforeStart => Unidentified::BeforeStart,
+            Replay::Full => Unidentified::Full,
+        })?;
         Ok(caller)
     }
 }

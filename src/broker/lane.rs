@@ -30,11 +30,7 @@ pub(crate) struct Worker {
 /// A job for a script's bytes, if they are a text of allowed length.
 pub(crate) fn job(task: Task, script: &[u8], limits: &Limits) -> Result<Job, Failure> {
     if u64::try_from(script.len()).unwrap_or(u64::MAX) > limits.script {
-        let text = format!(
-            "the script has {} bytes, {} are allowed",
-            script.len(),
-            limits.script
-        );
+        let text = format!("the script has {} bytes, {} are allowed", script.len(), limits.script);
         return Err(Failure::new(Code::LimitScriptSize, text));
     }
     match std::str::from_utf8(script) {
@@ -53,10 +49,7 @@ impl Worker {
             crate::serve::log(&format!("cannot start a worker: {error}"));
             Failure::new(Code::Internal, "no worker could be started")
         })?;
-        Ok(Self {
-            child,
-            channel: Channel::new(socket),
-        })
+        Ok(Self { child, channel: Channel::new(socket) })
     }
 
     /// Serves the script until it ends or may not go on. What the worker says of itself is told on;
@@ -80,8 +73,7 @@ impl Worker {
         session: &mut Session<'_>,
         usage: &mut Usage,
     ) -> Result<Tree, End> {
-        self.channel
-            .send(&ToWorker::Job(job.clone()), Some(deadline))?;
+        self.channel.send(&ToWorker::Job(job.clone()), Some(deadline))?;
         loop {
             match self.channel.receive(Some(deadline))? {
                 FromWorker::Call(call, at) => {
@@ -89,8 +81,7 @@ impl Worker {
                     if Instant::now() >= deadline {
                         return Err(End::OutOfTime);
                     }
-                    self.channel
-                        .send(&ToWorker::Answer(answer), Some(deadline))?;
+                    self.channel.send(&ToWorker::Answer(answer), Some(deadline))?;
                 }
                 FromWorker::Print(line) => session.print(&line)?,
                 FromWorker::Done(ending, reported) => {
@@ -233,16 +224,10 @@ fn died(status: io::Result<ExitStatus>, limits: &Limits) -> Failure {
         return Failure::new(Code::Internal, "the worker failed");
     };
     if status.code() == Some(sandbox::EXIT_MEMORY) || status.signal() == Some(ABORT) {
-        let text = format!(
-            "the script took more than {} bytes of memory",
-            limits.memory
-        );
+        let text = format!("the script took more than {} bytes of memory", limits.memory);
         Failure::new(Code::LimitMemory, text)
     } else if status.signal() == Some(SEGMENTATION_FAULT) {
-        Failure::new(
-            Code::LimitDepth,
-            "the script nested deeper than the native stack",
-        )
+        Failure::new(Code::LimitDepth, "the script nested deeper than the native stack")
     } else {
         crate::serve::log(&format!("a worker ended unexpectedly: {status}"));
         Failure::new(Code::Internal, "the worker ended unexpectedly")

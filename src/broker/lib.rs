@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod calls;
 mod clock;
 mod identify;
 mod lane;
@@ -101,10 +102,7 @@ impl Broker {
         let started = std::time::Instant::now();
         let mut outcome = self.execute_staged(id, caller, script);
         outcome.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if let Err(error) = self
-            .audit
-            .record(&Entry::ended(id, caller, script, &outcome))
-        {
+        if let Err(error) = self.audit.record(&Entry::ended(id, caller, script, &outcome)) {
             outcome = Outcome::failed(error.into());
         }
         outcome
@@ -132,11 +130,7 @@ impl Broker {
             self.commit(session)?;
             Ok(tree)
         });
-        Outcome {
-            ending,
-            output,
-            usage,
-        }
+        Outcome { ending, output, usage }
     }
 
     /// The records are on disk before the change that they tell of.
@@ -145,12 +139,10 @@ impl Broker {
         if staged.is_changed() {
             self.audit.sync()?;
         }
-        staged
-            .commit(self.clock.seconds())
-            .map_err(|error| match error {
-                CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
-                CommitError::Failed(error) => self.storage_failure(&error),
-            })
+        staged.commit(self.clock.seconds()).map_err(|error| match error {
+            CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
+            CommitError::Failed(error) => self.storage_failure(&error),
+        })
     }
 
     /// The operator sees what is wrong with the keyspace; the caller sees that something is.
@@ -176,12 +168,7 @@ impl Broker {
         };
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
-        Reply {
-            ticket: request.ticket,
-            proof,
-            error,
-            body,
-        }
+        Reply { ticket: request.ticket, proof, error, body }
     }
 }
 

@@ -48,11 +48,7 @@ impl Failure {
     /// A failure without a place.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            at: Position::default(),
-        }
+        Self { code, message: message.into(), at: Position::default() }
     }
 
     pub(crate) fn at(self, at: Position) -> Self {
@@ -70,11 +66,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { code, message, at } = self;
         if at.line > 0 {
-            write!(
-                f,
-                "{code}: {message} (line {}, column {})",
-                at.line, at.column
-            )
+            write!(f, "{code}: {message} (line {}, column {})", at.line, at.column)
         } else {
             write!(f, "{code}: {message}")
         }
@@ -83,11 +75,7 @@ impl std::fmt::Display for Failure {
 
 impl Outcome {
     pub(crate) fn failed(failure: Failure) -> Self {
-        Self {
-            ending: Err(failure),
-            output: String::new(),
-            usage: Usage::default(),
-        }
+        Self { ending: Err(failure), output: String::new(), usage: Usage::default() }
     }
 
     /// The reply's payload: a text value as it is, another as JSON, an error's message; or the
@@ -113,17 +101,8 @@ impl Outcome {
         }
         let (status, detail) = match &self.ending {
             Ok(tree) => ("ok", format!("\"result\":{}", json(tree))),
-            Err(Failure {
-                code,
-                message,
-                at: Position { line, column },
-            }) => {
-                let shown = Shown {
-                    code: code.word(),
-                    message,
-                    line: *line,
-                    column: *column,
-                };
+            Err(Failure { code, message, at: Position { line, column } }) => {
+                let shown = Shown { code: code.word(), message, line: *line, column: *column };
                 ("error", format!("\"error\":{}", to_json(&shown)))
             }
         };
@@ -216,11 +195,7 @@ mod tests {
         ]);
         let expected = r#"[{"a\"b":[],"c":{"d":null}},"line\nand \u001b[2J",0.5,-3,true]"#;
         assert_eq!(json(&value), expected);
-        let outcome = Outcome {
-            ending: Ok(value),
-            output: "p\n".into(),
-            usage: Usage::default(),
-        };
+        let outcome = Outcome { ending: Ok(value), output: "p\n".into(), usage: Usage::default() };
         let whole: serde_json::Value = serde_json::from_str(&outcome.json()).unwrap();
         assert_eq!(whole["status"], "ok");
         assert_eq!(whole["result"][0]["c"]["d"], serde_json::Value::Null);

@@ -28,11 +28,7 @@ pub(crate) enum Replay {
 
 impl ReplayWindow {
     pub(crate) fn new(started: u64) -> Self {
-        Self {
-            started,
-            pruned: started,
-            used: HashMap::new(),
-        }
+        Self { started, pruned: started, used: HashMap::new() }
     }
 
     /// Uses a proof up.
@@ -63,11 +59,7 @@ mod tests {
     use super::*;
 
     fn proof(jti: &str, iat: u64) -> proof::Verified {
-        proof::Verified {
-            kid: "U1".into(),
-            iat,
-            jti: jti.into(),
-        }
+        proof::Verified { kid: "U1".into(), iat, jti: jti.into() }
     }
 
     #[test]
@@ -76,21 +68,10 @@ mod tests {
         // Made at 1041, as by a client whose clock is ahead: acceptable from 1011 to 1071.
         assert_eq!(window.spend(proof("a", 1041), 1011), Ok(()));
         for now in [1011, 1030, 1041, 1070, 1071] {
-            assert_eq!(
-                window.spend(proof("a", 1041), now),
-                Err(Replay::Used),
-                "at {now}"
-            );
+            assert_eq!(window.spend(proof("a", 1041), now), Err(Replay::Used), "at {now}");
         }
-        let other = proof::Verified {
-            kid: "U2".into(),
-            ..proof("a", 1041)
-        };
-        assert_eq!(
-            window.spend(other, 1071),
-            Ok(()),
-            "another caller's number is another"
-        );
+        let other = proof::Verified { kid: "U2".into(), ..proof("a", 1041) };
+        assert_eq!(window.spend(other, 1071), Ok(()), "another caller's number is another");
         assert_eq!(window.spend(proof("b", 1090), 1090), Ok(()));
         assert_eq!(window.used.len(), 1, "what is too old anyway is forgotten");
     }
@@ -98,14 +79,8 @@ mod tests {
     #[test]
     fn a_proof_from_before_the_start_is_refused() {
         let mut window = ReplayWindow::new(1000);
-        assert_eq!(
-            window.spend(proof("a", 999), 1001),
-            Err(Replay::BeforeStart)
-        );
-        assert_eq!(
-            window.spend(proof("a", 1000), 1001),
-            Err(Replay::BeforeStart)
-        );
+        assert_eq!(window.spend(proof("a", 999), 1001), Err(Replay::BeforeStart));
+        assert_eq!(window.spend(proof("a", 1000), 1001), Err(Replay::BeforeStart));
         assert_eq!(window.spend(proof("a", 1001), 1001), Ok(()));
     }
 }

@@ -105,16 +105,14 @@ fn start_lanes(
     let queue = Arc::new(Mutex::new(queue));
     let lane = |number| {
         let (broker, queue) = (Arc::clone(broker), Arc::clone(&queue));
-        std::thread::Builder::new()
-            .name(format!("lane-{number}"))
-            .spawn(move || {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((request, writer)) = next else { return };
-                    let reply = broker.answer(&request);
-                    send(&writer, &ToListener::Reply(reply));
-                }
-            })
+        std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok((request, writer)) = next else { return };
+                let reply = broker.answer(&request);
+                send(&writer, &ToListener::Reply(reply));
+            }
+        })
     };
     (0..count).map(lane).collect()
 }
@@ -123,17 +121,15 @@ fn start_lanes(
 fn watch_signals(state: &Arc<State>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let state = Arc::clone(state);
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for _ in signals.forever() {
-                if state.is_draining() {
-                    sandbox::exit_now(1);
-                }
-                log("stopping: no new requests, those taken are answered");
-                state.drain();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            if state.is_draining() {
+                sandbox::exit_now(1);
             }
-        })?;
+            log("stopping: no new requests, those taken are answered");
+            state.drain();
+        }
+    })?;
     Ok(())
 }
 
@@ -152,10 +148,7 @@ fn supervise(
         let (mut child, socket) = listener.program.start(&arguments, true)?;
         let mut reader = Channel::new(socket);
         let writer = Arc::new(Mutex::new(reader.try_clone()?));
-        *state
-            .listener
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&writer));
+        *state.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&writer));
         if state.is_draining() {
             send(&writer, &ToListener::Drain);
         }
@@ -181,15 +174,9 @@ fn supervise(
             return Ok(());
         }
         if !was_ready {
-            return Err(ServeError::Listener {
-                code: status.code(),
-            });
+            return Err(ServeError::Listener { code: status.code() });
         }
-        pause = if started.elapsed() > SETTLED {
-            FIRST_PAUSE
-        } else {
-            pause
-        };
+        pause = if started.elapsed() > SETTLED { FIRST_PAUSE } else { pause };
         report(status, pause);
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -197,20 +184,14 @@ fn supervise(
 }
 
 fn report(status: ExitStatus, pause: Duration) {
-    log(&format!(
-        "the listener ended ({status}): starting another in {} ms",
-        pause.as_millis()
-    ));
+    log(&format!("the listener ended ({status}): starting another in {} ms", pause.as_millis()));
 }
 
 /// A listener that is gone or does not read loses the reply; its requests were answered as far as
 /// we can.
 fn send(writer: &Writer, frame: &ToListener) {
     let mut channel = writer.lock().unwrap_or_else(PoisonError::into_inner);
-    if channel
-        .send(frame, Some(Instant::now() + REPLY_PATIENCE))
-        .is_err()
-    {
+    if channel.send(frame, Some(Instant::now() + REPLY_PATIENCE)).is_err() {
         channel.close();
     }
 }

@@ -4,32 +4,29 @@ use std::sync::PoisonError;
 
 use keyspace::{KeyspaceError, Staged};
 use policy::{Act, Caller, Decision, Foresight, Limits, Permit, Refusal, Target};
-use wire::script::{Answer, Call, Position, Value};
-use wire::{CallName, Code, KeyPath, KeyRef, Name};
+use wire::script::{Answer, Call, Position};
+use wire::{CallName, Code, KeyPath, Name};
 
 use crate::Broker;
 use crate::audit::Entry;
 use crate::outcome::Failure;
 
-/// Most random bytes of one call.
-const MOST_RANDOM_BYTES: u32 = 1024;
-
 /// One script's session.
 pub(crate) struct Session<'b> {
-    broker: &'b Broker,
+    pub(crate) broker: &'b Broker,
     id: &'b str,
-    caller: &'b Caller,
+    pub(crate) caller: &'b Caller,
     limits: &'b Limits,
-    staged: Staged<'b>,
-    space: Option<Name>,
-    key: Option<KeyPath>,
+    pub(crate) staged: Staged<'b>,
+    pub(crate) space: Option<Name>,
+    pub(crate) key: Option<KeyPath>,
     host_calls: u64,
-    new_keys: u64,
+    pub(crate) new_keys: u64,
     output: String,
 }
 
 /// Why a call has no value.
-enum Stop {
+pub(crate) enum Stop {
     /// The script may catch it.
     Fault(String),
     /// The script has ended.
@@ -38,7 +35,7 @@ enum Stop {
     Storage(KeyspaceError),
 }
 
-type Done<T> = Result<T, Stop>;
+pub(crate) type Done<T> = Result<T, Stop>;
 
 impl From<KeyspaceError> for Stop {
     fn from(error: KeyspaceError) -> Self {
@@ -99,10 +96,7 @@ impl<'b> Session<'b> {
     pub(crate) fn call(&mut self, call: Call, at: Position) -> Result<Answer, Failure> {
         self.host_calls += 1;
         if self.host_calls > self.limits.host_calls {
-            let text = format!(
-                "more than {} calls of host functions",
-                self.limits.host_calls
-            );
+            let text = format!("more than {} calls of host functions", self.limits.host_calls);
             return Err(Failure::new(Code::LimitHostCalls, text).at(at));
         }
         match self.perform(call) {
@@ -113,211 +107,24 @@ impl<'b> Session<'b> {
         }
     }
 
-    fn perform(&mut self, call: Call) -> Done<Value> {
-        let message_bytes = call.message_bytes();
-        let name = call.name();
-        match call {
-            Call::CreateKeySpace(space) => self.create_space(space),
-            Call::SelectKeySpace(space) => self.select_space(space),
-            Call::DeleteKeySpace(space) => self.delete_space(space),
-            Call::ListKeySpaces => self.list_spaces(),
-            Call::CreateKeypair(key) => self.create_key(key),
-            Call::SelectKeypair(key) => self.select_key(key),
-            Call::DeleteKeypair(key) => self.delete_key(key),
-            Call::ListKeypairs => self.list_keys(),
-            Call::PublicKey(key) => {
-                let public =
-                    self.with_key(name, key, 0, |staged, permit| staged.public_key(permit))?;
-                Ok(Value::Text(hex(&public)))
-            }
-            Call::Sign(message, key) => {
-                not_namespaced(std::slice::from_ref(&message))?;
-                let sign = |staged: &Staged<'_>, permit| staged.sign(permit, &message);
-                Ok(Value::Text(hex(&self.with_key(
-                    name,
-                    key,
-                    message_bytes,
-                    sign,
-                )?)))
-            }
-            Call::SignIn(namespace, message) => {
-                let sign =
-                    |staged: &Staged<'_>, permit| staged.sign_in(permit, &namespace, &message);
-                Ok(Value::Text(hex(&self.with_key(
-                    name,
-                    None,
-                    message_bytes,
-                    sign,
-                )?)))
-            }
-            Call::SignAll(messages) => {
-                not_namespaced(&messages)?;
-                let sign = |staged: &Staged<'_>, permit| staged.sign_all(permit, &messages);
-                let signatures = self.with_key(name, None, message_bytes, sign)?;
-                Ok(Value::Texts(
-                    signatures.iter().map(|signature| hex(signature)).collect(),
-                ))
-            }
-            Call::Verify(message, signature) => {
-                let read = |staged: &Staged<'_>, permit| staged.public_key(permit);
-                let public = self.with_key(name, None, message_bytes, read)?;
-                let signature = unhex(&signature, "a signature")?;
-                Ok(Value::Bool(keyspace::verify_with(
-                    &public, &message, &signature,
-                )))
-            }
-            Call::VerifyWith(public, message, signature) => {
-                let _permit = self.permit(name, Target::Nothing, message_bytes)?;
-                let public = unhex(&public, "a public key")?;
-                let signature = unhex(&signature, "a signature")?;
-                Ok(Value::Bool(keyspace::verify_with(
-                    &public, &message, &signature,
-                )))
-            }
-            Call::Hash(algorithm, data) => {
-                let _permit = self.permit(name, Target::Nothing, message_bytes)?;
-                hash(&algorithm, &data)
-            }
-            Call::RandomBytes(count) => {
-                let _permit = self.permit(name, Target::Nothing, 0)?;
-                random_bytes(count)
-            }
-        }
-    }
-
-    /// Uses the named or the selected key: no use without a permit for exactly this key.
-    fn with_key<T>(
-        &self,
-        call: CallName,
-        key: Option<KeyRef>,
-        message_bytes: usize,
-        act: impl FnOnce(&Staged<'b>, Permit) -> Result<Option<T>, KeyspaceError>,
-    ) -> Done<T> {
-        let path = self.key_or_selected(key)?;
-        let permit = self.permit(call, Target::Key(path.clone()), message_bytes)?;
-        act(&self.staged, permit)?.ok_or_else(|| no_key(&path))
-    }
-
-    fn create_space(&mut self, space: Name) -> Done<Value> {
-        let permit = self.permit(CallName::CreateKeySpace, Target::Space(space.clone()), 0)?;
-        self.count_new_key()?;
-        let made = self.staged.create_space(permit)?;
-        if made {
-            (self.space, self.key) = (Some(space), None);
-        } else {
-            self.new_keys -= 1;
-        }
-        Ok(Value::Bool(made))
-    }
-
-    fn select_space(&mut self, space: Name) -> Done<Value> {
-        let permit = self.permit(CallName::SelectKeySpace, Target::Space(space.clone()), 0)?;
-        let there = self.staged.select_space(permit)?;
-        if there {
-            (self.space, self.key) = (Some(space), None);
-        }
-        Ok(Value::Bool(there))
-    }
-
-    fn delete_space(&mut self, space: Name) -> Done<Value> {
-        let permit = self.permit(CallName::DeleteKeySpace, Target::Space(space.clone()), 0)?;
-        let gone = self.staged.delete_space(permit)?;
-        if gone && self.space.as_ref() == Some(&space) {
-            (self.space, self.key) = (None, None);
-        }
-        Ok(Value::Bool(gone))
-    }
-
-    fn list_spaces(&mut self) -> Done<Value> {
-        let call = CallName::ListKeySpaces;
-        self.may_list(call)?;
-        let names = self.staged.spaces()?;
-        Ok(self.shown(names, |name| Act {
-            call,
-            target: Target::Space(name.clone()),
-        }))
-    }
-
-    fn create_key(&mut self, key: KeyRef) -> Done<Value> {
-        let path = self.path(key)?;
-        let permit = self.permit(CallName::CreateKeypair, Target::Key(path.clone()), 0)?;
-        self.count_new_key()?;
-        let made = self
-            .staged
-            .create_key(permit, self.broker.clock.seconds())?;
-        let made = made.ok_or_else(|| no_space(&path.space))?;
-        if made {
-            (self.space, self.key) = (Some(path.space.clone()), Some(path));
-        } else {
-            self.new_keys -= 1;
-        }
-        Ok(Value::Bool(made))
-    }
-
-    fn select_key(&mut self, key: KeyRef) -> Done<Value> {
-        let path = self.path(key)?;
-        let permit = self.permit(CallName::SelectKeypair, Target::Key(path.clone()), 0)?;
-        let there = self.staged.select_key(permit)?;
-        if there {
-            (self.space, self.key) = (Some(path.space.clone()), Some(path));
-        }
-        Ok(Value::Bool(there))
-    }
-
-    fn delete_key(&mut self, key: KeyRef) -> Done<Value> {
-        let path = self.path(key)?;
-        let permit = self.permit(CallName::DeleteKeypair, Target::Key(path.clone()), 0)?;
-        let gone = self.staged.delete_key(permit)?;
-        if gone && self.key.as_ref() == Some(&path) {
-            self.key = None;
-        }
-        Ok(Value::Bool(gone))
-    }
-
-    fn list_keys(&mut self) -> Done<Value> {
-        let call = CallName::ListKeypairs;
-        self.may_list(call)?;
-        let space = self.space.clone().ok_or_else(no_space_selected)?;
-        let names = self.staged.keys(&space)?;
-        Ok(self.shown(names, |name| {
-            let path = KeyPath {
-                space: space.clone(),
-                key: name.clone(),
-            };
-            Act {
-                call,
-                target: Target::Key(path),
-            }
-        }))
-    }
-
-    /// The names on which the policy grants the listing.
-    fn shown(&self, names: Vec<Name>, act: impl Fn(&Name) -> Act) -> Value {
-        let now = self.broker.clock.milliseconds();
-        let granted = |name: &Name| {
-            let decision = self.broker.policy.decide(self.caller, act(name), now);
-            matches!(decision, Decision::Allow(_))
-        };
-        let names = names.iter().filter(|name| granted(name));
-        Value::Texts(names.map(ToString::to_string).collect())
-    }
-
     /// A listing has no target of its own: it may be asked for where it could show something.
-    fn may_list(&self, call: CallName) -> Done<()> {
+    pub(crate) fn may_list(&self, call: CallName) -> Done<()> {
         match self.broker.policy.foresee(self.caller, call, None) {
             Foresight::Possible => Ok(()),
             Foresight::Refused(_) => {
-                let act = Act {
-                    call,
-                    target: Target::Nothing,
-                };
+                let act = Act { call, target: Target::Nothing };
                 Err(self.refuse(&act, &Refusal::NoRule { act: act.clone() }))
             }
         }
     }
 
     /// The decision, its terms, its record: what a key cannot be used without.
-    fn permit(&self, call: CallName, target: Target, message_bytes: usize) -> Done<Permit> {
+    pub(crate) fn permit(
+        &self,
+        call: CallName,
+        target: Target,
+        message_bytes: usize,
+    ) -> Done<Permit> {
         let act = Act { call, target };
         let now = self.broker.clock.milliseconds();
         let spent = match self.broker.policy.decide(self.caller, act.clone(), now) {
@@ -333,10 +140,7 @@ impl<'b> Session<'b> {
         match spent {
             Ok(permit) => {
                 let entry = Entry::allowed(self.id, self.caller, &permit);
-                self.broker
-                    .audit
-                    .record(&entry)
-                    .map_err(|error| Stop::End(error.into()))?;
+                self.broker.audit.record(&entry).map_err(|error| Stop::End(error.into()))?;
                 Ok(permit)
             }
             Err(refusal) => Err(self.refuse(&act, &refusal)),
@@ -349,10 +153,9 @@ impl<'b> Session<'b> {
             return Stop::End(error.into());
         }
         Stop::End(match refusal {
-            Refusal::RateUsedUp { .. } => Failure::new(
-                Code::RateLimited,
-                format!("`{}` was used too often", act.call),
-            ),
+            Refusal::RateUsedUp { .. } => {
+                Failure::new(Code::RateLimited, format!("`{}` was used too often", act.call))
+            }
             Refusal::NoRule { .. }
             | Refusal::Denied { .. }
             | Refusal::WrongTime { .. }
@@ -363,96 +166,12 @@ impl<'b> Session<'b> {
         })
     }
 
-    fn count_new_key(&mut self) -> Done<()> {
+    pub(crate) fn count_new_key(&mut self) -> Done<()> {
         self.new_keys += 1;
         if self.new_keys > self.limits.new_keys {
             let text = format!("more than {} new keys and key spaces", self.limits.new_keys);
             return Err(Stop::End(Failure::new(Code::LimitNewKeys, text)));
         }
         Ok(())
-    }
-
-    fn path(&self, key: KeyRef) -> Done<KeyPath> {
-        let space = key
-            .space
-            .or_else(|| self.space.clone())
-            .ok_or_else(no_space_selected)?;
-        Ok(KeyPath {
-            space,
-            key: key.key,
-        })
-    }
-
-    fn key_or_selected(&self, key: Option<KeyRef>) -> Done<KeyPath> {
-        match key {
-            Some(key) => self.path(key),
-            None => self.key.clone().ok_or_else(|| {
-                let text = "no key is selected: call `select_keypair` or `create_keypair` first";
-                Stop::Fault(text.to_owned())
-            }),
-        }
-    }
-}
-
-/// What `sign_in` signs cannot be had from `sign`.
-fn not_namespaced(messages: &[Vec<u8>]) -> Done<()> {
-    if messages
-        .iter()
-        .any(|message| Staged::is_namespaced(message))
-    {
-        return Err(Stop::Fault(
-            "messages that begin so are kept for `sign_in`".to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-fn no_space_selected() -> Stop {
-    let text = "no key space is selected: call `select_key_space` or `create_key_space` first";
-    Stop::Fault(text.to_owned())
-}
-
-fn no_space(space: &Name) -> Stop {
-    Stop::Fault(format!("there is no key space `{space}`"))
-}
-
-fn no_key(path: &KeyPath) -> Stop {
-    Stop::Fault(format!("there is no key `{path}`"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
-}
-
-fn unhex<const N: usize>(text: &str, what: &str) -> Done<[u8; N]> {
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE
-        .decode(text.as_bytes())
-        .ok();
-    let bytes = bytes.and_then(|bytes| <[u8; N]>::try_from(bytes).ok());
-    bytes.ok_or_else(|| Stop::Fault(format!("{what} is {} hexadecimal digits", 2 * N)))
-}
-
-fn hash(algorithm: &str, data: &[u8]) -> Done<Value> {
-    use sha2::{Digest, Sha256, Sha512};
-    match algorithm {
-        "sha256" => Ok(Value::Text(hex(&Sha256::digest(data)))),
-        "sha512" => Ok(Value::Text(hex(&Sha512::digest(data)))),
-        other => {
-            let text = format!("no hash `{}`: use sha256 or sha512", other.escape_debug());
-            Err(Stop::Fault(text))
-        }
-    }
-}
-
-fn random_bytes(count: u32) -> Done<Value> {
-    if !(1..=MOST_RANDOM_BYTES).contains(&count) {
-        return Err(Stop::Fault(format!(
-            "the count is not between 1 and {MOST_RANDOM_BYTES}"
-        )));
-    }
-    let mut bytes = vec![0; usize::try_from(count).unwrap_or_default()];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => Ok(Value::Bytes(bytes)),
-        Err(_) => Err(Stop::Fault("the kernel gives no random numbers".to_owned())),
     }
 }

@@ -60,17 +60,9 @@ impl ServerUrl {
             return Err(BadAddress::NotAUrl(shown(text)));
         }
         if !tls && !is_loopback(&host) {
-            return Err(BadAddress::Plaintext {
-                url: shown(text),
-                host,
-                port: address.port(),
-            });
+            return Err(BadAddress::Plaintext { url: shown(text), host, port: address.port() });
         }
-        Ok(Self {
-            address,
-            tls,
-            text: text.to_owned(),
-        })
+        Ok(Self { address, tls, text: text.to_owned() })
     }
 
     /// As it was given.
@@ -86,34 +78,21 @@ impl ServerUrl {
 /// [`BadAddress::Subject`].
 pub fn check_subject(text: &str) -> Result<&str, BadAddress> {
     let good = |word: &str| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>')
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>')
     };
     let whole = text.len() <= 256 && text.split('.').all(good) && !text.starts_with('$');
-    if whole {
-        Ok(text)
-    } else {
-        Err(BadAddress::Subject(shown(text)))
-    }
+    if whole { Ok(text) } else { Err(BadAddress::Subject(shown(text))) }
 }
 
 /// `localhost` is this machine by RFC 6761 §6.3; other names could be anything.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn shown(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .collect::<String>()
-        .escape_debug()
-        .to_string()
+    text.chars().take(200).collect::<String>().escape_debug().to_string()
 }
 
 #[cfg(test)]
@@ -142,50 +121,26 @@ mod tests {
             "nats://localhost.example:4222",
         ] {
             let refused = ServerUrl::parse(bad);
-            assert!(
-                matches!(refused, Err(BadAddress::Plaintext { .. })),
-                "{bad}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(BadAddress::Plaintext { .. })), "{bad}: {refused:?}");
         }
     }
 
     #[test]
     fn urls_without_a_scheme_or_with_a_password_are_refused() {
-        for bad in [
-            "localhost:4222",
-            "http://localhost",
-            "ws://localhost",
-            "",
-            "tls://",
-            "nats:///x",
-        ] {
-            assert!(
-                matches!(ServerUrl::parse(bad), Err(BadAddress::NotAUrl(_))),
-                "{bad}"
-            );
+        for bad in
+            ["localhost:4222", "http://localhost", "ws://localhost", "", "tls://", "nats:///x"]
+        {
+            assert!(matches!(ServerUrl::parse(bad), Err(BadAddress::NotAUrl(_))), "{bad}");
         }
         for bad in ["nats://u:p@localhost:4222", "tls://token@signer.example"] {
-            assert!(
-                matches!(ServerUrl::parse(bad), Err(BadAddress::Password)),
-                "{bad}"
-            );
+            assert!(matches!(ServerUrl::parse(bad), Err(BadAddress::Password)), "{bad}");
         }
     }
 
     #[test]
     fn subjects_with_wildcards_or_spaces_are_refused() {
         assert!(check_subject("crypto.scripts").is_ok());
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "a.*",
-            "a.>",
-            "a b",
-            "a\r\nPUB x",
-            "$SRV.PING",
-            "a.",
-        ] {
+        for bad in ["", ".", "a..b", "a.*", "a.>", "a b", "a\r\nPUB x", "$SRV.PING", "a."] {
             assert!(check_subject(bad).is_err(), "{bad:?}");
         }
     }

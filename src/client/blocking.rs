@@ -32,9 +32,7 @@ pub fn request(
     caller: Option<&Caller>,
     wants_json: bool,
 ) -> Result<Answer, Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = crate::connect(connect, Lasting::Once, |_| {}).await?;
         Ok(crate::request(&client, subject, script, caller, wants_json, PATIENCE).await?)

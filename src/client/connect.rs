@@ -112,10 +112,7 @@ pub async fn connect(
     if let Some(ca) = &to.ca {
         options = options.tls_client_config(trust::only(ca).map_err(ConnectFault::File)?);
     }
-    options
-        .connect(to.server.address.clone())
-        .await
-        .map_err(|error| explain(to, &error))
+    options.connect(to.server.address.clone()).await.map_err(|error| explain(to, &error))
 }
 
 /// Reads an identity from its seed file.
@@ -159,17 +156,11 @@ fn pause(attempt: usize) -> Duration {
     Duration::from_millis(share)
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an enum of the NATS library that grows"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of the NATS library that grows")]
 fn explain(to: &Connect, error: &async_nats::ConnectError) -> ConnectFault {
     let server = format!("`{}`", to.server.as_str());
     let cause = causes(error);
-    let refused = |hint| ConnectFault::Refused {
-        server: server.clone(),
-        hint,
-    };
+    let refused = |hint| ConnectFault::Refused { server: server.clone(), hint };
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             refused(match to.login {
@@ -180,11 +171,7 @@ fn explain(to: &Connect, error: &async_nats::ConnectError) -> ConnectFault {
             })
         }
         _ => match tls_hint(&cause, to) {
-            Some(hint) => ConnectFault::Tls {
-                server,
-                cause,
-                hint,
-            },
+            Some(hint) => ConnectFault::Tls { server, cause, hint },
             None => ConnectFault::Unreachable { server, cause },
         },
     }

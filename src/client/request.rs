@@ -99,14 +99,12 @@ pub async fn request(
     let reply = client.send_request(subject.to_owned(), request).await;
     let reply = reply.map_err(|error| match error.kind() {
         RequestErrorKind::NoResponders => RequestFault::NoResponders(subject.to_owned()),
-        RequestErrorKind::TimedOut => RequestFault::TimedOut {
-            subject: subject.to_owned(),
-            patience,
-        },
-        RequestErrorKind::MaxPayloadExceeded => RequestFault::TooLarge {
-            bytes: script.len(),
-            most,
-        },
+        RequestErrorKind::TimedOut => {
+            RequestFault::TimedOut { subject: subject.to_owned(), patience }
+        }
+        RequestErrorKind::MaxPayloadExceeded => {
+            RequestFault::TooLarge { bytes: script.len(), most }
+        }
         RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
             RequestFault::Failed(error.to_string())
         }
@@ -116,11 +114,7 @@ pub async fn request(
         header(ERROR_HEADER).map(|word| Code::from_word(word.as_str()).unwrap_or(Code::Internal));
     let payload = reply.payload.to_vec();
     let Some(caller) = caller else {
-        return Ok(Answer {
-            payload,
-            error,
-            answered: None,
-        });
+        return Ok(Answer { payload, error, answered: None });
     };
     let Some(text) = header(PROOF_HEADER) else {
         return Err(error.map_or(RequestFault::Unsigned, |code| {
@@ -135,26 +129,13 @@ pub async fn request(
         "ok" => None,
         word => Some(Code::from_word(word).unwrap_or(Code::Internal)),
     };
-    Ok(Answer {
-        payload,
-        error,
-        answered: Some(answered),
-    })
+    Ok(Answer { payload, error, answered: Some(answered) })
 }
 
 fn prove(caller: &Caller, script: &[u8]) -> Result<String, RequestFault> {
     let mut jti = [0_u8; 16];
     getrandom::fill(&mut jti).map_err(|error| RequestFault::Failed(error.to_string()))?;
     let jti = data_encoding::HEXLOWER.encode(&jti);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    Ok(proof::write_request(
-        &caller.identity,
-        &caller.service,
-        now,
-        &jti,
-        script,
-    ))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Ok(proof::write_request(&caller.identity, &caller.service, now, &jti, script))
 }

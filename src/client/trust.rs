@@ -16,12 +16,7 @@ pub(crate) fn only(path: &Path) -> Result<ClientConfig, String> {
         roots.add(certificate).map_err(|e| unreadable(&e))?;
     }
     if roots.is_empty() {
-        return Err(format!(
-            "`{}` holds no certificate: is it a PEM file?",
-            path.display()
-        ));
+        return Err(format!("`{}` holds no certificate: is it a PEM file?", path.display()));
     }
-    Ok(ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }

@@ -16,8 +16,7 @@ impl Unlocked {
         let transaction = self.database.begin_write().map_err(KeyspaceError::from)?;
         let header = self.write_changes(&transaction, changes, now)?;
         transaction.commit().map_err(KeyspaceError::from)?;
-        self.generation
-            .fetch_max(header.generation, Ordering::SeqCst);
+        self.generation.fetch_max(header.generation, Ordering::SeqCst);
         Ok(())
     }
 
@@ -35,10 +34,7 @@ impl Unlocked {
         for (name, change) in &changes.spaces {
             let id = self.space_id(name);
             if change.delete_stored {
-                let gone = spaces
-                    .remove(id.as_slice())
-                    .map_err(KeyspaceError::from)?
-                    .is_some();
+                let gone = spaces.remove(id.as_slice()).map_err(KeyspaceError::from)?.is_some();
                 expect(gone, name)?;
                 keys.retain_in(id.as_slice()..=last_of(&id).as_slice(), |_, _| false)
                     .map_err(KeyspaceError::from)?;
@@ -53,18 +49,12 @@ impl Unlocked {
         for (path, change) in &changes.keys {
             let id = self.key_id(path);
             if change.delete_stored {
-                let gone = keys
-                    .remove(id.as_slice())
-                    .map_err(KeyspaceError::from)?
-                    .is_some();
+                let gone = keys.remove(id.as_slice()).map_err(KeyspaceError::from)?.is_some();
                 expect(gone, path)?;
             }
             if let Some(record) = &change.create {
                 let space = self.space_id(&path.space);
-                let here = spaces
-                    .get(space.as_slice())
-                    .map_err(KeyspaceError::from)?
-                    .is_some();
+                let here = spaces.get(space.as_slice()).map_err(KeyspaceError::from)?.is_some();
                 expect(here, &path.space)?;
                 let place = self.place(Kind::Key, &id);
                 let sealed = place.seal(&self.keys, header.generation, &record.put())?;
@@ -97,9 +87,5 @@ fn last_of(space_id: &[u8; 16]) -> Vec<u8> {
 }
 
 fn expect(held: bool, what: &impl ToString) -> Result<(), CommitError> {
-    if held {
-        Ok(())
-    } else {
-        Err(CommitError::Conflict(what.to_string()))
-    }
+    if held { Ok(()) } else { Err(CommitError::Conflict(what.to_string())) }
 }

@@ -49,13 +49,7 @@ impl Header {
     ) -> Result<Self, KeyspaceError> {
         let file_id = public_random()?;
         let slot = Slot::wrap(passphrase, root, &file_id)?;
-        let mut header = Self {
-            file_id,
-            generation: 1,
-            created,
-            slots: vec![slot],
-            tag: [0; 32],
-        };
+        let mut header = Self { file_id, generation: 1, created, slots: vec![slot], tag: [0; 32] };
         header.tag = keys.header_tag(&header.body());
         Ok(header)
     }
@@ -70,13 +64,7 @@ impl Header {
             wrapped: public_random()?,
         }];
         let file_id = public_random()?;
-        let mut header = Self {
-            file_id,
-            generation: 1,
-            created,
-            slots,
-            tag: [0; 32],
-        };
+        let mut header = Self { file_id, generation: 1, created, slots, tag: [0; 32] };
         header.tag = keys.header_tag(&header.body());
         Ok(header)
     }
@@ -92,16 +80,12 @@ impl Header {
             return Err(KeyspaceError::Foreign("it does not begin as one"));
         }
         if r.array().ok() != Some(VERSION) || r.array().ok() != Some(SUITE) {
-            return Err(KeyspaceError::Foreign(
-                "another version or suite of algorithms",
-            ));
+            return Err(KeyspaceError::Foreign("another version or suite of algorithms"));
         }
         let header = Self::take(&mut r);
         let header = header.map_err(|Malformed| KeyspaceError::Damaged("bad header".to_owned()))?;
         if !header.slots.iter().all(|slot| slot.cost.within_bounds()) {
-            return Err(KeyspaceError::Foreign(
-                "a key derivation cost out of bounds",
-            ));
+            return Err(KeyspaceError::Foreign("a key derivation cost out of bounds"));
         }
         Ok(header)
     }
@@ -160,13 +144,7 @@ impl Header {
         if slots.is_empty() || slots.len() > MAX_SLOTS {
             return Err(Malformed);
         }
-        Ok(Self {
-            file_id,
-            generation,
-            created,
-            slots,
-            tag,
-        })
+        Ok(Self { file_id, generation, created, slots, tag })
     }
 }
 
@@ -177,13 +155,7 @@ impl Slot {
         file_id: &[u8; 16],
     ) -> Result<Self, KeyspaceError> {
         let (id, salt, nonce) = (public_random()?, public_random()?, public_random()?);
-        let mut slot = Self {
-            id,
-            cost: Cost::WRITTEN,
-            salt,
-            nonce,
-            wrapped: [0; WRAPPED_BYTES],
-        };
+        let mut slot = Self { id, cost: Cost::WRITTEN, salt, nonce, wrapped: [0; WRAPPED_BYTES] };
         let kek = derive(passphrase, &slot.salt, slot.cost)?;
         let sealed = root.expose(|root| seal(&kek, nonce, root, &slot.aad(file_id)))?;
         let wrong = |_| KeyspaceError::Storage("a wrapped key of another length".to_owned());
@@ -206,20 +178,9 @@ impl Slot {
 
     /// Everything that must not be changed about a slot: its place and its cost.
     fn aad(&self, file_id: &[u8; 16]) -> Vec<u8> {
-        let mut aad = [
-            MAGIC.as_slice(),
-            &VERSION,
-            &SUITE,
-            file_id,
-            &[PASSPHRASE_SLOT],
-        ]
-        .concat();
+        let mut aad = [MAGIC.as_slice(), &VERSION, &SUITE, file_id, &[PASSPHRASE_SLOT]].concat();
         aad.extend_from_slice(&self.id);
-        let Cost {
-            memory,
-            passes,
-            lanes,
-        } = self.cost;
+        let Cost { memory, passes, lanes } = self.cost;
         for number in [memory, passes, lanes] {
             aad.extend_from_slice(&number.to_be_bytes());
         }
@@ -243,18 +204,8 @@ impl Slot {
             return Err(Malformed);
         }
         let id = r.array()?;
-        let cost = Cost {
-            memory: r.u32()?,
-            passes: r.u32()?,
-            lanes: r.u32()?,
-        };
-        Ok(Self {
-            id,
-            cost,
-            salt: r.array()?,
-            nonce: r.array()?,
-            wrapped: r.array()?,
-        })
+        let cost = Cost { memory: r.u32()?, passes: r.u32()?, lanes: r.u32()? };
+        Ok(Self { id, cost, salt: r.array()?, nonce: r.array()?, wrapped: r.array()? })
     }
 }
 
@@ -266,9 +217,7 @@ pub(crate) trait CopyFrom {
 impl<const N: usize> CopyFrom for [u8; N] {
     fn copy_from(&mut self, bytes: &[u8]) -> Result<(), KeyspaceError> {
         if bytes.len() != N {
-            return Err(KeyspaceError::Damaged(
-                "a secret of another length".to_owned(),
-            ));
+            return Err(KeyspaceError::Damaged("a secret of another length".to_owned()));
         }
         self.copy_from_slice(bytes);
         Ok(())
@@ -286,10 +235,7 @@ mod tests {
     fn new_header() -> (Header, Secret<32>) {
         let root = Secret::random().unwrap();
         let keys = RootKeys::below(&root).unwrap();
-        (
-            Header::create(&passphrase("correct horse"), &root, &keys, 7).unwrap(),
-            root,
-        )
+        (Header::create(&passphrase("correct horse"), &root, &keys, 7).unwrap(), root)
     }
 
     #[test]
@@ -324,23 +270,12 @@ mod tests {
     #[test]
     fn a_cost_that_is_too_cheap_or_too_dear_is_refused_before_it_is_paid() {
         let (header, _) = new_header();
-        for (memory, passes, lanes) in [
-            (1024, 3, 4),
-            (19 * 1024, 1, 1),
-            (u32::MAX, 1, 1),
-            (1 << 20, 10, 1),
-            (65536, 3, 99),
-        ] {
+        for (memory, passes, lanes) in
+            [(1024, 3, 4), (19 * 1024, 1, 1), (u32::MAX, 1, 1), (1 << 20, 10, 1), (65536, 3, 99)]
+        {
             let mut hostile = header.clone();
-            hostile.slots[0].cost = Cost {
-                memory,
-                passes,
-                lanes,
-            };
-            assert!(matches!(
-                Header::parse(&hostile.to_bytes()),
-                Err(KeyspaceError::Foreign(_))
-            ));
+            hostile.slots[0].cost = Cost { memory, passes, lanes };
+            assert!(matches!(Header::parse(&hostile.to_bytes()), Err(KeyspaceError::Foreign(_))));
         }
     }
 }

@@ -21,10 +21,7 @@ impl Home {
     /// When it is missing, no folder, another user's, or open to others.
     pub fn open(path: &Path) -> Result<Self, KeyspaceError> {
         let found = fs::metadata(path);
-        if found
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        {
+        if found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Err(KeyspaceError::Missing(path.to_owned()));
         }
         let metadata = found.map_err(io_at(path))?;
@@ -44,11 +41,7 @@ impl Home {
             let private = fs::Permissions::from_mode(0o700);
             fs::set_permissions(path, private).map_err(io_at(path))?;
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(io_at(path))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_at(path))?;
         Self::open(path)
     }
 
@@ -66,9 +59,7 @@ impl Home {
 
     /// Makes the folder's entries durable: a new file is lost without it.
     pub(crate) fn sync(&self) -> Result<(), KeyspaceError> {
-        File::open(&self.0)
-            .and_then(|folder| folder.sync_all())
-            .map_err(io_at(&self.0))
+        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(io_at(&self.0))
     }
 }
 
@@ -78,19 +69,13 @@ pub(crate) fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), Ke
         return Err(exposed(path, "belongs to another user"));
     }
     if metadata.mode() & OTHERS != 0 {
-        return Err(exposed(
-            path,
-            "is open to other users: take their rights with `chmod go=`",
-        ));
+        return Err(exposed(path, "is open to other users: take their rights with `chmod go=`"));
     }
     Ok(())
 }
 
 pub(crate) fn exposed(path: &Path, what: &'static str) -> KeyspaceError {
-    KeyspaceError::Exposed {
-        path: path.to_owned(),
-        what,
-    }
+    KeyspaceError::Exposed { path: path.to_owned(), what }
 }
 
 pub(crate) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> KeyspaceError {

@@ -65,10 +65,8 @@ impl Place<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, KeyspaceError> {
         let damaged = || KeyspaceError::Damaged("a record does not open".to_owned());
         let mut r = Reader::new(bytes);
-        let (generation, nonce) = r
-            .u64()
-            .and_then(|g| Ok((g, r.array()?)))
-            .map_err(|Malformed| damaged())?;
+        let (generation, nonce) =
+            r.u64().and_then(|g| Ok((g, r.array()?))).map_err(|Malformed| damaged())?;
         let sealed = bytes.get(8 + NONCE_BYTES..).ok_or_else(damaged)?;
         if generation > latest {
             return Err(damaged());
@@ -87,19 +85,13 @@ pub(crate) fn put_space(name: &Name, created: u64) -> Vec<u8> {
 
 pub(crate) fn take_space(plain: &[u8]) -> Result<Name, KeyspaceError> {
     let mut r = Reader::new(plain);
-    let read = r
-        .name()
-        .and_then(|name| r.u64().and_then(|_| r.end()).map(|()| name));
+    let read = r.name().and_then(|name| r.u64().and_then(|_| r.end()).map(|()| name));
     read.map_err(|Malformed| KeyspaceError::Damaged("a key space record".to_owned()))
 }
 
 impl KeyRecord {
     pub(crate) fn generate(path: KeyPath, created: u64) -> Result<Self, KeyspaceError> {
-        Ok(Self {
-            path,
-            created,
-            seed: Secret::random()?,
-        })
+        Ok(Self { path, created, seed: Secret::random()? })
     }
 
     /// The contents of a key record. Written into a buffer of its final size, so that growing it
@@ -121,25 +113,14 @@ impl KeyRecord {
         let damaged = |Malformed| KeyspaceError::Damaged("a key record".to_owned());
         let mut r = Reader::new(plain);
         if r.u8().map_err(damaged)? != ED25519 {
-            return Err(KeyspaceError::Foreign(
-                "a key of an algorithm that it does not know",
-            ));
+            return Err(KeyspaceError::Foreign("a key of an algorithm that it does not know"));
         }
-        let path = r.name().and_then(|space| {
-            Ok(KeyPath {
-                space,
-                key: r.name()?,
-            })
-        });
+        let path = r.name().and_then(|space| Ok(KeyPath { space, key: r.name()? }));
         let path = path.map_err(damaged)?;
         let created = r.u64().map_err(damaged)?;
         let seed = r.raw(32).map_err(damaged)?;
         let seed = Secret::try_fill(|bytes| bytes.copy_from(seed))?;
         r.end().map_err(damaged)?;
-        Ok(Self {
-            path,
-            created,
-            seed,
-        })
+        Ok(Self { path, created, seed })
     }
 }

@@ -32,20 +32,12 @@ pub(crate) struct Cost {
 
 impl Cost {
     /// What new slots are written with: the second recommendation of RFC 9106 §4.
-    pub(crate) const WRITTEN: Self = Self {
-        memory: 64 * 1024,
-        passes: 3,
-        lanes: 4,
-    };
+    pub(crate) const WRITTEN: Self = Self { memory: 64 * 1024, passes: 3, lanes: 4 };
 
     /// Whether it is neither so cheap that the slot protects nothing nor so dear that opening a
     /// hostile file would hurt. Checked before any memory is taken.
     pub(crate) fn within_bounds(self) -> bool {
-        let Self {
-            memory,
-            passes,
-            lanes,
-        } = self;
+        let Self { memory, passes, lanes } = self;
         let whole = u64::from(memory) * u64::from(passes);
         (19 * 1024..=1024 * 1024).contains(&memory)
             && (2..=10).contains(&passes)
@@ -89,10 +81,7 @@ pub(crate) fn open(
     aad: &[u8],
 ) -> Option<Zeroizing<Vec<u8>>> {
     let cipher = key.expose(|key| XChaCha20Poly1305::new(key.into()));
-    cipher
-        .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad })
-        .ok()
-        .map(Zeroizing::new)
+    cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad }).ok().map(Zeroizing::new)
 }
 
 /// The keys below one root key.
@@ -107,11 +96,7 @@ impl RootKeys {
         let hkdf = root.expose(|root| Hkdf::<Sha256>::new(None, root));
         let index = expand(&hkdf, INDEX_LABEL)?;
         let header = expand(&hkdf, HEADER_LABEL)?;
-        Ok(Self {
-            record: hkdf,
-            index,
-            header,
-        })
+        Ok(Self { record: hkdf, index, header })
     }
 
     /// The key that seals the record with this id.
@@ -145,10 +130,7 @@ impl RootKeys {
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "HMAC takes keys of every length (RFC 2104 §3)"
-)]
+#[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104 §3)")]
 fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length")
 }

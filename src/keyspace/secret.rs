@@ -97,9 +97,7 @@ impl Passphrase {
         } else {
             None
         };
-        fault.map_or(Ok(Self(secret)), |fault| {
-            Err(KeyspaceError::BadPassphrase(fault))
-        })
+        fault.map_or(Ok(Self(secret)), |fault| Err(KeyspaceError::BadPassphrase(fault)))
     }
 
     /// Whether it is long enough for a new keyspace.
@@ -137,11 +135,8 @@ mod tests {
 
     #[test]
     fn one_line_end_is_not_part_of_a_passphrase() {
-        let text = |bytes: &[u8]| {
-            Passphrase::new(bytes.to_vec())
-                .map(|p| p.expose(<[u8]>::to_vec))
-                .ok()
-        };
+        let text =
+            |bytes: &[u8]| Passphrase::new(bytes.to_vec()).map(|p| p.expose(<[u8]>::to_vec)).ok();
         assert_eq!(text(b"correct horse\n"), Some(b"correct horse".to_vec()));
         assert_eq!(text(b"correct horse\r\n"), Some(b"correct horse".to_vec()));
         assert_eq!(text(b" spaced "), Some(b" spaced ".to_vec()));

@@ -25,18 +25,14 @@ pub(crate) fn sign(seed: &Secret<32>, message: &[u8]) -> [u8; 64] {
 
 /// The public key of a seed.
 pub(crate) fn public_key(seed: &Secret<32>) -> [u8; 32] {
-    seed.expose(SigningKey::from_bytes)
-        .verifying_key()
-        .to_bytes()
+    seed.expose(SigningKey::from_bytes).verifying_key().to_bytes()
 }
 
 /// Whether an Ed25519 signature is good, strictly (RFC 8032 §5.1.7): no small-order keys, S below L.
 #[must_use]
 pub fn verify_with(public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-    VerifyingKey::from_bytes(public_key).is_ok_and(|key| {
-        key.verify_strict(message, &Signature::from_bytes(signature))
-            .is_ok()
-    })
+    VerifyingKey::from_bytes(public_key)
+        .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }
 
 #[cfg(test)]

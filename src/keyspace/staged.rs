@@ -31,10 +31,7 @@ pub(crate) struct Change<T> {
 
 impl<'k> Staged<'k> {
     pub(crate) fn new(keyspace: &'k Unlocked) -> Self {
-        Self {
-            keyspace,
-            changes: Changes::default(),
-        }
+        Self { keyspace, changes: Changes::default() }
     }
 
     /// Makes a key space. `false` when there is one of that name.
@@ -48,12 +45,7 @@ impl<'k> Staged<'k> {
         }
         let space = space.clone();
         let change = self.changes.spaces.entry(space);
-        change
-            .or_insert(Change {
-                delete_stored: false,
-                create: None,
-            })
-            .create = Some(());
+        change.or_insert(Change { delete_stored: false, create: None }).create = Some(());
         Ok(true)
     }
 
@@ -77,13 +69,7 @@ impl<'k> Staged<'k> {
         let stored = self.keyspace.has_space(&space)?;
         self.changes.keys.retain(|path, _| path.space != space);
         if stored {
-            self.changes.spaces.insert(
-                space,
-                Change {
-                    delete_stored: true,
-                    create: None,
-                },
-            );
+            self.changes.spaces.insert(space, Change { delete_stored: true, create: None });
         } else {
             self.changes.spaces.remove(&space);
         }
@@ -97,11 +83,7 @@ impl<'k> Staged<'k> {
     pub fn spaces(&self) -> Result<Vec<Name>, KeyspaceError> {
         let mut names = self.keyspace.spaces()?;
         names.retain(|name| !self.changes.spaces.contains_key(name));
-        let made = self
-            .changes
-            .spaces
-            .iter()
-            .filter(|(_, change)| change.create.is_some());
+        let made = self.changes.spaces.iter().filter(|(_, change)| change.create.is_some());
         names.extend(made.map(|(name, _)| name.clone()));
         names.sort();
         Ok(names)
@@ -122,12 +104,7 @@ impl<'k> Staged<'k> {
         }
         let record = KeyRecord::generate(path.clone(), now)?;
         let change = self.changes.keys.entry(path);
-        change
-            .or_insert(Change {
-                delete_stored: false,
-                create: None,
-            })
-            .create = Some(record);
+        change.or_insert(Change { delete_stored: false, create: None }).create = Some(record);
         Ok(Some(true))
     }
 
@@ -150,13 +127,7 @@ impl<'k> Staged<'k> {
         }
         let stored = self.shows_stored(&path.space) && self.keyspace.key(&path)?.is_some();
         if stored {
-            self.changes.keys.insert(
-                path,
-                Change {
-                    delete_stored: true,
-                    create: None,
-                },
-            );
+            self.changes.keys.insert(path, Change { delete_stored: true, create: None });
         } else {
             self.changes.keys.remove(&path);
         }
@@ -168,18 +139,9 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// When the keyspace is damaged.
     pub fn keys(&self, space: &Name) -> Result<Vec<Name>, KeyspaceError> {
-        let stored = if self.shows_stored(space) {
-            self.keyspace.keys(space)?
-        } else {
-            Vec::new()
-        };
+        let stored = if self.shows_stored(space) { self.keyspace.keys(space)? } else { Vec::new() };
         let mut names: Vec<Name> = stored.into_iter().map(|(name, _)| name).collect();
-        let changes = || {
-            self.changes
-                .keys
-                .iter()
-                .filter(|(path, _)| path.space == *space)
-        };
+        let changes = || self.changes.keys.iter().filter(|(path, _)| path.space == *space);
         names.retain(|name| !changes().any(|(path, _)| path.key == *name));
         let made = changes().filter(|(_, change)| change.create.is_some());
         names.extend(made.map(|(path, _)| path.key.clone()));
@@ -231,10 +193,7 @@ impl<'k> Staged<'k> {
     ) -> Result<Option<Vec<[u8; 64]>>, KeyspaceError> {
         let path = key_of(&permit, &[CallName::SignAll])?;
         let sign_each = |key: &KeyRecord| {
-            messages
-                .iter()
-                .map(|message| sign::sign(&key.seed, message))
-                .collect()
+            messages.iter().map(|message| sign::sign(&key.seed, message)).collect()
         };
         self.with_key(path, sign_each)
     }
@@ -271,11 +230,7 @@ impl<'k> Staged<'k> {
 
     /// Whether the stored keys of a key space are still there for this script.
     fn shows_stored(&self, space: &Name) -> bool {
-        !self
-            .changes
-            .spaces
-            .get(space)
-            .is_some_and(|change| change.delete_stored)
+        !self.changes.spaces.get(space).is_some_and(|change| change.delete_stored)
     }
 
     fn is_key(&self, path: &KeyPath) -> Result<bool, KeyspaceError> {

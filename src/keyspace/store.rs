@@ -59,10 +59,7 @@ impl Locked {
         let database = Database::open(&path).map_err(|error| open_error(home, error))?;
         let header = read_meta(&database, HEADER)?;
         let header = header.ok_or(KeyspaceError::Foreign("it has no header"))?;
-        Ok(Self {
-            header: Header::parse(&header)?,
-            database,
-        })
+        Ok(Self { header: Header::parse(&header)?, database })
     }
 
     /// Unlocks it. The one derivation of a key from the passphrase happens here.
@@ -93,12 +90,7 @@ impl Unlocked {
         }
         let draft = Draft::new(home)?;
         let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft.0);
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft.0);
         let file = file.map_err(io_at(&draft.0))?;
         let database = FileBackend::new(file)
             .and_then(|backend| Database::builder().create_with_backend(backend));
@@ -151,11 +143,7 @@ impl Unlocked {
         let mut names = Vec::new();
         for entry in table.iter()? {
             let (id, sealed) = entry?;
-            names.push(take_space(&self.open_record(
-                Kind::Space,
-                id.value(),
-                sealed.value(),
-            )?)?);
+            names.push(take_space(&self.open_record(Kind::Space, id.value(), sealed.value())?)?);
         }
         names.sort();
         Ok(names)
@@ -196,9 +184,7 @@ impl Unlocked {
         };
         let record = KeyRecord::take(&self.open_record(Kind::Key, &id, sealed.value())?)?;
         if record.path != *path {
-            return Err(KeyspaceError::Damaged(
-                "a key stands in another's place".to_owned(),
-            ));
+            return Err(KeyspaceError::Damaged("a key stands in another's place".to_owned()));
         }
         Ok(Some(record))
     }
@@ -242,14 +228,7 @@ impl Unlocked {
         let pair = pair.map_err(|_| KeyspaceError::Damaged("the service key".to_owned()))?;
         let generation = AtomicU64::new(header.generation);
         let (file_id, service_nkey) = (header.file_id, pair.public_key());
-        Ok(Self {
-            database,
-            keys,
-            file_id,
-            generation,
-            service,
-            service_nkey,
-        })
+        Ok(Self { database, keys, file_id, generation, service, service_nkey })
     }
 
     pub(crate) fn space_id(&self, space: &Name) -> [u8; 16] {
@@ -258,18 +237,12 @@ impl Unlocked {
 
     /// The id of the space, then that of the key: the keys of one space stand together.
     pub(crate) fn key_id(&self, path: &KeyPath) -> Vec<u8> {
-        let key = self
-            .keys
-            .id(&["key", path.space.as_str(), path.key.as_str()]);
+        let key = self.keys.id(&["key", path.space.as_str(), path.key.as_str()]);
         [self.space_id(&path.space), key].concat()
     }
 
     pub(crate) fn place<'a>(&self, kind: Kind, id: &'a [u8]) -> Place<'a> {
-        Place {
-            file_id: self.file_id,
-            kind,
-            id,
-        }
+        Place { file_id: self.file_id, kind, id }
     }
 
     fn open_record(
@@ -301,11 +274,7 @@ impl Drop for Draft {
 }
 
 fn service_place(file_id: [u8; 16]) -> Place<'static> {
-    Place {
-        file_id,
-        kind: Kind::Service,
-        id: SERVICE.as_bytes(),
-    }
+    Place { file_id, kind: Kind::Service, id: SERVICE.as_bytes() }
 }
 
 fn read_meta(database: &Database, key: &str) -> Result<Option<Vec<u8>>, KeyspaceError> {
@@ -316,10 +285,7 @@ fn read_meta(database: &Database, key: &str) -> Result<Option<Vec<u8>>, Keyspace
     Ok(table.get(key)?.map(|value| value.value().to_vec()))
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an enum of the storage library that grows"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of the storage library that grows")]
 fn open_error(home: &Home, error: redb::DatabaseError) -> KeyspaceError {
     let path: &Path = home.path();
     match redb::Error::from(error) {

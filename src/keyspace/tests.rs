@@ -30,10 +30,7 @@ fn name(text: &str) -> Name {
 
 fn path(text: &str) -> KeyPath {
     let (space, key) = text.split_once('/').unwrap();
-    KeyPath {
-        space: name(space),
-        key: name(key),
-    }
+    KeyPath { space: name(space), key: name(key) }
 }
 
 /// A permit for anything, from a policy that allows everything: there is no other way to one.
@@ -58,22 +55,15 @@ fn on_key(call: CallName, key: &str) -> Permit {
 
 fn stage_key(staged: &mut Staged<'_>, key: &str) {
     let space = path(key).space;
-    staged
-        .create_space(on_space(CallName::CreateKeySpace, space.as_str()))
-        .unwrap();
-    let made = staged
-        .create_key(on_key(CallName::CreateKeypair, key), 5)
-        .unwrap();
+    staged.create_space(on_space(CallName::CreateKeySpace, space.as_str())).unwrap();
+    let made = staged.create_key(on_key(CallName::CreateKeypair, key), 5).unwrap();
     assert_eq!(made, Some(true));
 }
 
 fn commit_key(unlocked: &Unlocked, key: &str) -> [u8; 32] {
     let mut staged = unlocked.stage();
     stage_key(&mut staged, key);
-    let public = staged
-        .public_key(on_key(CallName::PublicKey, key))
-        .unwrap()
-        .unwrap();
+    let public = staged.public_key(on_key(CallName::PublicKey, key)).unwrap().unwrap();
     staged.commit(5).unwrap();
     public
 }
@@ -87,16 +77,10 @@ fn a_committed_key_is_there_after_reopening_and_signs() {
     let unlocked = reopen(&home).unwrap();
     assert_eq!(unlocked.service_nkey(), nkey);
     let staged = unlocked.stage();
-    let signature = staged
-        .sign(on_key(CallName::Sign, "space/key"), b"m")
-        .unwrap()
-        .unwrap();
+    let signature = staged.sign(on_key(CallName::Sign, "space/key"), b"m").unwrap().unwrap();
     assert!(verify_with(&public, b"m", &signature));
     let other = staged.sign_in(on_key(CallName::SignIn, "space/key"), &name("ns"), b"m");
-    assert!(
-        !verify_with(&public, b"m", &other.unwrap().unwrap()),
-        "namespaces are apart"
-    );
+    assert!(!verify_with(&public, b"m", &other.unwrap().unwrap()), "namespaces are apart");
     assert_eq!(unlocked.spaces().unwrap(), [name("space")]);
     assert_eq!(unlocked.keys(&name("space")).unwrap(), [(name("key"), 5)]);
 }
@@ -106,12 +90,7 @@ fn what_is_staged_and_dropped_leaves_nothing_behind() {
     let (_folder, home, unlocked) = new_keyspace();
     let mut staged = unlocked.stage();
     stage_key(&mut staged, "space/key");
-    assert!(
-        staged
-            .sign(on_key(CallName::Sign, "space/key"), b"m")
-            .unwrap()
-            .is_some()
-    );
+    assert!(staged.sign(on_key(CallName::Sign, "space/key"), b"m").unwrap().is_some());
     assert!(unlocked.spaces().unwrap().is_empty(), "nobody else sees it");
     drop(staged);
     drop(unlocked);
@@ -135,12 +114,8 @@ fn a_key_made_in_a_space_that_another_script_deletes_is_a_conflict() {
     let (_folder, _home, unlocked) = new_keyspace();
     commit_key(&unlocked, "space/key");
     let (mut maker, mut deleter) = (unlocked.stage(), unlocked.stage());
-    maker
-        .create_key(on_key(CallName::CreateKeypair, "space/new"), 5)
-        .unwrap();
-    deleter
-        .delete_space(on_space(CallName::DeleteKeySpace, "space"))
-        .unwrap();
+    maker.create_key(on_key(CallName::CreateKeypair, "space/new"), 5).unwrap();
+    deleter.delete_space(on_space(CallName::DeleteKeySpace, "space")).unwrap();
     deleter.commit(5).unwrap();
     assert!(matches!(maker.commit(5), Err(CommitError::Conflict(_))));
     assert!(unlocked.keys(&name("space")).unwrap().is_empty());
@@ -152,32 +127,13 @@ fn a_deleted_space_takes_its_keys_along_even_when_it_is_made_again() {
     commit_key(&unlocked, "space/key");
     commit_key(&unlocked, "other/key");
     let mut staged = unlocked.stage();
-    assert!(
-        staged
-            .delete_space(on_space(CallName::DeleteKeySpace, "space"))
-            .unwrap()
-    );
+    assert!(staged.delete_space(on_space(CallName::DeleteKeySpace, "space")).unwrap());
     assert_eq!(staged.spaces().unwrap(), [name("other")]);
-    assert!(
-        staged
-            .create_space(on_space(CallName::CreateKeySpace, "space"))
-            .unwrap()
-    );
+    assert!(staged.create_space(on_space(CallName::CreateKeySpace, "space")).unwrap());
     assert!(staged.keys(&name("space")).unwrap().is_empty());
-    assert!(
-        staged
-            .sign(on_key(CallName::Sign, "space/key"), b"m")
-            .unwrap()
-            .is_none()
-    );
-    staged
-        .create_key(on_key(CallName::CreateKeypair, "space/key2"), 6)
-        .unwrap();
-    assert!(
-        staged
-            .delete_key(on_key(CallName::DeleteKeypair, "other/key"))
-            .unwrap()
-    );
+    assert!(staged.sign(on_key(CallName::Sign, "space/key"), b"m").unwrap().is_none());
+    staged.create_key(on_key(CallName::CreateKeypair, "space/key2"), 6).unwrap();
+    assert!(staged.delete_key(on_key(CallName::DeleteKeypair, "other/key")).unwrap());
     staged.commit(6).unwrap();
     assert_eq!(unlocked.keys(&name("space")).unwrap(), [(name("key2"), 6)]);
     assert!(unlocked.keys(&name("other")).unwrap().is_empty());
@@ -189,15 +145,9 @@ fn a_permit_for_one_act_does_no_other() {
     commit_key(&unlocked, "space/key");
     let staged = unlocked.stage();
     let permit = on_key(CallName::PublicKey, "space/key");
-    assert!(matches!(
-        staged.sign(permit, b"m"),
-        Err(KeyspaceError::WrongPermit)
-    ));
+    assert!(matches!(staged.sign(permit, b"m"), Err(KeyspaceError::WrongPermit)));
     let permit = on_key(CallName::Sign, "space/key");
-    assert!(matches!(
-        staged.public_key(permit),
-        Err(KeyspaceError::WrongPermit)
-    ));
+    assert!(matches!(staged.public_key(permit), Err(KeyspaceError::WrongPermit)));
 }
 
 #[test]
@@ -206,10 +156,7 @@ fn the_file_holds_no_names_and_no_key_bytes() {
     let mut staged = unlocked.stage();
     stage_key(&mut staged, "a-telling-space-name/a-telling-key-name");
     staged.commit(5).unwrap();
-    let record = unlocked
-        .key(&path("a-telling-space-name/a-telling-key-name"))
-        .unwrap()
-        .unwrap();
+    let record = unlocked.key(&path("a-telling-space-name/a-telling-key-name")).unwrap().unwrap();
     drop(unlocked);
     let file = fs::read(home.file("keyspace.redb")).unwrap();
     let holds = |needle: &[u8]| file.windows(needle.len()).any(|window| window == needle);
@@ -235,10 +182,7 @@ fn a_home_or_file_that_others_can_reach_is_refused() {
     assert!(matches!(reopen(&home), Err(KeyspaceError::Exposed { .. })));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o750)).unwrap();
-    assert!(matches!(
-        Home::open(home.path()),
-        Err(KeyspaceError::Exposed { .. })
-    ));
+    assert!(matches!(Home::open(home.path()), Err(KeyspaceError::Exposed { .. })));
 }
 
 #[test]
@@ -249,10 +193,8 @@ fn making_a_keyspace_twice_leaves_the_first_as_it_was() {
     let again = Unlocked::create(&home, &passphrase(), 2);
     assert!(matches!(again, Err(KeyspaceError::Exists(_))));
     assert_eq!(reopen(&home).unwrap().spaces().unwrap(), [name("space")]);
-    let files: Vec<_> = fs::read_dir(home.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let files: Vec<_> =
+        fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(files, ["keyspace.redb"], "no draft is left");
 }
 
@@ -277,18 +219,11 @@ fn a_record_in_anothers_place_or_of_another_file_is_refused() {
     commit_key(&unlocked, "space/one");
     commit_key(&other, "space/one");
     let mut staged = unlocked.stage();
-    staged
-        .create_key(on_key(CallName::CreateKeypair, "space/two"), 5)
-        .unwrap();
+    staged.create_key(on_key(CallName::CreateKeypair, "space/two"), 5).unwrap();
     staged.commit(5).unwrap();
     let stored = |keyspace: &Unlocked, key: &str| {
         use redb::ReadableDatabase;
-        let table = keyspace
-            .database
-            .begin_read()
-            .unwrap()
-            .open_table(store::KEYS)
-            .unwrap();
+        let table = keyspace.database.begin_read().unwrap().open_table(store::KEYS).unwrap();
         let id = keyspace.key_id(&path(key));
         table.get(id.as_slice()).unwrap().unwrap().value().to_vec()
     };
@@ -307,9 +242,7 @@ fn a_record_in_anothers_place_or_of_another_file_is_refused() {
 
 #[test]
 fn files_that_are_no_keyspace_are_refused_and_left_alone() {
-    let garbage: Vec<u8> = (0..40_000_u32)
-        .map(|i| (i * 31 % 251).to_le_bytes()[0])
-        .collect();
+    let garbage: Vec<u8> = (0..40_000_u32).map(|i| (i * 31 % 251).to_le_bytes()[0]).collect();
     for contents in [b"".to_vec(), b"not a database".to_vec(), garbage] {
         let folder = TempDir::new().unwrap();
         let home = Home::create(&folder.path().join("home")).unwrap();

@@ -41,9 +41,7 @@ fn proof(headers: &HeaderMap) -> ProofHeader {
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {
-    headers
-        .get("Accept")
-        .is_some_and(|value| value.as_str() == JSON_MEDIA_TYPE)
+    headers.get("Accept").is_some_and(|value| value.as_str() == JSON_MEDIA_TYPE)
 }
 
 #[cfg(test)]
@@ -62,10 +60,7 @@ mod tests {
     fn a_repeated_or_misspelt_proof_is_no_proof_and_not_absent() {
         assert_eq!(found(&[]), ProofHeader::Absent);
         assert_eq!(found(&[("Accept", "x")]), ProofHeader::Absent);
-        assert_eq!(
-            found(&[("Crypto-Proof", "a.b.c")]),
-            ProofHeader::One("a.b.c".into())
-        );
+        assert_eq!(found(&[("Crypto-Proof", "a.b.c")]), ProofHeader::One("a.b.c".into()));
         for bad in [
             &[("Crypto-Proof", "a"), ("Crypto-Proof", "a")][..],
             &[("Crypto-Proof", "a"), ("crypto-proof", "b")],

@@ -11,10 +11,7 @@ use wire::request::{FromListener, ToListener};
 pub(crate) async fn send(socket: &mut OwnedWriteHalf, frame: &FromListener) -> io::Result<()> {
     let body = frame.encode();
     if body.len() > FromListener::MAX_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "frame over its bound",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame over its bound"));
     }
     let length = u32::try_from(body.len()).map_err(io::Error::other)?;
     socket.write_all(&length.to_be_bytes()).await?;

@@ -63,9 +63,7 @@ pub enum ListenFault {
 /// # Errors
 /// See [`ListenFault`].
 pub fn run(_confined: &Confined, listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listen, broker))
 }
 
@@ -82,26 +80,14 @@ async fn serve(listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
         .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
         .await
         .map_err(refused)?;
-    let endpoint = service
-        .endpoint_builder()
-        .name("run")
-        .add(&listen.subject)
-        .await;
+    let endpoint = service.endpoint_builder().name("run").add(&listen.subject).await;
     let endpoint = endpoint.map_err(refused)?;
-    client
-        .flush()
-        .await
-        .map_err(|error| refused(error.into()))?;
+    client.flush().await.map_err(|error| refused(error.into()))?;
     broker.set_nonblocking(true)?;
     let (from_broker, mut to_broker) = tokio::net::UnixStream::from_std(broker)?.into_split();
-    link::send(
-        &mut to_broker,
-        &FromListener::Ready {
-            build: wire::BUILD.to_owned(),
-        },
-    )
-    .await?;
+    link::send(&mut to_broker, &FromListener::Ready { build: wire::BUILD.to_owned() }).await?;
     let desk = Desk {
+        client: client.clone(),
         capacity: listen.capacity,
         next: 0,
         open: HashMap::new(),
@@ -192,16 +178,10 @@ impl Desk {
         let Some(request) = self.open.remove(&reply.ticket) else {
             return;
         };
-        let most = self
-            .client
-            .server_info()
-            .max_payload
-            .saturating_sub(HEADER_ROOM);
+        let most = self.client.server_info().max_payload.saturating_sub(HEADER_ROOM);
         if reply.body.len() > most {
-            let text = format!(
-                "the answer has {} bytes, the NATS server takes {most}",
-                reply.body.len()
-            );
+            let text =
+                format!("the answer has {} bytes, the NATS server takes {most}", reply.body.len());
             return refuse(&request, Code::LimitResult, &text).await;
         }
         let mut headers = HeaderMap::new();
@@ -260,10 +240,7 @@ fn report(event: Event) {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the one place where the listener speaks"
-)]
+#[expect(clippy::print_stderr, reason = "the one place where the listener speaks")]
 fn log(text: &str) {
     eprintln!("crypto-cli listener: {text}");
 }

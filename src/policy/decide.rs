@@ -114,23 +114,15 @@ impl Policy {
             return self.foresee_on_space(caller, call, &space.key);
         }
         let known = known.filter(|_| call.touches() == Touches::Key);
-        if self
-            .allows_of(caller)
-            .any(|rule| rule.could_allow(call, known))
-        {
+        if self.allows_of(caller).any(|rule| rule.could_allow(call, known)) {
             return Foresight::Possible;
         }
-        let on = known.map_or(String::new(), |known| {
-            format!(" on a key named `{}`", known.key)
-        });
+        let on = known.map_or(String::new(), |known| format!(" on a key named `{}`", known.key));
         Foresight::Refused(format!("no rule allows `{call}`{on}"))
     }
 
     fn foresee_on_space(&self, caller: &Caller, call: CallName, space: &Name) -> Foresight {
-        let act = Act {
-            call,
-            target: Target::Space(space.clone()),
-        };
+        let act = Act { call, target: Target::Space(space.clone()) };
         // A rule with a time of day may hold later, so only the timeless ones are certain.
         let mut denies = self.denies_of(caller);
         if let Some(rule) = denies.find(|rule| rule.denies(&act) && rule.between.is_none()) {
@@ -148,11 +140,7 @@ impl Policy {
     #[must_use]
     pub fn calls_for(&self, caller: &Caller) -> Vec<CallName> {
         let possible = |call| self.foresee(caller, call, None) == Foresight::Possible;
-        CallName::ALL
-            .iter()
-            .copied()
-            .filter(|call| possible(*call))
-            .collect()
+        CallName::ALL.iter().copied().filter(|call| possible(*call)).collect()
     }
 
     fn allows_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Rule> {

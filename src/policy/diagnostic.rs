@@ -34,12 +34,7 @@ impl Diagnostics {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, diagnostic) in self.found.iter().enumerate() {
-            let Diagnostic {
-                line,
-                column,
-                message,
-                help,
-            } = diagnostic;
+            let Diagnostic { line, column, message, help } = diagnostic;
             let newline = if index == 0 { "" } else { "\n" };
             write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?;
             if let Some(help) = help {
@@ -61,38 +56,20 @@ pub(crate) struct Findings<'t> {
 
 impl<'t> Findings<'t> {
     pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
-        Self {
-            file,
-            text,
-            found: Vec::new(),
-        }
+        Self { file, text, found: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, span: &Range<usize>, message: impl Into<String>, help: &str) {
         let (line, column) = self.place(span.start);
         let help = (!help.is_empty()).then(|| help.to_owned());
-        self.found.push((
-            span.start,
-            Diagnostic {
-                line,
-                column,
-                message: message.into(),
-                help,
-            },
-        ));
+        self.found.push((span.start, Diagnostic { line, column, message: message.into(), help }));
     }
 
     /// Line and column of a byte offset, both from 1.
     pub(crate) fn place(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         (line, column)
     }
 
@@ -105,15 +82,8 @@ impl<'t> Findings<'t> {
             self.add(&(0..0), "the policy could not be read", "");
         }
         self.found.sort_by_key(|(offset, _)| *offset);
-        let found = self
-            .found
-            .into_iter()
-            .map(|(_, diagnostic)| diagnostic)
-            .collect();
-        Err(Diagnostics {
-            file: self.file.to_owned(),
-            found,
-        })
+        let found = self.found.into_iter().map(|(_, diagnostic)| diagnostic).collect();
+        Err(Diagnostics { file: self.file.to_owned(), found })
     }
 }
 
@@ -160,14 +130,8 @@ mod tests {
     #[test]
     fn a_slip_is_recognised_and_a_stranger_is_not() {
         let known = ["clients", "limits", "role"];
-        assert_eq!(
-            did_you_mean("limts", known.into_iter()),
-            "did you mean `limits`?"
-        );
-        assert_eq!(
-            did_you_mean("roel", known.into_iter()),
-            "did you mean `role`?"
-        );
+        assert_eq!(did_you_mean("limts", known.into_iter()), "did you mean `limits`?");
+        assert_eq!(did_you_mean("roel", known.into_iter()), "did you mean `role`?");
         assert_eq!(did_you_mean("zebra", known.into_iter()), "");
     }
 }

@@ -43,15 +43,9 @@ impl Policy {
 fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy> {
     let version = top.required("version", "add `version = 1` at the top", findings);
     if let Some(version) = version
-        && version
-            .whole_number(findings)
-            .is_some_and(|number| number != 1)
+        && version.whole_number(findings).is_some_and(|number| number != 1)
     {
-        findings.add(
-            &version.span,
-            "this program reads policies of version 1",
-            "",
-        );
+        findings.add(&version.span, "this program reads policies of version 1", "");
     }
     let service = top.required("service", "add `[service]` with a `name`", findings);
     let service = service.and_then(|item| read_service(&item, findings));
@@ -66,13 +60,8 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
     }
     let clients = top.optional("client");
     let anonymous = top.optional("anonymous");
-    let roles = top
-        .optional("role")
-        .map(|item| read_roles(&item, findings))
-        .unwrap_or_default();
-    let clients = clients
-        .map(|item| read_clients(&item, &roles, findings))
-        .unwrap_or_default();
+    let roles = top.optional("role").map(|item| read_roles(&item, findings)).unwrap_or_default();
+    let clients = clients.map(|item| read_clients(&item, &roles, findings)).unwrap_or_default();
     let anonymous = anonymous.and_then(|item| {
         let mut table = item.table("[anonymous]", findings)?;
         let ids = read_role_names(&mut table, &roles, findings);
@@ -80,13 +69,7 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
         Some(ids)
     });
     top.finish(findings);
-    Some(Policy {
-        service: service?,
-        limits,
-        clients,
-        anonymous,
-        roles,
-    })
+    Some(Policy { service: service?, limits, clients, anonymous, roles })
 }
 
 fn read_service(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> {
@@ -107,11 +90,7 @@ fn read_sandbox(item: &Item<'_>, findings: &mut Findings<'_>) {
         && text != "script"
     {
         let message = format!("unknown isolation `{}`", text.escape_debug());
-        findings.add(
-            &isolation.span,
-            message,
-            "`script` is a fresh process for each script",
-        );
+        findings.add(&isolation.span, message, "`script` is a fresh process for each script");
     }
     table.finish(findings);
 }
@@ -148,11 +127,7 @@ fn read_limit(item: &Item<'_>, bound: Bound, findings: &mut Findings<'_>) -> Opt
         read_measure(item, bound.unit(), findings)?
     };
     if value == 0 {
-        findings.add(
-            &item.span,
-            format!("`{}` is 0, so no script could run", bound.key()),
-            "",
-        );
+        findings.add(&item.span, format!("`{}` is 0, so no script could run", bound.key()), "");
         return None;
     }
     if value > bound.ceiling() {
@@ -188,11 +163,7 @@ fn read_label(item: &Item<'_>, what: &str, findings: &mut Findings<'_>) -> Optio
     let good = !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
     if !good {
         let message = format!("`{}` cannot be a {what}", text.escape_debug());
-        findings.add(
-            &item.span,
-            message,
-            "use 1 to 128 printable ASCII characters, no spaces",
-        );
+        findings.add(&item.span, message, "use 1 to 128 printable ASCII characters, no spaces");
     }
     good.then(|| text.to_owned())
 }
@@ -205,9 +176,7 @@ fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) ->
         };
         let name = table.required("name", "", findings);
         let nkey = table.required("nkey", "the client's public user nkey, \"U...\"", findings);
-        let expires = table
-            .optional("expires")
-            .and_then(|item| item.instant(findings));
+        let expires = table.optional("expires").and_then(|item| item.instant(findings));
         let ids = read_role_names(&mut table, roles, findings);
         table.finish(findings);
         let name = name.and_then(|item| Some((read_label(&item, "client name", findings)?, item)));
@@ -216,22 +185,13 @@ fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) ->
             continue;
         };
         if name == "anonymous" || clients.iter().any(|other| other.name == name) {
-            findings.add(
-                &name_at.span,
-                format!("the client name `{name}` is taken"),
-                "",
-            );
+            findings.add(&name_at.span, format!("the client name `{name}` is taken"), "");
         }
         if let Some(other) = clients.iter().find(|other| other.nkey == nkey) {
             let message = format!("this nkey is already the client `{}`", other.name);
             findings.add(&nkey_at.span, message, "give one client all its roles");
         }
-        clients.push(Client {
-            name,
-            nkey,
-            roles: ids,
-            expires,
-        });
+        clients.push(Client { name, nkey, roles: ids, expires });
     }
     clients
 }
@@ -264,11 +224,7 @@ fn read_role_names(
             Some(index) => ids.push(RoleId(index)),
             None => {
                 let help = did_you_mean(word, roles.iter().map(|role| role.name.as_str()));
-                findings.add(
-                    &span,
-                    format!("no role is named `{}`", word.escape_debug()),
-                    &help,
-                );
+                findings.add(&span, format!("no role is named `{}`", word.escape_debug()), &help);
             }
         }
     }
@@ -282,29 +238,18 @@ fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
             continue;
         };
         let name_at = table.required("name", "", findings);
-        let name = name_at
-            .as_ref()
-            .and_then(|item| read_label(item, "role name", findings));
+        let name = name_at.as_ref().and_then(|item| read_label(item, "role name", findings));
         let name = name.unwrap_or_default();
         let limits = table.optional("limits");
         let limits = limits.map(|item| read_limits(&item, "a role's limits", false, findings));
-        let allow = table
-            .optional("allow")
-            .map(|item| read_rules(&item, &name, true, findings));
-        let deny = table
-            .optional("deny")
-            .map(|item| read_rules(&item, &name, false, findings));
+        let allow = table.optional("allow").map(|item| read_rules(&item, &name, true, findings));
+        let deny = table.optional("deny").map(|item| read_rules(&item, &name, false, findings));
         table.finish(findings);
         if let Some(at) = name_at.filter(|_| roles.iter().any(|other| other.name == name)) {
             findings.add(&at.span, format!("the role name `{name}` is taken"), "");
         }
         let (limits, allow) = (limits.unwrap_or_default(), allow.unwrap_or_default());
-        roles.push(Role {
-            name,
-            limits,
-            allow,
-            deny: deny.unwrap_or_default(),
-        });
+        roles.push(Role { name, limits, allow, deny: deny.unwrap_or_default() });
     }
     roles
 }

@@ -58,22 +58,9 @@ impl Grant {
     /// # Errors
     /// The [`Refusal`] when the message or the rate does not fit the rule's terms.
     pub fn spend(self, message_bytes: u64, book: &mut RateBook) -> Result<Permit, Refusal> {
-        let Self {
-            client,
-            rule,
-            line,
-            act,
-            message_max,
-            rate,
-            now,
-        } = self;
+        let Self { client, rule, line, act, message_max, rate, now } = self;
         if let Some(max) = message_max.filter(|max| message_bytes > *max) {
-            return Err(Refusal::MessageTooLong {
-                bytes: message_bytes,
-                max,
-                rule,
-                line,
-            });
+            return Err(Refusal::MessageTooLong { bytes: message_bytes, max, rule, line });
         }
         if !book.charge(&client, &rule, &rate, now) {
             return Err(Refusal::RateUsedUp { rule, line });

@@ -67,11 +67,7 @@ impl Policy {
     #[must_use]
     pub fn anonymous(&self) -> Option<Caller> {
         let roles = self.anonymous.clone()?;
-        Some(Caller {
-            name: "anonymous".to_owned(),
-            nkey: None,
-            roles,
-        })
+        Some(Caller { name: "anonymous".to_owned(), nkey: None, roles })
     }
 
     /// Everybody the policy knows now: its clients, and the anonymous caller if there is one.
@@ -87,9 +83,7 @@ impl Policy {
     #[must_use]
     pub fn limits_for(&self, caller: &Caller) -> Limits {
         let roles = self.roles_of(caller);
-        roles.fold(self.limits.clone(), |limits, role| {
-            limits.lowered_by(&role.limits)
-        })
+        roles.fold(self.limits.clone(), |limits, role| limits.lowered_by(&role.limits))
     }
 
     fn caller(&self, now: u64, wanted: impl Fn(&Client) -> bool) -> Option<Caller> {
@@ -98,11 +92,7 @@ impl Policy {
             return None;
         }
         let (name, nkey) = (client.name.clone(), Some(client.nkey.clone()));
-        Some(Caller {
-            name,
-            nkey,
-            roles: client.roles.clone(),
-        })
+        Some(Caller { name, nkey, roles: client.roles.clone() })
     }
 
     fn roles_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Role> {

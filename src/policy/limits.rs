@@ -118,15 +118,7 @@ mod tests {
         assert_eq!(parse_measure("1B", Unit::Bytes), Ok(1));
         assert_eq!(parse_measure("250 ms", Unit::Milliseconds), Ok(250));
         assert_eq!(parse_measure("2 s", Unit::Milliseconds), Ok(2_000));
-        for bad in [
-            "64",
-            "64 KB",
-            "-1 B",
-            "1.5 MiB",
-            "",
-            "99999999999999999999 B",
-            "B",
-        ] {
+        for bad in ["64", "64 KB", "-1 B", "1.5 MiB", "", "99999999999999999999 B", "B"] {
             assert!(parse_measure(bad, Unit::Bytes).is_err(), "{bad}");
         }
         assert!(parse_measure("18446744073709551615 GiB", Unit::Bytes).is_err());

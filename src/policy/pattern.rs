@@ -44,10 +44,7 @@ impl Pattern {
         let Some(part) = &self.key else { return false };
         known.is_none_or(|known| {
             part.matches(known.key.as_str())
-                && known
-                    .space
-                    .as_ref()
-                    .is_none_or(|space| self.matches_space(space))
+                && known.space.as_ref().is_none_or(|space| self.matches_space(space))
         })
     }
 }
@@ -64,10 +61,7 @@ impl Glob {
         if text.len() > wire::id::MAX_NAME_BYTES {
             return Err("a name in a key pattern is longer than any name can be");
         }
-        if !text
-            .bytes()
-            .all(|byte| byte == b'*' || wire::id::is_name_byte(byte))
-        {
+        if !text.bytes().all(|byte| byte == b'*' || wire::id::is_name_byte(byte)) {
             return Err("a key pattern holds only A-Z a-z 0-9 . _ - and `*`");
         }
         Ok(Self(text.split('*').map(str::to_owned).collect()))

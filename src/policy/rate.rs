@@ -19,15 +19,8 @@ impl Window {
     /// Parses `uses/time`. The error is [`Window::HELP`] or says which number is too large.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let (uses, time) = text.split_once('/').ok_or(Self::HELP)?;
-        let units = [
-            ("s", 1_000),
-            ("m", 60_000),
-            ("h", 3_600_000),
-            ("d", 86_400_000),
-        ];
-        let split = units
-            .iter()
-            .find_map(|(unit, ms)| Some((time.strip_suffix(unit)?, *ms)));
+        let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let split = units.iter().find_map(|(unit, ms)| Some((time.strip_suffix(unit)?, *ms)));
         let (count, unit) = split.ok_or(Self::HELP)?;
         let uses = uses.trim().parse::<u64>().map_err(|_| Self::HELP)?;
         let count = count.trim().parse::<u64>().map_err(|_| Self::HELP)?;
@@ -38,10 +31,7 @@ impl Window {
             return Err("a rate window lasts 1 to 366 of its unit");
         }
         let uses = usize::try_from(uses).map_err(|_| Self::HELP)?;
-        Ok(Self {
-            uses,
-            milliseconds: count * unit,
-        })
+        Ok(Self { uses, milliseconds: count * unit })
     }
 }
 
@@ -64,14 +54,8 @@ impl RateBook {
         let Some(longest) = windows.iter().map(|window| window.milliseconds).max() else {
             return true;
         };
-        let uses = self
-            .uses
-            .entry((client.to_owned(), rule.to_owned()))
-            .or_default();
-        while uses
-            .front()
-            .is_some_and(|at| at.saturating_add(longest) <= now)
-        {
+        let uses = self.uses.entry((client.to_owned(), rule.to_owned())).or_default();
+        while uses.front().is_some_and(|at| at.saturating_add(longest) <= now) {
             uses.pop_front();
         }
         let fits = windows.iter().all(|window| {
@@ -91,10 +75,7 @@ mod tests {
 
     #[test]
     fn no_stretch_of_the_window_holds_more_than_its_uses() {
-        let windows = [
-            Window::parse("3/1s").unwrap(),
-            Window::parse("5/1m").unwrap(),
-        ];
+        let windows = [Window::parse("3/1s").unwrap(), Window::parse("5/1m").unwrap()];
         let mut book = RateBook::default();
         let mut used = Vec::new();
         for now in (0..120_000).step_by(100) {
@@ -104,10 +85,7 @@ mod tests {
         }
         for (length, most) in [(1_000, 3), (60_000, 5)] {
             for start in 0..120_000 {
-                let inside = used
-                    .iter()
-                    .filter(|at| (start..start + length).contains(*at))
-                    .count();
+                let inside = used.iter().filter(|at| (start..start + length).contains(*at)).count();
                 assert!(inside <= most, "{inside} uses from {start}");
             }
         }
@@ -125,16 +103,7 @@ mod tests {
 
     #[test]
     fn windows_without_a_unit_or_with_absurd_numbers_are_refused() {
-        for bad in [
-            "100",
-            "100/1",
-            "x/1s",
-            "1/0s",
-            "1/x",
-            "1/400d",
-            "99999999/1s",
-            "-1/1s",
-        ] {
+        for bad in ["100", "100/1", "x/1s", "1/0s", "1/x", "1/400d", "99999999/1s", "-1/1s"] {
             assert!(Window::parse(bad).is_err(), "{bad}");
         }
     }

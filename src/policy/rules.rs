@@ -38,27 +38,18 @@ fn read_rule(
     let (calls, calls_span) = calls.unwrap_or(((Vec::new(), false), table.span.clone()));
     let keys = table.optional("keys");
     let names_keys = keys.is_some();
-    let keys = keys
-        .map(|item| read_patterns(&item, findings))
-        .unwrap_or_default();
-    let between = table
-        .optional("between")
-        .and_then(|item| read_between(&item, findings));
+    let keys = keys.map(|item| read_patterns(&item, findings)).unwrap_or_default();
+    let between = table.optional("between").and_then(|item| read_between(&item, findings));
     let (mut message_max, mut rate) = (None, Vec::new());
     // A denial has no terms: `rate` or `message_max` in it would say less than its author means.
     if allows {
         let max = table.optional("message_max");
         message_max = max.and_then(|item| read_measure(&item, Unit::Bytes, findings));
-        rate = table
-            .optional("rate")
-            .map(|item| read_rates(&item, findings))
-            .unwrap_or_default();
+        rate = table.optional("rate").map(|item| read_rates(&item, findings)).unwrap_or_default();
     }
     let (line, _) = findings.place(table.span.start);
     let (calls, every) = calls;
-    let mut needing = calls
-        .iter()
-        .filter(|call| call.touches() != Touches::Nothing);
+    let mut needing = calls.iter().filter(|call| call.touches() != Touches::Nothing);
     if allows
         && !names_keys
         && !every
@@ -68,16 +59,7 @@ fn read_rule(
         findings.add(&calls_span, message, "add `keys = [\"space/*\"]`");
     }
     table.finish(findings);
-    Rule {
-        name,
-        line,
-        calls,
-        names_keys,
-        keys,
-        message_max,
-        rate,
-        between,
-    }
+    Rule { name, line, calls, names_keys, keys, message_max, rate, between }
 }
 
 /// The calls of a rule, and whether they were written as `"*"`.
@@ -117,11 +99,7 @@ fn collect<T>(
         match parse(text) {
             Ok(value) => values.push(value),
             Err(help) => {
-                findings.add(
-                    &span,
-                    format!("`{}` is not {what}", text.escape_debug()),
-                    help,
-                );
+                findings.add(&span, format!("`{}` is not {what}", text.escape_debug()), help);
             }
         }
     }
@@ -131,10 +109,7 @@ fn collect<T>(
 fn read_between(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<DayTime> {
     let text = item.text(findings)?;
     let day = text.split_once('-').and_then(|(from, to)| {
-        Some(DayTime {
-            from: minute_of_day(from.trim())?,
-            to: minute_of_day(to.trim())?,
-        })
+        Some(DayTime { from: minute_of_day(from.trim())?, to: minute_of_day(to.trim())? })
     });
     if day.is_none() {
         let message = format!("`{}` is not a part of the day", text.escape_debug());

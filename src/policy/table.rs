@@ -25,26 +25,15 @@ pub(crate) struct Item<'a> {
 
 impl<'a> Table<'a> {
     pub(crate) fn new(name: &str, span: Range<usize>, entries: &'a DeTable<'a>) -> Self {
-        Self {
-            name: name.to_owned(),
-            span,
-            entries,
-            asked: Vec::new(),
-        }
+        Self { name: name.to_owned(), span, entries, asked: Vec::new() }
     }
 
     /// The value of a key, if it is there.
     pub(crate) fn optional(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.asked.push(key);
-        let value = self
-            .entries
-            .iter()
-            .find(|(k, _)| k.get_ref() == key)
-            .map(|(_, value)| value)?;
-        Some(Item {
-            span: value.span(),
-            value: value.get_ref(),
-        })
+        let value =
+            self.entries.iter().find(|(k, _)| k.get_ref() == key).map(|(_, value)| value)?;
+        Some(Item { span: value.span(), value: value.get_ref() })
     }
 
     /// The value of a key that must be there.
@@ -113,11 +102,7 @@ impl<'a> Item<'a> {
         let seconds = instant.and_then(|instant| u64::try_from(instant.as_second()).ok());
         if seconds.is_none() {
             let message = "expected a date and time with an offset";
-            findings.add(
-                &self.span,
-                message,
-                "write it as 2027-06-30T00:00:00Z, without quotes",
-            );
+            findings.add(&self.span, message, "write it as 2027-06-30T00:00:00Z, without quotes");
         }
         seconds
     }
@@ -127,18 +112,13 @@ impl<'a> Item<'a> {
             self.wrong("an array", findings);
             return Vec::new();
         };
-        let item = |value: &'a Spanned<DeValue<'a>>| Item {
-            span: value.span(),
-            value: value.get_ref(),
-        };
+        let item =
+            |value: &'a Spanned<DeValue<'a>>| Item { span: value.span(), value: value.get_ref() };
         array.iter().map(item).collect()
     }
 
     pub(crate) fn texts(&self, findings: &mut Findings<'_>) -> Vec<(Range<usize>, &'a str)> {
         let items = self.list(findings);
-        items
-            .iter()
-            .filter_map(|item| Some((item.span.clone(), item.text(findings)?)))
-            .collect()
+        items.iter().filter_map(|item| Some((item.span.clone(), item.text(findings)?))).collect()
     }
 }

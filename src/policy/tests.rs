@@ -48,10 +48,7 @@ allow = [{{ calls = ["hash"] }}]
 
 fn key(text: &str) -> Target {
     let (space, key) = text.split_once('/').unwrap();
-    Target::Key(KeyPath {
-        space: Name::parse(space).unwrap(),
-        key: Name::parse(key).unwrap(),
-    })
+    Target::Key(KeyPath { space: Name::parse(space).unwrap(), key: Name::parse(key).unwrap() })
 }
 
 fn space(text: &str) -> Target {
@@ -70,57 +67,27 @@ fn every_decision_of_the_sample_is_the_one_its_text_says() {
     let policy = Policy::parse("p.toml", &sample()).unwrap();
     let billing = policy.client_by_nkey(USER, 0).unwrap();
     let allowed = |call, target, now| {
-        matches!(
-            decide(&policy, &billing, call, target, now),
-            Decision::Allow(_)
-        )
+        matches!(decide(&policy, &billing, call, target, now), Decision::Allow(_))
     };
     assert!(allowed(CallName::Sign, key("billing/k1"), NOON));
     assert!(allowed(CallName::SelectKeySpace, space("billing"), NOON));
-    assert!(
-        !allowed(CallName::Sign, key("billing/root-1"), NOON),
-        "deny wins"
-    );
+    assert!(!allowed(CallName::Sign, key("billing/root-1"), NOON), "deny wins");
     assert!(!allowed(CallName::Sign, key("other/k1"), NOON));
     assert!(!allowed(CallName::DeleteKeypair, key("billing/k1"), NOON));
-    assert!(
-        !allowed(CallName::Hash, Target::Nothing, NOON),
-        "not listed for billing"
-    );
-    assert!(
-        !allowed(CallName::Sign, key("billing/k1"), 3 * 3_600_000),
-        "at night"
-    );
+    assert!(!allowed(CallName::Hash, Target::Nothing, NOON), "not listed for billing");
+    assert!(!allowed(CallName::Sign, key("billing/k1"), 3 * 3_600_000), "at night");
     assert_eq!(policy.limits_for(&billing).wall_clock, 250);
-    assert_eq!(
-        policy.limits_for(&policy.anonymous().unwrap()).wall_clock,
-        1000
-    );
-    assert_eq!(
-        policy.calls_for(&policy.anonymous().unwrap()),
-        [CallName::Hash]
-    );
+    assert_eq!(policy.limits_for(&policy.anonymous().unwrap()).wall_clock, 1000);
+    assert_eq!(policy.calls_for(&policy.anonymous().unwrap()), [CallName::Hash]);
 }
 
 #[test]
 fn a_refusal_names_the_rule_and_its_line() {
     let policy = Policy::parse("p.toml", &sample()).unwrap();
     let billing = policy.client_by_name("billing", 0).unwrap();
-    let decision = decide(
-        &policy,
-        &billing,
-        CallName::Sign,
-        key("billing/root-1"),
-        NOON,
-    );
-    let Decision::Refuse(refusal) = decision else {
-        panic!("allowed")
-    };
-    let line = sample()
-        .lines()
-        .position(|line| line.starts_with("deny"))
-        .unwrap()
-        + 1;
+    let decision = decide(&policy, &billing, CallName::Sign, key("billing/root-1"), NOON);
+    let Decision::Refuse(refusal) = decision else { panic!("allowed") };
+    let line = sample().lines().position(|line| line.starts_with("deny")).unwrap() + 1;
     let expected =
         format!("billing-signer.deny[0] (line {line}) denies `sign` on `billing/root-1`");
     assert_eq!(refusal.to_string(), expected);
@@ -188,10 +155,7 @@ fn a_space_is_deleted_only_by_who_may_touch_all_its_keys() {
     };
     let may = |policy: &Policy, call| {
         let who = policy.anonymous().unwrap();
-        matches!(
-            decide(policy, &who, call, space("team"), 0),
-            Decision::Allow(_)
-        )
+        matches!(decide(policy, &who, call, space("team"), 0), Decision::Allow(_))
     };
     for (allow, deny, select, delete) in [
         ("team/*", "x", true, true),
@@ -202,16 +166,8 @@ fn a_space_is_deleted_only_by_who_may_touch_all_its_keys() {
         ("team/*", "team", false, false),
     ] {
         let policy = policy(allow, deny);
-        assert_eq!(
-            may(&policy, CallName::SelectKeySpace),
-            select,
-            "{allow} {deny}"
-        );
-        assert_eq!(
-            may(&policy, CallName::DeleteKeySpace),
-            delete,
-            "{allow} {deny}"
-        );
+        assert_eq!(may(&policy, CallName::SelectKeySpace), select, "{allow} {deny}");
+        assert_eq!(may(&policy, CallName::DeleteKeySpace), delete, "{allow} {deny}");
     }
 }
 
@@ -269,13 +225,9 @@ p.toml:18:8: unknown key `concurrent` in a role's limits";
 
 #[test]
 fn text_that_is_not_toml_is_refused_with_its_place() {
-    let report = Policy::parse("p.toml", "version = 1\n[service\n")
-        .unwrap_err()
-        .to_string();
+    let report = Policy::parse("p.toml", "version = 1\n[service\n").unwrap_err().to_string();
     assert!(report.starts_with("p.toml:2:"), "{report}");
-    let twice = Policy::parse("p.toml", "version = 1\nversion = 1\n")
-        .unwrap_err()
-        .to_string();
+    let twice = Policy::parse("p.toml", "version = 1\nversion = 1\n").unwrap_err().to_string();
     assert!(twice.starts_with("p.toml:2:"), "{twice}");
     assert!(Policy::parse("p.toml", "").is_err());
 }
@@ -294,24 +246,15 @@ fn foresight_refuses_only_what_the_decision_would_refuse() {
     let name = |text| Some(KeyRef::parse(text).unwrap());
     let foresee = |call, name: Option<KeyRef>| policy.foresee(&billing, call, name.as_ref());
     assert_eq!(foresee(CallName::Sign, None), Foresight::Possible);
-    assert_eq!(
-        foresee(CallName::SelectKeySpace, name("billing")),
-        Foresight::Possible
-    );
-    assert_eq!(
-        foresee(CallName::SelectKeypair, name("k1")),
-        Foresight::Possible
-    );
+    assert_eq!(foresee(CallName::SelectKeySpace, name("billing")), Foresight::Possible);
+    assert_eq!(foresee(CallName::SelectKeypair, name("k1")), Foresight::Possible);
     for (call, name) in [
         (CallName::SelectKeySpace, name("other")),
         (CallName::Sign, name("other/k1")),
         (CallName::CreateKeypair, name("k1")),
         (CallName::Hash, None),
     ] {
-        assert!(
-            matches!(foresee(call, name), Foresight::Refused(_)),
-            "{call}"
-        );
+        assert!(matches!(foresee(call, name), Foresight::Refused(_)), "{call}");
     }
 }
 
@@ -363,14 +306,10 @@ mod properties {
     /// Everything of a small world that the policy allows.
     fn allowed(policy: &Policy) -> Vec<(CallName, Target)> {
         let who = policy.anonymous().unwrap();
-        let all = CallName::ALL
-            .iter()
-            .flat_map(|call| targets(*call).into_iter().map(|t| (*call, t)));
+        let all =
+            CallName::ALL.iter().flat_map(|call| targets(*call).into_iter().map(|t| (*call, t)));
         let yes = |(call, target): &(CallName, Target)| {
-            matches!(
-                decide(policy, &who, *call, target.clone(), 0),
-                Decision::Allow(_)
-            )
+            matches!(decide(policy, &who, *call, target.clone(), 0), Decision::Allow(_))
         };
         all.filter(yes).collect()
     }

@@ -17,9 +17,7 @@ impl Identity {
     /// A new identity, from the kernel's random numbers.
     #[must_use]
     pub fn generate() -> Self {
-        Self {
-            pair: KeyPair::new_user(),
-        }
+        Self { pair: KeyPair::new_user() }
     }
 
     /// Reads a seed file's text: the seed stands on a line of its own.
@@ -27,19 +25,12 @@ impl Identity {
     /// # Errors
     /// [`BadSeed`] when there is not exactly one.
     pub fn from_seed_text(text: &str) -> Result<Self, BadSeed> {
-        let mut seeds = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.starts_with('S'));
+        let mut seeds = text.lines().map(str::trim).filter(|line| line.starts_with('S'));
         let (Some(seed), None) = (seeds.next(), seeds.next()) else {
             return Err(BadSeed);
         };
         let pair = KeyPair::from_seed(seed).map_err(|_| BadSeed)?;
-        if pair.key_pair_type() == KeyPairType::User {
-            Ok(Self { pair })
-        } else {
-            Err(BadSeed)
-        }
+        if pair.key_pair_type() == KeyPairType::User { Ok(Self { pair }) } else { Err(BadSeed) }
     }
 
     /// The public user nkey, `U...`.

@@ -54,11 +54,7 @@ pub(crate) struct Unverified<'a> {
 
 /// A JWS that is yet to be signed.
 pub(crate) fn signing_input(typ: &str, kid: &str, claims: &impl Serialize) -> String {
-    let header = Header {
-        alg: "EdDSA".into(),
-        typ: typ.into(),
-        kid: kid.into(),
-    };
+    let header = Header { alg: "EdDSA".into(), typ: typ.into(), kid: kid.into() };
     format!("{}.{}", encode(&header), encode(claims))
 }
 
@@ -79,16 +75,9 @@ impl<'a> Unverified<'a> {
         if header.alg != "EdDSA" || header.typ != typ {
             return Err(Fault::WrongType);
         }
-        let signature = B64U
-            .decode(signature.as_bytes())
-            .map_err(|_| Fault::Malformed)?;
+        let signature = B64U.decode(signature.as_bytes()).map_err(|_| Fault::Malformed)?;
         let signature = Signature::from_slice(&signature).map_err(|_| Fault::Malformed)?;
-        Ok(Self {
-            kid: header.kid,
-            signed,
-            claims,
-            signature,
-        })
+        Ok(Self { kid: header.kid, signed, claims, signature })
     }
 
     /// Checks the signature under the key that the key id names, and only then reads the claims.

@@ -65,9 +65,7 @@ pub fn read_reply(
         return Err(ReplyFault::OtherKey);
     }
     let answered: Answered = unverified.verify(Signer::Service)?;
-    let asked = request_proof
-        .map(|proof| crate::digest(proof.as_bytes()))
-        .unwrap_or_default();
+    let asked = request_proof.map(|proof| crate::digest(proof.as_bytes())).unwrap_or_default();
     if answered.req != asked {
         return Err(ReplyFault::OtherRequest);
     }
@@ -103,20 +101,11 @@ mod tests {
         let nkey = service.public_key();
         let read = |text: &str, proof, payload: &[u8]| read_reply(text, &nkey, proof, payload);
         assert_eq!(read(&text, Some("proof"), b"42"), Ok(answered.clone()));
-        assert_eq!(
-            read(&text, Some("other"), b"42"),
-            Err(ReplyFault::OtherRequest)
-        );
+        assert_eq!(read(&text, Some("other"), b"42"), Err(ReplyFault::OtherRequest));
         assert_eq!(read(&text, None, b"42"), Err(ReplyFault::OtherRequest));
-        assert_eq!(
-            read(&text, Some("proof"), b"43"),
-            Err(ReplyFault::Proof(Fault::WrongPayload))
-        );
+        assert_eq!(read(&text, Some("proof"), b"43"), Err(ReplyFault::Proof(Fault::WrongPayload)));
         let stolen = sign(&thief, &answered);
-        assert_eq!(
-            read(&stolen, Some("proof"), b"42"),
-            Err(ReplyFault::OtherKey)
-        );
+        assert_eq!(read(&stolen, Some("proof"), b"42"), Err(ReplyFault::OtherKey));
         let user = KeyPair::new_user();
         let as_user = sign(&user, &answered);
         let read_user = read_reply(&as_user, &user.public_key(), Some("proof"), b"42");

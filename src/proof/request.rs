@@ -106,11 +106,7 @@ impl<'a> Signed<'a> {
         if !printable || !JTI_CHARS.contains(&claims.jti.len()) {
             return Err(Fault::Malformed);
         }
-        Ok(Verified {
-            kid: self.0.kid,
-            iat: claims.iat,
-            jti: claims.jti,
-        })
+        Ok(Verified { kid: self.0.kid, iat: claims.iat, jti: claims.jti })
     }
 }
 
@@ -143,12 +139,7 @@ mod tests {
     const JTI: &str = "0123456789abcdef0123456789abcdef";
 
     fn expected() -> Expected<'static> {
-        Expected {
-            aud: "signer",
-            payload: BODY,
-            now: NOW,
-            window: 30,
-        }
+        Expected { aud: "signer", payload: BODY, now: NOW, window: 30 }
     }
 
     fn check(text: &str) -> Result<Verified, Fault> {
@@ -157,19 +148,13 @@ mod tests {
 
     /// A proof with these JSON texts as header and claims, signed by `who` whatever they say.
     fn forge(who: &Identity, header: &str, claims: &str) -> String {
-        let input = format!(
-            "{}.{}",
-            B64U.encode(header.as_bytes()),
-            B64U.encode(claims.as_bytes())
-        );
+        let input =
+            format!("{}.{}", B64U.encode(header.as_bytes()), B64U.encode(claims.as_bytes()));
         complete(&input, &who.sign(input.as_bytes()))
     }
 
     fn header(who: &Identity) -> String {
-        format!(
-            r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{}"}}"#,
-            who.nkey()
-        )
+        format!(r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{}"}}"#, who.nkey())
     }
 
     fn claims() -> String {
@@ -182,14 +167,7 @@ mod tests {
         let who = Identity::generate();
         let text = write_request(&who, "signer", NOW, JTI, BODY);
         let verified = check(&text).unwrap();
-        assert_eq!(
-            verified,
-            Verified {
-                kid: who.nkey(),
-                iat: NOW,
-                jti: JTI.into()
-            }
-        );
+        assert_eq!(verified, Verified { kid: who.nkey(), iat: NOW, jti: JTI.into() });
         assert!(check(&forge(&who, &header(&who), &claims())).is_ok());
     }
 
@@ -204,15 +182,9 @@ mod tests {
         assert!(other("signer", NOW - 30, BODY).is_ok());
         assert!(other("signer", NOW + 30, BODY).is_ok());
         let moved = claims().replace("\"run\"", "\"erase\"");
-        assert_eq!(
-            check(&forge(&who, &header(&who), &moved)),
-            Err(Fault::WrongOperation)
-        );
+        assert_eq!(check(&forge(&who, &header(&who), &moved)), Err(Fault::WrongOperation));
         let ended = claims().replace("{\"aud\"", &format!("{{\"exp\":{NOW},\"aud\""));
-        assert_eq!(
-            check(&forge(&who, &header(&who), &ended)),
-            Err(Fault::OutsideWindow)
-        );
+        assert_eq!(check(&forge(&who, &header(&who), &ended)), Err(Fault::OutsideWindow));
     }
 
     #[test]
@@ -226,18 +198,9 @@ mod tests {
     fn other_algorithms_types_and_kinds_of_key_are_refused() {
         let who = Identity::generate();
         let as_header = |header: &str| check(&forge(&who, header, &claims()));
-        assert_eq!(
-            as_header(&header(&who).replace("EdDSA", "none")),
-            Err(Fault::WrongType)
-        );
-        assert_eq!(
-            as_header(&header(&who).replace("EdDSA", "HS256")),
-            Err(Fault::WrongType)
-        );
-        assert_eq!(
-            as_header(&header(&who).replace("ccreq", "ccres")),
-            Err(Fault::WrongType)
-        );
+        assert_eq!(as_header(&header(&who).replace("EdDSA", "none")), Err(Fault::WrongType));
+        assert_eq!(as_header(&header(&who).replace("EdDSA", "HS256")), Err(Fault::WrongType));
+        assert_eq!(as_header(&header(&who).replace("ccreq", "ccres")), Err(Fault::WrongType));
         let account = nkeys::KeyPair::new_account().public_key();
         let other_kind = header(&who).replace(&who.nkey(), &account);
         assert_eq!(as_header(&other_kind), Err(Fault::BadKeyId));
@@ -261,16 +224,9 @@ mod tests {
             good.replace(JTI, &"a".repeat(65)),
             good.replace(JTI, "0123456789abcdef 0123456789"),
             format!("{good} x"),
-            format!(
-                "[\"signer\",\"run\",{NOW},\"{JTI}\",\"{}\"]",
-                crate::digest(BODY)
-            ),
+            format!("[\"signer\",\"run\",{NOW},\"{JTI}\",\"{}\"]", crate::digest(BODY)),
         ] {
-            assert_eq!(
-                check(&forge(&who, &header(&who), &bad)),
-                Err(Fault::Malformed),
-                "{bad}"
-            );
+            assert_eq!(check(&forge(&who, &header(&who), &bad)), Err(Fault::Malformed), "{bad}");
         }
         let twice = header(&who).replace("{\"alg\"", "{\"alg\":\"EdDSA\",\"alg\"");
         assert_eq!(check(&forge(&who, &twice, &good)), Err(Fault::Malformed));
@@ -328,10 +284,7 @@ mod tests {
             B64U.encode(claims().as_bytes())
         );
         let signature = [neutral, [0; 32]].concat();
-        assert_eq!(
-            check(&complete(&input, &signature)),
-            Err(Fault::BadSignature)
-        );
+        assert_eq!(check(&complete(&input, &signature)), Err(Fault::BadSignature));
     }
 
     /// A public key as a user nkey, for keys that no seed makes.
@@ -342,11 +295,7 @@ mod tests {
             raw.extend_from_slice(&self.0);
             let crc = raw.iter().fold(0_u16, |crc, byte| {
                 (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-                    if crc & 0x8000 == 0 {
-                        crc << 1
-                    } else {
-                        (crc << 1) ^ 0x1021
-                    }
+                    if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
                 })
             });
             raw.extend_from_slice(&crc.to_le_bytes());

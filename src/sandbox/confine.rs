@@ -32,9 +32,7 @@ impl Confined {
         step("close_range", close_from(1))?;
         no_traces()?;
         // The allocator counts exactly; this is the second wall, wide enough for fragmentation.
-        let address_space = memory_bytes
-            .saturating_mul(2)
-            .saturating_add(WORKER_BASE_BYTES);
+        let address_space = memory_bytes.saturating_mul(2).saturating_add(WORKER_BASE_BYTES);
         limit("RLIMIT_AS", Resource::As, address_space)?;
         limit("RLIMIT_NOFILE", Resource::Nofile, 1)?;
         limit("RLIMIT_FSIZE", Resource::Fsize, 0)?;
@@ -67,36 +65,21 @@ impl Confined {
 /// The kernel kills this process when its parent ends. A parent that ended before this call has
 /// closed the role's socket, which ends the role at its first read.
 fn end_with_parent() -> Result<(), ConfineError> {
-    step(
-        "PR_SET_PDEATHSIG",
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)),
-    )
+    step("PR_SET_PDEATHSIG", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))
 }
 
 fn no_traces() -> Result<(), ConfineError> {
     limit("RLIMIT_CORE", Resource::Core, 0)?;
     let not_dumpable = DumpableBehavior::NotDumpable;
-    step(
-        "PR_SET_DUMPABLE",
-        rustix::process::set_dumpable_behavior(not_dumpable),
-    )?;
-    step(
-        "PR_SET_NO_NEW_PRIVS",
-        rustix::thread::set_no_new_privs(true),
-    )
+    step("PR_SET_DUMPABLE", rustix::process::set_dumpable_behavior(not_dumpable))?;
+    step("PR_SET_NO_NEW_PRIVS", rustix::thread::set_no_new_privs(true))
 }
 
 fn limit(name: &'static str, resource: Resource, most: u64) -> Result<(), ConfineError> {
-    let bound = Rlimit {
-        current: Some(most),
-        maximum: Some(most),
-    };
+    let bound = Rlimit { current: Some(most), maximum: Some(most) };
     step(name, rustix::process::setrlimit(resource, bound))
 }
 
 fn step<E: Into<io::Error>>(step: &'static str, done: Result<(), E>) -> Result<(), ConfineError> {
-    done.map_err(|error| ConfineError {
-        step,
-        source: error.into(),
-    })
+    done.map_err(|error| ConfineError { step, source: error.into() })
 }

@@ -17,10 +17,7 @@ pub struct CappedHeap {
 impl CappedHeap {
     /// A heap without a cap yet.
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "it is a static, so `new` must be const"
-    )]
+    #[expect(clippy::new_without_default, reason = "it is a static, so `new` must be const")]
     pub const fn new() -> Self {
         Self {
             held: AtomicUsize::new(0),
@@ -33,8 +30,7 @@ impl CappedHeap {
     pub fn cap(&self, bytes: usize) {
         let held = self.held.load(Ordering::Relaxed);
         self.most.store(held, Ordering::Relaxed);
-        self.cap
-            .store(held.saturating_add(bytes), Ordering::Relaxed);
+        self.cap.store(held.saturating_add(bytes), Ordering::Relaxed);
     }
 
     /// Bytes held at once, at most, over what was held when the cap was set.
@@ -45,10 +41,7 @@ impl CappedHeap {
     }
 
     fn take(&self, bytes: usize) {
-        let held = self
-            .held
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes);
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if held > self.cap.load(Ordering::Relaxed) {
             exit_now(crate::EXIT_MEMORY);
         }
@@ -88,11 +81,7 @@ unsafe impl GlobalAlloc for CappedHeap {
         // SAFETY: `pointer` and `layout` as in `dealloc`; the caller promises that `new_size` is not
         // zero and does not overflow.
         let moved = unsafe { System.realloc(pointer, layout, new_size) };
-        self.give(if moved.is_null() {
-            new_size
-        } else {
-            layout.size()
-        });
+        self.give(if moved.is_null() { new_size } else { layout.size() });
         moved
     }
 }

@@ -38,11 +38,7 @@ impl Program {
             .process_group(0)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
-            .stderr(if talks {
-                Stdio::inherit()
-            } else {
-                Stdio::null()
-            })
+            .stderr(if talks { Stdio::inherit() } else { Stdio::null() })
             .spawn()?;
         Ok((child, ours))
     }
@@ -53,10 +49,7 @@ impl Program {
 /// # Errors
 /// When it is gone already.
 pub fn terminate(child: &Child) -> io::Result<()> {
-    Ok(rustix::process::kill_process(
-        rustix::process::Pid::from_child(child),
-        Signal::TERM,
-    )?)
+    Ok(rustix::process::kill_process(rustix::process::Pid::from_child(child), Signal::TERM)?)
 }
 
 /// Makes the kernel end `command`'s process when the thread that starts it ends: for programs that

@@ -17,11 +17,7 @@ pub(crate) fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: the call takes three integers. Descriptors that a Rust value still owns would be
     // closed under it, so this runs only at the start of a role, which owns descriptor 0 alone.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The socket that the parent put on descriptor 0. `None` when it was taken already, or when

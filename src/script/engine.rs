@@ -33,10 +33,7 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn new(most: u64) -> Self {
-        Self {
-            taken: Rc::default(),
-            most,
-        }
+        Self { taken: Rc::default(), most }
     }
 
     pub(crate) fn taken(&self) -> u64 {
@@ -86,26 +83,15 @@ impl RawScript {
     pub(crate) fn parse(self, engine: &Engine) -> Result<CheckedScript, Ending> {
         if self.0.trim().is_empty() {
             let at = wire::script::Position::default();
-            return Err(Ending::Failed(
-                Failure::Parse,
-                "the script is empty".into(),
-                at,
-            ));
+            return Err(Ending::Failed(Failure::Parse, "the script is empty".into(), at));
         }
-        engine
-            .compile(self.0)
-            .map(CheckedScript)
-            .map_err(|mut error| {
-                let at = position(error.1);
-                error.1 = Position::NONE;
-                let too_deep = matches!(*error.0, ParseErrorType::ExprTooDeep);
-                let failure = if too_deep {
-                    Failure::Depth
-                } else {
-                    Failure::Parse
-                };
-                Ending::Failed(failure, message(&error.0.to_string()), at)
-            })
+        engine.compile(self.0).map(CheckedScript).map_err(|mut error| {
+            let at = position(error.1);
+            error.1 = Position::NONE;
+            let too_deep = matches!(*error.0, ParseErrorType::ExprTooDeep);
+            let failure = if too_deep { Failure::Depth } else { Failure::Parse };
+            Ending::Failed(failure, message(&error.0.to_string()), at)
+        })
     }
 }
 
@@ -138,19 +124,11 @@ impl CheckedScript {
 /// The ending that says why it is no script.
 pub fn check_source(job: &Job) -> Result<Vec<Sighting>, Ending> {
     let steps = Steps::new(job.operations);
-    let engine = build(
-        usize::try_from(job.call_depth).unwrap_or(usize::MAX),
-        &steps,
-    );
-    RawScript::new(job.source.clone())
-        .parse(&engine)
-        .map(|script| script.sightings())
+    let engine = build(usize::try_from(job.call_depth).unwrap_or(usize::MAX), &steps);
+    RawScript::new(job.source.clone()).parse(&engine).map(|script| script.sightings())
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "an enum of the engine that grows"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of the engine that grows")]
 fn failed(mut error: EvalAltResult) -> Ending {
     let failure = match root(&error) {
         EvalAltResult::ErrorStackOverflow(_) => Failure::Depth,
@@ -174,10 +152,7 @@ fn root(error: &EvalAltResult) -> &EvalAltResult {
 
 pub(crate) fn position(position: Position) -> wire::script::Position {
     let number = |n: Option<usize>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-    wire::script::Position {
-        line: number(position.line()),
-        column: number(position.position()),
-    }
+    wire::script::Position { line: number(position.line()), column: number(position.position()) }
 }
 
 /// An error message that a terminal or a log can show: bounded, control characters escaped.

@@ -56,11 +56,7 @@ fn dynamic(value: Value) -> Dynamic {
         Value::Bool(value) => value.into(),
         Value::Text(text) => text.into(),
         Value::Bytes(bytes) => Dynamic::from_blob(bytes),
-        Value::Texts(texts) => texts
-            .into_iter()
-            .map(Dynamic::from)
-            .collect::<Vec<_>>()
-            .into(),
+        Value::Texts(texts) => texts.into_iter().map(Dynamic::from).collect::<Vec<_>>().into(),
     }
 }
 
@@ -138,12 +134,9 @@ fn keys(engine: &mut Engine, host: &Host) {
 
 fn signing(engine: &mut Engine, host: &Host) {
     let h = host.clone();
-    engine.register_fn(
-        "sign",
-        move |context: NativeCallContext<'_>, message: Dynamic| {
-            h.call(&context, Call::Sign(bytes(message)?, None))
-        },
-    );
+    engine.register_fn("sign", move |context: NativeCallContext<'_>, message: Dynamic| {
+        h.call(&context, Call::Sign(bytes(message)?, None))
+    });
     let h = host.clone();
     engine.register_fn(
         "sign",
@@ -160,24 +153,13 @@ fn signing(engine: &mut Engine, host: &Host) {
         },
     );
     let h = host.clone();
-    engine.register_fn(
-        "sign_all",
-        move |context: NativeCallContext<'_>, messages: rhai::Array| {
-            let messages = messages
-                .into_iter()
-                .map(bytes)
-                .collect::<Result<Vec<_>>>()?;
-            if messages
-                .iter()
-                .map(|message| message.len() + 4)
-                .sum::<usize>()
-                > MAX_VALUE_BYTES
-            {
-                return Err("the messages have more than 1 MiB in all".into());
-            }
-            h.call(&context, Call::SignAll(messages))
-        },
-    );
+    engine.register_fn("sign_all", move |context: NativeCallContext<'_>, messages: rhai::Array| {
+        let messages = messages.into_iter().map(bytes).collect::<Result<Vec<_>>>()?;
+        if messages.iter().map(|message| message.len() + 4).sum::<usize>() > MAX_VALUE_BYTES {
+            return Err("the messages have more than 1 MiB in all".into());
+        }
+        h.call(&context, Call::SignAll(messages))
+    });
 }
 
 /// What needs no private key.
@@ -186,10 +168,7 @@ fn checking(engine: &mut Engine, host: &Host) {
     engine.register_fn(
         "verify",
         move |context: NativeCallContext<'_>, message: Dynamic, signature: &str| {
-            h.call(
-                &context,
-                Call::Verify(bytes(message)?, signature.to_owned()),
-            )
+            h.call(&context, Call::Verify(bytes(message)?, signature.to_owned()))
         },
     );
     let h = host.clone();
@@ -197,10 +176,7 @@ fn checking(engine: &mut Engine, host: &Host) {
         "verify_with",
         move |context: NativeCallContext<'_>, public: &str, message: Dynamic, signature: &str| {
             let (public, signature) = (public.to_owned(), signature.to_owned());
-            h.call(
-                &context,
-                Call::VerifyWith(public, bytes(message)?, signature),
-            )
+            h.call(&context, Call::VerifyWith(public, bytes(message)?, signature))
         },
     );
     let h = host.clone();
@@ -211,13 +187,10 @@ fn checking(engine: &mut Engine, host: &Host) {
         },
     );
     let h = host.clone();
-    engine.register_fn(
-        "random_bytes",
-        move |context: NativeCallContext<'_>, count: i64| {
-            let count = u32::try_from(count).map_err(|_| "the count is not between 1 and 1024")?;
-            h.call(&context, Call::RandomBytes(count))
-        },
-    );
+    engine.register_fn("random_bytes", move |context: NativeCallContext<'_>, count: i64| {
+        let count = u32::try_from(count).map_err(|_| "the count is not between 1 and 1024")?;
+        h.call(&context, Call::RandomBytes(count))
+    });
 }
 
 /// Hex and base64 both ways: pure, so they never leave the worker.

@@ -24,15 +24,9 @@ fn convert(value: Value) -> Dynamic {
             None => number.as_f64().unwrap_or(f64::NAN).into(),
         },
         Value::String(text) => text.into(),
-        Value::Array(items) => items
-            .into_iter()
-            .map(convert)
-            .collect::<rhai::Array>()
-            .into(),
+        Value::Array(items) => items.into_iter().map(convert).collect::<rhai::Array>().into(),
         Value::Object(members) => {
-            let members = members
-                .into_iter()
-                .map(|(key, value)| (key.into(), convert(value)));
+            let members = members.into_iter().map(|(key, value)| (key.into(), convert(value)));
             members.collect::<Map>().into()
         }
     }

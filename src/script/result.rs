@@ -15,18 +15,15 @@ pub(crate) fn flatten(value: Dynamic, most: usize) -> Ending {
     match tokens(value, most).map(Tree::new) {
         Ok(Ok(tree)) => Ending::Value(tree),
         Ok(Err(Malformed)) => fail(Failure::Script, "the result is not one value".to_owned()),
-        Err(Fault::TooLarge) => fail(
-            Failure::Result,
-            format!("the result has more than {most} bytes"),
-        ),
-        Err(Fault::TooDeep) => fail(
-            Failure::Depth,
-            format!("the result nests deeper than {MAX_DEPTH} levels"),
-        ),
-        Err(Fault::NoJson(what)) => fail(
-            Failure::Script,
-            format!("the result holds {what}, which JSON cannot"),
-        ),
+        Err(Fault::TooLarge) => {
+            fail(Failure::Result, format!("the result has more than {most} bytes"))
+        }
+        Err(Fault::TooDeep) => {
+            fail(Failure::Depth, format!("the result nests deeper than {MAX_DEPTH} levels"))
+        }
+        Err(Fault::NoJson(what)) => {
+            fail(Failure::Script, format!("the result holds {what}, which JSON cannot"))
+        }
     }
 }
 
@@ -114,9 +111,7 @@ fn put(
     } else if value.is_array() {
         take(BRACKETS)?;
         tokens.push(Token::List);
-        open.push(Rest::List(
-            value.into_array().unwrap_or_default().into_iter(),
-        ));
+        open.push(Rest::List(value.into_array().unwrap_or_default().into_iter()));
     } else if let Some(members) = value.try_cast::<Map>() {
         take(BRACKETS)?;
         tokens.push(Token::Map);
@@ -124,11 +119,7 @@ fn put(
     } else {
         return Err(Fault::NoJson(format!("a value of type `{type_name}`")));
     }
-    if open.len() > MAX_DEPTH {
-        Err(Fault::TooDeep)
-    } else {
-        Ok(())
-    }
+    if open.len() > MAX_DEPTH { Err(Fault::TooDeep) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -149,27 +140,12 @@ mod tests {
     #[test]
     fn a_result_is_cut_off_at_its_bytes_and_its_depth() {
         assert_eq!(failure(&flatten(value("\"12345678\""), 8)), None);
-        assert_eq!(
-            failure(&flatten(value("\"123456789\""), 8)),
-            Some(Failure::Result)
-        );
-        assert_eq!(
-            failure(&flatten(value("[1,2,3]"), 23)),
-            Some(Failure::Result)
-        );
+        assert_eq!(failure(&flatten(value("\"123456789\""), 8)), Some(Failure::Result));
+        assert_eq!(failure(&flatten(value("[1,2,3]"), 23)), Some(Failure::Result));
         let nested = "let a = []; for i in 0..200 { a = [a]; } a";
-        assert_eq!(
-            failure(&flatten(value(nested), 10_000)),
-            Some(Failure::Depth)
-        );
-        assert_eq!(
-            failure(&flatten(value("|x| x"), 100)),
-            Some(Failure::Script)
-        );
-        assert_eq!(
-            failure(&flatten(value("0.0 / 0.0"), 100)),
-            Some(Failure::Script)
-        );
+        assert_eq!(failure(&flatten(value(nested), 10_000)), Some(Failure::Depth));
+        assert_eq!(failure(&flatten(value("|x| x"), 100)), Some(Failure::Script));
+        assert_eq!(failure(&flatten(value("0.0 / 0.0"), 100)), Some(Failure::Script));
     }
 
     #[test]

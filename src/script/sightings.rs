@@ -20,10 +20,7 @@ pub(crate) fn of(ast: &AST) -> Vec<Sighting> {
     sightings
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "enums of the engine that grow with its syntax"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "enums of the engine that grow with its syntax")]
 fn sighting(node: &ASTNode<'_>) -> Option<Sighting> {
     match node {
         ASTNode::Stmt(Stmt::FnCall(call, at)) => named(call, *at, false),
@@ -41,11 +38,7 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
     // `Fn("sign")` names it as well.
     if call.name == "Fn" {
         let call = CallName::from_word(text(0)?)?;
-        return Some(Sighting {
-            call,
-            at: position(at),
-            literal: None,
-        });
+        return Some(Sighting { call, at: position(at), literal: None });
     }
     let name = CallName::from_word(&call.name)?;
     let index = usize::from(name == CallName::Sign);
@@ -60,14 +53,8 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
             | CallName::PublicKey
             | CallName::Sign
     );
-    let literal = text(index)
-        .filter(|_| named && !as_method)
-        .and_then(|t| KeyRef::parse(t).ok());
+    let literal = text(index).filter(|_| named && !as_method).and_then(|t| KeyRef::parse(t).ok());
     // A key space has no `/` in its name, and neither has a lone key: the name is in `key`.
     let literal = literal.filter(|l| name.touches() == Touches::Key || l.space.is_none());
-    Some(Sighting {
-        call: name,
-        at: position(at),
-        literal,
-    })
+    Some(Sighting { call: name, at: position(at), literal })
 }

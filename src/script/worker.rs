@@ -13,9 +13,7 @@ use crate::host::{Host, register};
 pub fn serve(_confined: Confined, socket: UnixStream, heap: &'static CappedHeap) -> ! {
     std::panic::set_hook(Box::new(|_| sandbox::exit_now(sandbox::EXIT_PANIC)));
     let host = Host::new(socket);
-    let ToWorker::Job(job) = host.receive() else {
-        sandbox::exit_now(sandbox::EXIT_PANIC)
-    };
+    let ToWorker::Job(job) = host.receive() else { sandbox::exit_now(sandbox::EXIT_PANIC) };
     if job.build != wire::BUILD {
         sandbox::exit_now(sandbox::EXIT_PANIC);
     }
@@ -42,11 +40,5 @@ fn run(job: Job, host: &Host, heap: &'static CappedHeap) -> FromWorker {
         Err(ending) => ending,
     };
     let memory_bytes = heap.peak(cap).try_into().unwrap_or(u64::MAX);
-    FromWorker::Done(
-        ending,
-        Usage {
-            operations: steps.taken(),
-            memory_bytes,
-        },
-    )
+    FromWorker::Done(ending, Usage { operations: steps.taken(), memory_bytes })
 }

@@ -84,10 +84,7 @@ impl CallName {
     /// The function that a script or a policy means by `word`.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|call| call.words().contains(&word))
+        Self::ALL.iter().copied().find(|call| call.words().contains(&word))
     }
 
     /// Its place in [`CallName::ALL`], which is its byte on the wire.

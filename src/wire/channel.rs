@@ -47,10 +47,7 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
     /// Wraps one end of a socket pair.
     #[must_use]
     pub fn new(socket: UnixStream) -> Self {
-        Self {
-            socket,
-            frames: PhantomData,
-        }
+        Self { socket, frames: PhantomData }
     }
 
     /// A second handle on the same socket, so that one thread can read while another writes.
@@ -74,10 +71,7 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
     pub fn send(&mut self, frame: &Writes, deadline: Option<Instant>) -> io::Result<()> {
         let body = frame.encode();
         if body.len() > Writes::MAX_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "frame over its bound",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame over its bound"));
         }
         let length = u32::try_from(body.len()).map_err(io::Error::other)?;
         let mut bytes = Vec::with_capacity(body.len() + 4);
@@ -137,11 +131,7 @@ fn remaining(deadline: Option<Instant>) -> io::Result<Option<std::time::Duration
         return Ok(None);
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(io::ErrorKind::TimedOut.into())
-    } else {
-        Ok(Some(left))
-    }
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
 }
 
 #[cfg(test)]
@@ -170,10 +160,7 @@ mod tests {
     fn a_length_past_the_bound_is_refused_before_it_is_allocated() {
         let (mut peer, mut channel) = pair();
         peer.write_all(&u32::MAX.to_be_bytes()).unwrap();
-        assert!(matches!(
-            channel.receive(None),
-            Err(ReceiveError::Malformed)
-        ));
+        assert!(matches!(channel.receive(None), Err(ReceiveError::Malformed)));
     }
 
     #[test]

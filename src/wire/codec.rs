@@ -198,11 +198,7 @@ impl<'a> Reader<'a> {
         &mut self,
         take: impl FnOnce(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Option<T>, Malformed> {
-        if self.flag()? {
-            take(self).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.flag()? { take(self).map(Some) } else { Ok(None) }
     }
     /// A name.
     ///
@@ -216,21 +212,14 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Malformed`] when either is not a name.
     pub fn key_ref(&mut self) -> Result<KeyRef, Malformed> {
-        Ok(KeyRef {
-            space: self.option(Self::name)?,
-            key: self.name()?,
-        })
+        Ok(KeyRef { space: self.option(Self::name)?, key: self.name()? })
     }
     /// Refuses bytes that are left over.
     ///
     /// # Errors
     /// [`Malformed`] when there are any.
     pub fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 
     fn length(&mut self) -> Result<usize, Malformed> {

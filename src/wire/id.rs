@@ -19,9 +19,7 @@ impl Name {
         if sized && text.bytes().all(is_name_byte) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(BadName {
-                text: text.chars().take(MAX_NAME_BYTES + 1).collect(),
-            })
+            Err(BadName { text: text.chars().take(MAX_NAME_BYTES + 1).collect() })
         }
     }
 
@@ -85,10 +83,7 @@ impl KeyRef {
             Some((space, key)) => (Some(Name::parse(space)?), key),
             None => (None, text),
         };
-        Ok(Self {
-            space,
-            key: Name::parse(key)?,
-        })
+        Ok(Self { space, key: Name::parse(key)? })
     }
 }
 
@@ -98,17 +93,7 @@ mod tests {
 
     #[test]
     fn names_that_could_be_paths_patterns_or_terminal_codes_are_refused() {
-        for bad in [
-            "",
-            "a/b",
-            "../x",
-            "a*",
-            "a b",
-            "naïve",
-            "\u{1b}[2J",
-            "a\0",
-            &"x".repeat(65),
-        ] {
+        for bad in ["", "a/b", "../x", "a*", "a b", "naïve", "\u{1b}[2J", "a\0", &"x".repeat(65)] {
             assert!(Name::parse(bad).is_err(), "{bad:?}");
         }
         for good in ["a", "remote_space", "K-1.2", &"x".repeat(64)] {

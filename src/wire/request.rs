@@ -106,9 +106,7 @@ impl Frame for FromListener {
 
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match r.u8()? {
-            0 => FromListener::Ready {
-                build: r.text()?.to_owned(),
-            },
+            0 => FromListener::Ready { build: r.text()?.to_owned() },
             1 => FromListener::Request(Request {
                 ticket: r.u64()?,
                 proof: match r.u8()? {

@@ -122,10 +122,7 @@ impl Frame for FromWorker {
             }
             1 => FromWorker::Print(r.text()?.to_owned()),
             2 => {
-                let usage = Usage {
-                    operations: r.u64()?,
-                    memory_bytes: r.u64()?,
-                };
+                let usage = Usage { operations: r.u64()?, memory_bytes: r.u64()? };
                 FromWorker::Done(take_ending(r)?, usage)
             }
             3 => FromWorker::Sightings(r.list(|r| {
@@ -155,10 +152,7 @@ fn put_position(w: &mut Writer, at: Position) {
 }
 
 fn take_position(r: &mut Reader<'_>) -> Result<Position, Malformed> {
-    Ok(Position {
-        line: r.u32()?,
-        column: r.u32()?,
-    })
+    Ok(Position { line: r.u32()?, column: r.u32()? })
 }
 
 fn take_call_name(r: &mut Reader<'_>) -> Result<CallName, Malformed> {
@@ -217,11 +211,9 @@ fn take_call(r: &mut Reader<'_>) -> Result<Call, Malformed> {
         CallName::SignIn => Call::SignIn(r.name()?, r.bytes()?.to_vec()),
         CallName::SignAll => Call::SignAll(r.list(|r| r.bytes().map(<[u8]>::to_vec))?),
         CallName::Verify => Call::Verify(r.bytes()?.to_vec(), r.text()?.to_owned()),
-        CallName::VerifyWith => Call::VerifyWith(
-            r.text()?.to_owned(),
-            r.bytes()?.to_vec(),
-            r.text()?.to_owned(),
-        ),
+        CallName::VerifyWith => {
+            Call::VerifyWith(r.text()?.to_owned(), r.bytes()?.to_vec(), r.text()?.to_owned())
+        }
         CallName::Hash => Call::Hash(r.text()?.to_owned(), r.bytes()?.to_vec()),
         CallName::RandomBytes => Call::RandomBytes(r.u32()?),
     })

@@ -74,11 +74,7 @@ impl Tree {
                 return Err(Malformed);
             }
         }
-        if values_at_top == 1 && open.is_empty() {
-            Ok(Self(tokens))
-        } else {
-            Err(Malformed)
-        }
+        if values_at_top == 1 && open.is_empty() { Ok(Self(tokens)) } else { Err(Malformed) }
     }
 
     /// The tokens, in writing order.
@@ -176,11 +172,7 @@ mod tests {
             vec![Token::Map, key(), Token::List, Token::End],
             vec![Token::Float(f64::NAN)],
             vec![Token::Float(f64::INFINITY)],
-            [
-                vec![Token::List; MAX_DEPTH + 1],
-                vec![Token::End; MAX_DEPTH + 1],
-            ]
-            .concat(),
+            [vec![Token::List; MAX_DEPTH + 1], vec![Token::End; MAX_DEPTH + 1]].concat(),
         ];
         for tokens in bad {
             assert_eq!(Tree::new(tokens.clone()), Err(Malformed), "{tokens:?}");
