@@ -1,1 +1,46 @@
-fn main() {}
+//! `crypto-cli`: opens, connects, starts, and gets out of the way. One file per command.
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod dev;
+mod dev_files;
+mod exit;
+mod files;
+mod init;
+mod list;
+mod listen;
+mod passphrase;
+mod request;
+mod run;
+mod say;
+
+use clap::Parser;
+
+use crate::args::{Args, Command, KeyCommand, KeyspaceCommand};
+use crate::exit::{Exit, Fault};
+
+fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    match dispatch(args.command) {
+        Ok(exit) => exit.into(),
+        Err(fault) => {
+            say::talk(&format!("crypto-cli: {}", fault.message));
+            fault.exit.into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Exit, Fault> {
+    match command {
+        Command::Init(args) => init::init(&args),
+        Command::Dev(args) => dev::dev(&args),
+        Command::Listen(args) => listen::listen(&args),
+        Command::Listener(args) => listen::listener(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Request(args) => request::request(&args),
+        Command::Keyspace(KeyspaceCommand::List(args)) => list::spaces(&args),
+        Command::Key(KeyCommand::List(args)) => list::keys(&args),
+    }
+}

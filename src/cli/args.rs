@@ -1,0 +1,239 @@
+//! The arguments. Nothing secret is ever one: others see them in the list of processes.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Remote signing that people can trust with their keys.
+#[derive(Parser)]
+#[command(name = "crypto-cli", version, about, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a keyspace.
+    Init(InitArgs),
+    /// Start a development service: NATS with TLS and nkeys, and `listen` behind it.
+    Dev(DevArgs),
+    /// Serve scripts that come over NATS.
+    Listen(ListenArgs),
+    /// The process of `listen` that talks to NATS. Started by `listen`.
+    #[command(hide = true)]
+    Listener(ListenerArgs),
+    /// Run a script here, as the service would.
+    Run(RunArgs),
+    /// Say what the policy would refuse in a script, without keys and without running it.
+    Check(CheckArgs),
+    /// Send a script to a service and check its answer.
+    Request(RequestArgs),
+    /// Look at key spaces.
+    #[command(subcommand)]
+    Keyspace(KeyspaceCommand),
+    /// Look at keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeyspaceCommand {
+    /// List the key spaces.
+    List(ListArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// List the keys of all key spaces, or of one.
+    List(KeyListArgs),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Where the passphrase comes from. Without either: the systemd credential
+/// `crypto-cli-passphrase`, or a prompt.
+#[derive(Clone, ClapArgs)]
+pub(crate) struct PassphraseArgs {
+    /// A file with the passphrase.
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_fd")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// An open descriptor to read the passphrase from.
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+/// Which keyspace, and how to unlock it.
+#[derive(ClapArgs)]
+pub(crate) struct Unlock {
+    /// The folder of the keyspace.
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
+    pub(crate) home: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    pub(crate) unlock: Unlock,
+    /// Ask nothing.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct DevArgs {
+    /// The folder for everything that is made.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: PathBuf,
+    /// The port of nats-server [default: 4222, or a free one when that is taken].
+    #[arg(long, value_name = "N")]
+    pub(crate) port: Option<u16>,
+}
+
+/// How to reach NATS.
+#[derive(ClapArgs)]
+pub(crate) struct NatsArgs {
+    /// tls://HOST:PORT, or nats://HOST:PORT on this machine.
+    #[arg(long, value_name = "URL", env = "NATS_URL")]
+    pub(crate) server: String,
+    /// A PEM file with the only authorities to trust [default: the platform's].
+    #[arg(long, value_name = "FILE", env = "NATS_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// A file with the seed of a user nkey.
+    #[arg(long, value_name = "FILE", env = "NATS_NKEY_SEED_FILE")]
+    pub(crate) nkey_seed_file: Option<PathBuf>,
+    /// A NATS credentials file, for the connection.
+    #[arg(long, value_name = "FILE", env = "NATS_CREDS")]
+    pub(crate) creds: Option<PathBuf>,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ListenArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// The subject to serve.
+    #[arg(long, env = "CRYPTO_SUBJECT", default_value = "crypto.scripts")]
+    pub(crate) subject: String,
+    /// Services of one group share the requests of the subject.
+    #[arg(long, value_name = "NAME", default_value = "crypto-cli")]
+    pub(crate) queue_group: String,
+    /// The policy file.
+    #[arg(long, value_name = "FILE", env = "CRYPTO_POLICY")]
+    pub(crate) policy: PathBuf,
+    #[command(flatten)]
+    pub(crate) unlock: Unlock,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ListenerArgs {
+    #[arg(long)]
+    pub(crate) server: String,
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) nkey_seed_file: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) creds: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) subject: String,
+    #[arg(long)]
+    pub(crate) queue_group: String,
+    #[arg(long)]
+    pub(crate) capacity: usize,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct RunArgs {
+    /// The script, or `-` for standard input.
+    pub(crate) script: PathBuf,
+    /// The policy file.
+    #[arg(long, value_name = "FILE", env = "CRYPTO_POLICY")]
+    pub(crate) policy: PathBuf,
+    /// The client of the policy to run it as [default: the anonymous one].
+    #[arg(long = "as", value_name = "CLIENT")]
+    pub(crate) caller: Option<String>,
+    /// The folder of the keyspace.
+    #[arg(long, value_name = "DIR", required_unless_present = "ephemeral")]
+    pub(crate) home: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
+    /// Use an empty keyspace in memory.
+    #[arg(long, conflicts_with_all = ["home", "passphrase_file", "passphrase_fd"])]
+    pub(crate) ephemeral: bool,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct CheckArgs {
+    /// The scripts.
+    #[arg(required = true)]
+    pub(crate) scripts: Vec<PathBuf>,
+    /// The policy file.
+    #[arg(long, value_name = "FILE", env = "CRYPTO_POLICY")]
+    pub(crate) policy: PathBuf,
+    /// The client of the policy [default: report what everybody is refused].
+    #[arg(long = "as", value_name = "CLIENT")]
+    pub(crate) caller: Option<String>,
+    /// How to print the findings.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct RequestArgs {
+    /// The script, or `-` for standard input.
+    pub(crate) script: PathBuf,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// The subject to ask.
+    #[arg(long, env = "CRYPTO_SUBJECT", default_value = "crypto.scripts")]
+    pub(crate) subject: String,
+    /// The name of the service in its policy.
+    #[arg(long, env = "CRYPTO_SERVICE", required_unless_present = "unsigned")]
+    pub(crate) service: Option<String>,
+    /// The public nkey of the service: only its answers are believed.
+    #[arg(
+        long,
+        value_name = "N...",
+        env = "CRYPTO_SERVICE_NKEY",
+        required_unless_present = "unsigned"
+    )]
+    pub(crate) service_nkey: Option<String>,
+    /// A file with the caller's seed, if it is another than that of the connection.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Send no proof, and check none in the answer.
+    #[arg(long)]
+    pub(crate) unsigned: bool,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) unlock: Unlock,
+    /// How to print the list.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct KeyListArgs {
+    /// Only the keys of this key space.
+    pub(crate) space: Option<String>,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+}

@@ -1,0 +1,102 @@
+//! Files that the arguments name: bounded, and errors that say which.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use broker::Audit;
+use keyspace::{Home, Locked, Unlocked};
+use policy::{Caller, MAX_POLICY_BYTES, Policy};
+use wire::script::MAX_SCRIPT_BYTES;
+
+use crate::args::Unlock;
+use crate::exit::{Exit, Fault};
+use crate::passphrase;
+
+/// The audit log's place in a home.
+const AUDIT_FILE: &str = "audit.log";
+
+/// A policy with the text it was read from.
+pub(crate) struct PolicyFile {
+    pub(crate) policy: Policy,
+    pub(crate) text: String,
+}
+
+pub(crate) fn read_policy(path: &Path) -> Result<PolicyFile, Fault> {
+    let bytes = read_bounded(path, MAX_POLICY_BYTES + 1)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Fault::usage(format!("`{}` is not UTF-8", path.display())))?;
+    let policy = Policy::parse(&path.display().to_string(), &text);
+    let policy = policy.map_err(|found| Fault::usage(format!("the policy is refused\n{found}")))?;
+    Ok(PolicyFile { policy, text })
+}
+
+/// A script from a file, or from standard input for `-`. One byte over the largest of any policy
+/// suffices to have it refused.
+pub(crate) fn read_script(path: &Path) -> Result<Vec<u8>, Fault> {
+    if path == Path::new("-") {
+        return read_from(std::io::stdin().lock(), "standard input", MAX_SCRIPT_BYTES + 1);
+    }
+    read_bounded(path, MAX_SCRIPT_BYTES + 1)
+}
+
+pub(crate) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|e| Fault::usage(format!("cannot open `{name}`: {e}")))?;
+    read_from(file, &name, most)
+}
+
+fn read_from(source: impl Read, name: &str, most: usize) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    let read = source.take(limit).read_to_end(&mut bytes);
+    read.map_err(|error| Fault::usage(format!("cannot read `{name}`: {error}")))?;
+    Ok(bytes)
+}
+
+/// Opens and unlocks the keyspace that the arguments name.
+pub(crate) fn unlock(unlock: &Unlock) -> Result<(Home, Unlocked), Fault> {
+    let home = Home::open(&unlock.home)?;
+    let locked = Locked::open(&home)?;
+    let passphrase = passphrase::existing(&unlock.passphrase)?;
+    Ok((home, locked.unlock(&passphrase)?))
+}
+
+pub(crate) fn open_audit(home: &Home) -> Result<Audit, Fault> {
+    let path = home.file(AUDIT_FILE);
+    Audit::open(&path)
+        .map_err(|error| Fault::new(Exit::Unavailable, format!("`{}`: {error}", path.display())))
+}
+
+/// The worker's executable: beside our own.
+pub(crate) fn worker_path() -> Result<PathBuf, Fault> {
+    let own = std::env::current_exe();
+    let own = own.map_err(|error| Fault::system("cannot find this program's own file", &error))?;
+    let path = own.with_file_name("crypto-cli-worker");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let text = format!("`{}` is missing: install it beside `crypto-cli`", path.display());
+    Err(Fault::new(Exit::Internal, text))
+}
+
+/// The caller that `--as` names; without it the anonymous one.
+pub(crate) fn caller(policy: &Policy, name: Option<&str>) -> Result<Caller, Fault> {
+    match name {
+        Some(name) => policy.client_by_name(name, now()).ok_or_else(|| {
+            Fault::usage(format!(
+                "the policy has no client `{}`, or it has expired",
+                name.escape_debug()
+            ))
+        }),
+        None => policy
+            .anonymous()
+            .ok_or_else(|| Fault::usage("the policy has no [anonymous]: name a client with --as")),
+    }
+}
+
+/// Unix seconds.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}

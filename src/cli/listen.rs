@@ -1,0 +1,113 @@
+//! `crypto-cli listen`: this process becomes the broker and starts the listener, which is this same
+//! program in its hidden role.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use broker::{Broker, ListenerProgram, ServeError};
+use client::{Connect, Login, ServerUrl, check_subject};
+use listener::{Listen, ListenFault};
+use sandbox::{Confined, Program};
+
+use crate::args::{ListenArgs, ListenerArgs, NatsArgs};
+use crate::exit::{Exit, Fault};
+use crate::{files, say};
+
+/// The broker's part: open, confine, parse, unlock, serve.
+pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
+    connection(&args.nats, "crypto-cli")?;
+    check_subject(&args.subject)?;
+    check_subject(&args.queue_group)?;
+    let confined = Confined::broker()?;
+    let policy = files::read_policy(&args.policy)?;
+    let (home, keyspace) = files::unlock(&args.unlock)?;
+    let audit = files::open_audit(&home)?;
+    let nkey = keyspace.service_nkey().to_owned();
+    let service = policy.policy.service().to_owned();
+    let broker = Broker::new(policy.policy, &policy.text, keyspace, audit, &files::worker_path()?);
+    let broker = Arc::new(broker.map_err(|error| Fault::system("cannot open the worker", &error))?);
+    let program = Program::open(Path::new("/proc/self/exe"));
+    let program = program.map_err(|error| Fault::system("cannot open this program", &error))?;
+    let listener = ListenerProgram { program, arguments: arguments(args)? };
+    let ready = || {
+        let (subject, server) = (&args.subject, &args.nats.server);
+        say::talk(&format!("crypto-cli: `{service}` ({nkey}) serves `{subject}` on {server}"));
+    };
+    match broker::serve(&confined, &broker, &listener, ready) {
+        Ok(()) => Ok(Exit::Done),
+        Err(ServeError::Listener { code }) => {
+            Err(Fault::new(exit_of_listener(code), "the listener could not start: see above"))
+        }
+        Err(ServeError::Io(error)) => Err(Fault::system("cannot serve", &error)),
+    }
+}
+
+/// The listener's part.
+pub(crate) fn listener(args: &ListenerArgs) -> Result<Exit, Fault> {
+    let Some(socket) = sandbox::inherited_socket() else {
+        return Err(Fault::usage("this role is started by `crypto-cli listen`"));
+    };
+    let confined = Confined::listener()?;
+    let nats = NatsArgs {
+        server: args.server.clone(),
+        ca: args.ca.clone(),
+        nkey_seed_file: args.nkey_seed_file.clone(),
+        creds: args.creds.clone(),
+    };
+    let listen = Listen {
+        connect: connection(&nats, "crypto-cli listener")?,
+        subject: args.subject.clone(),
+        queue_group: args.queue_group.clone(),
+        capacity: args.capacity,
+    };
+    match listener::run(&confined, &listen, socket) {
+        Ok(()) => Ok(Exit::Done),
+        Err(ListenFault::Connect(fault)) => Err(fault.into()),
+        Err(fault @ (ListenFault::Subscribe { .. } | ListenFault::Broker(_))) => {
+            Err(Fault::new(Exit::Unavailable, fault.to_string()))
+        }
+    }
+}
+
+/// How to reach NATS, from the arguments.
+pub(crate) fn connection(args: &NatsArgs, name: &str) -> Result<Connect, Fault> {
+    let login = match (&args.nkey_seed_file, &args.creds) {
+        (Some(_), Some(_)) => return Err(Fault::usage("use one of --nkey-seed-file and --creds")),
+        (Some(path), None) => Login::NkeySeedFile(path.clone()),
+        (None, Some(path)) => Login::CredsFile(path.clone()),
+        (None, None) => Login::Anonymous,
+    };
+    let server = ServerUrl::parse(&args.server)?;
+    Ok(Connect { server, login, ca: args.ca.clone(), name: name.to_owned() })
+}
+
+/// The listener has no environment and another working folder, so paths are made whole.
+fn arguments(args: &ListenArgs) -> Result<Vec<String>, Fault> {
+    let mut arguments = vec![
+        "listener".to_owned(),
+        format!("--server={}", args.nats.server),
+        format!("--subject={}", args.subject),
+        format!("--queue-group={}", args.queue_group),
+    ];
+    let paths: [(&str, &Option<PathBuf>); 3] = [
+        ("--ca", &args.nats.ca),
+        ("--nkey-seed-file", &args.nats.nkey_seed_file),
+        ("--creds", &args.nats.creds),
+    ];
+    for (flag, path) in paths {
+        let Some(path) = path else { continue };
+        let unusable = || Fault::usage(format!("cannot use the path `{}`", path.display()));
+        let whole = std::path::absolute(path).map_err(|_| unusable())?;
+        let whole = whole.to_str().ok_or_else(unusable)?;
+        arguments.push(format!("{flag}={whole}"));
+    }
+    Ok(arguments)
+}
+
+/// The listener has told what is wrong; its exit code says of what kind it is.
+fn exit_of_listener(code: Option<i32>) -> Exit {
+    [Exit::Usage, Exit::Locked, Exit::Unavailable]
+        .into_iter()
+        .find(|exit| code == Some(*exit as i32))
+        .unwrap_or(Exit::Internal)
+}

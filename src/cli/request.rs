@@ -1,0 +1,56 @@
+//! `crypto-cli request`: send a script, believe only the pinned service's answer.
+
+use client::blocking::Fault as AskFault;
+use client::{Caller, RequestFault, check_subject};
+
+use crate::args::{Format, RequestArgs};
+use crate::exit::{Exit, Fault, for_code};
+use crate::{files, listen, say};
+
+pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
+    let script = files::read_script(&args.script)?;
+    let connect = listen::connection(&args.nats, "crypto-cli request")?;
+    let subject = check_subject(&args.subject)?;
+    let caller = if args.unsigned { None } else { Some(caller(args)?) };
+    let as_json = args.format == Format::Json;
+    let answer = client::blocking::request(&connect, subject, &script, caller.as_ref(), as_json)?;
+    match (answer.error, args.format) {
+        (Some(code), Format::Text) => {
+            say::talk(&String::from_utf8_lossy(&answer.payload));
+            Ok(for_code(code))
+        }
+        (error, _) => {
+            say::data(&[answer.payload.as_slice(), b"\n"].concat())?;
+            Ok(error.map_or(Exit::Done, for_code))
+        }
+    }
+}
+
+fn caller(args: &RequestArgs) -> Result<Caller, Fault> {
+    let seed = args.identity.as_ref().or(args.nats.nkey_seed_file.as_ref());
+    let seed = seed.ok_or_else(|| {
+        Fault::usage("nobody to sign as: use --nkey-seed-file or --identity, or --unsigned")
+    })?;
+    let (Some(service), Some(service_nkey)) = (&args.service, &args.service_nkey) else {
+        return Err(Fault::usage("a signed request needs --service and --service-nkey"));
+    };
+    let identity = client::read_identity(seed)?;
+    Ok(Caller { identity, service: service.clone(), service_nkey: service_nkey.clone() })
+}
+
+impl From<AskFault> for Fault {
+    fn from(fault: AskFault) -> Self {
+        let message = fault.to_string();
+        let exit = match fault {
+            AskFault::Connect(fault) => return fault.into(),
+            AskFault::Runtime(_) => Exit::Internal,
+            AskFault::Request(fault) => match fault {
+                RequestFault::NoResponders(_) | RequestFault::Failed(_) => Exit::Unavailable,
+                RequestFault::TimedOut { .. } | RequestFault::TooLarge { .. } => Exit::Limit,
+                RequestFault::UnsignedError { code, .. } => for_code(code),
+                RequestFault::Unbelieved(_) | RequestFault::Unsigned => Exit::Integrity,
+            },
+        };
+        Self::new(exit, message)
+    }
+}

@@ -1,0 +1,41 @@
+//! `crypto-cli run`: the same broker and worker as the service, without a listener.
+
+use broker::{Audit, Broker};
+use keyspace::Unlocked;
+use sandbox::Confined;
+
+use crate::args::{Format, RunArgs, Unlock};
+use crate::exit::{Exit, Fault, for_code};
+use crate::{files, say};
+
+pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
+    let _confined = Confined::broker()?;
+    let script = files::read_script(&args.script)?;
+    let policy = files::read_policy(&args.policy)?;
+    let caller = files::caller(&policy.policy, args.caller.as_deref())?;
+    let (keyspace, audit) = match &args.home {
+        Some(home) => {
+            let (home, passphrase) = (home.clone(), args.passphrase.clone());
+            let (home, keyspace) = files::unlock(&Unlock { home, passphrase })?;
+            (keyspace, files::open_audit(&home)?)
+        }
+        None => (Unlocked::ephemeral(files::now())?, Audit::ephemeral()),
+    };
+    let broker = Broker::new(policy.policy, &policy.text, keyspace, audit, &files::worker_path()?);
+    let broker = broker.map_err(|error| Fault::system("cannot open the worker", &error))?;
+    let outcome = broker.run(&caller, &script);
+    let exit = outcome.ending.as_ref().err().map_or(Exit::Done, |failure| for_code(failure.code));
+    match (args.format, &outcome.ending) {
+        (Format::Json, _) => say::line(&outcome.json())?,
+        (Format::Text, ending) => {
+            if !outcome.output.is_empty() {
+                say::talk(outcome.output.trim_end_matches('\n'));
+            }
+            match ending {
+                Ok(_) => say::data(&[outcome.body(false).as_slice(), b"\n"].concat())?,
+                Err(failure) => say::talk(&failure.to_string()),
+            }
+        }
+    }
+    Ok(exit)
+}

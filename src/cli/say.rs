@@ -1,0 +1,23 @@
+//! What the program prints: data on standard output, talk on standard error.
+
+use std::io::{self, Write};
+
+use crate::exit::{Exit, Fault};
+
+/// Writes data. A reader that has gone away is told by the exit code, not by a panic.
+pub(crate) fn data(bytes: &[u8]) -> Result<(), Fault> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.map_err(|error| Fault::new(Exit::Unavailable, format!("standard output: {error}")))
+}
+
+/// Writes a line of data.
+pub(crate) fn line(text: &str) -> Result<(), Fault> {
+    data(format!("{text}\n").as_bytes())
+}
+
+/// Writes a line of talk.
+pub(crate) fn talk(text: &str) {
+    // If even this fails, there is nobody left to tell.
+    let _unheard = writeln!(io::stderr().lock(), "{text}");
+}
