@@ -138,7 +138,9 @@ fn failed(mut error: EvalAltResult) -> Ending {
         _ => Failure::Script,
     };
     let at = position(error.take_position());
-    Ending::Failed(failure, message(&error.to_string()), at)
+    let text = error.to_string();
+    // What was thrown speaks for itself.
+    Ending::Failed(failure, message(text.strip_prefix("Runtime error: ").unwrap_or(&text)), at)
 }
 
 /// The error below the calls that it passed through.

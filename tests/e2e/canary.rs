@@ -1,0 +1,197 @@
+//! A private key is where it must be and nowhere else. The key is found by a reader of the format
+//! that was written from `FORMAT.md`, not from the program.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use async_nats::HeaderMap;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::support::*;
+
+/// What the reader finds: every key with its space, name and seed.
+fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
+    let database = redb::Database::open(home.join("keyspace.redb")).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let meta: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+    let meta = transaction.open_table(meta).unwrap();
+    let header = meta.get("header").unwrap().unwrap().value().to_vec();
+    let root = unwrap_root(&header);
+    let file_id = &header[8..24];
+    let keys: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
+    let keys = transaction.open_table(keys).unwrap();
+    let open = |entry: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
+        let (id, sealed) = entry.unwrap();
+        let (id, sealed) = (id.value(), sealed.value());
+        let (generation, rest) = sealed.split_at(8);
+        let (nonce, sealed) = rest.split_at(24);
+        let key = expand(&root, &[b"ccks1 record", id].concat());
+        let aad = [file_id, &[2], generation, id].concat();
+        let plain = decrypt(&key, nonce, sealed, &aad);
+        let (space, rest) = text_at(&plain[1..]);
+        let (name, rest) = text_at(rest);
+        (space, name, rest[8..].try_into().unwrap())
+    };
+    keys.iter().unwrap().map(open).collect()
+}
+
+fn unwrap_root(header: &[u8]) -> [u8; 32] {
+    assert_eq!(&header[..8], b"CCKS\0\x01\0\x01");
+    let slot = &header[44..];
+    assert_eq!(slot[0], 1);
+    let number = |at: usize| u32::from_be_bytes(slot[at..at + 4].try_into().unwrap());
+    let (salt, nonce, wrapped) = (&slot[21..37], &slot[37..61], &slot[61..109]);
+    let params = argon2::Params::new(number(9), number(13), number(17), Some(32)).unwrap();
+    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let mut kek = [0; 32];
+    argon2.hash_password_into(PASSPHRASE.as_bytes(), salt, &mut kek).unwrap();
+    let aad = [&header[..24], &slot[..37]].concat();
+    decrypt(&kek, nonce, wrapped, &aad).try_into().unwrap()
+}
+
+fn expand(root: &[u8; 32], info: &[u8]) -> [u8; 32] {
+    let mut key = [0; 32];
+    hkdf::Hkdf::<sha2::Sha256>::new(None, root).expand(info, &mut key).unwrap();
+    key
+}
+
+fn decrypt(key: &[u8; 32], nonce: &[u8], sealed: &[u8], aad: &[u8]) -> Vec<u8> {
+    let nonce: [u8; 24] = nonce.try_into().unwrap();
+    let cipher = XChaCha20Poly1305::new(key.into());
+    cipher.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad }).unwrap()
+}
+
+fn text_at(bytes: &[u8]) -> (String, &[u8]) {
+    let (length, rest) = bytes.split_at(4);
+    let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
+    let (text, rest) = rest.split_at(length);
+    (text_of(text), rest)
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The forms in which a seed could leak.
+fn forms(seed: &[u8; 32]) -> Vec<Vec<u8>> {
+    let base64 = data_encoding::BASE64.encode(seed);
+    let base64url = data_encoding::BASE64URL_NOPAD.encode(seed);
+    vec![
+        seed.to_vec(),
+        seed[..16].to_vec(),
+        hex(seed).into_bytes(),
+        data_encoding::HEXUPPER.encode(seed).into_bytes(),
+        base64.into_bytes(),
+        base64url.into_bytes(),
+        format!("{seed:?}").trim_matches(['[', ']']).as_bytes().to_vec(),
+    ]
+}
+
+fn holds(haystack: &[u8], needles: &[Vec<u8>]) -> bool {
+    needles
+        .iter()
+        .any(|needle| haystack.windows(needle.len()).any(|window| window == needle.as_slice()))
+}
+
+/// All readable memory of a process, one mapping at a time.
+fn memory_holds(pid: u32, needles: &[Vec<u8>]) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut memory = fs::File::open(format!("/proc/{pid}/mem")).expect("this test runs as root");
+    let mut read_any = false;
+    let found = maps.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        let (range, rights) = (fields.next().unwrap(), fields.next().unwrap());
+        if !rights.starts_with('r') || line.ends_with("[vvar]") || line.ends_with("[vsyscall]") {
+            return false;
+        }
+        let (from, to) = range.split_once('-').unwrap();
+        let (from, to) =
+            (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        let mut bytes = vec![0; (to - from).try_into().unwrap()];
+        memory.seek(SeekFrom::Start(from)).unwrap();
+        let read = memory.read(&mut bytes).unwrap_or(0);
+        read_any |= read > 0;
+        holds(&bytes[..read], needles)
+    });
+    assert!(read_any, "no memory of {pid} could be read");
+    found
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_key_is_in_the_broker_and_nowhere_else() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nwall_clock = \"10 s\"\noperations = 1_000_000_000\n";
+    let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    let make = "create_key_space(\"telling-space\"); create_keypair(\"telling-key\"); public_key()";
+    let mut json = HeaderMap::new();
+    json.insert("Accept", "application/json");
+    let mut replies = vec![ask_plainly(&client, make).await];
+    let public = replies[0].text.clone();
+    let path = "telling-space/telling-key";
+    for script in [
+        format!("sign(\"m\", \"{path}\")"),
+        format!("print(\"{path}\"); sign_all([\"a\"])"),
+        format!("select_keypair(\"{path}\"); [sign(\"a\"), sign_in(\"ns\", \"b\"), public_key()]"),
+        format!("throw sign(\"m\", \"{path}\")"),
+        format!("sign(1, \"{path}\")"),
+        format!("sign(\"m\", \"{path}x\")"),
+    ] {
+        replies.push(ask(&client, script.clone(), json.clone()).await);
+        replies.push(ask_plainly(&client, &script).await);
+    }
+    // A worker that has used the key and is still there, and the listener.
+    let asker = client.clone();
+    let spin = format!("sign(\"m\", \"{path}\"); loop {{}}");
+    let _spinning = tokio::spawn(async move { asker.request(SUBJECT, spin.into()).await });
+    let (worker, listener) = (worker_of(&service), listener_of(&service));
+    wait_until("the worker has its signature", || {
+        let signed = service.audit().iter().filter(|e| e["call"] == "sign").count();
+        (signed >= 6).then_some(())
+    });
+    service.process.signal("STOP");
+    let copy = Scratch::new();
+    fs::create_dir(copy.path("home")).unwrap();
+    let copied = copy.path("home").join("keyspace.redb");
+    fs::copy(service.home.join("keyspace.redb"), &copied).unwrap();
+    let found = read_keyspace(&copy.path("home"));
+    let [(space, name, seed)] = found.as_slice() else { panic!("{}", found.len()) };
+    assert_eq!((space.as_str(), name.as_str()), ("telling-space", "telling-key"));
+    let key = ed25519_dalek::SigningKey::from_bytes(seed);
+    assert_eq!(hex(key.verifying_key().as_bytes()), public, "the reader found the key itself");
+
+    let needles = forms(seed);
+    assert!(!memory_holds(worker, &needles), "the worker knows the key");
+    assert!(!memory_holds(listener, &needles), "the listener knows the key");
+    for pid in [worker, listener, service.process.pid()] {
+        for file in ["environ", "cmdline"] {
+            let contents = fs::read(format!("/proc/{pid}/{file}")).unwrap();
+            assert!(!holds(&contents, &needles), "{file} of {pid}");
+            assert!(!holds(&contents, &[PASSPHRASE.as_bytes().to_vec()]), "{file} of {pid}");
+        }
+    }
+    for reply in &replies {
+        assert!(!holds(format!("{reply:?}").as_bytes(), &needles), "{reply:?}");
+    }
+    service.process.signal("CONT");
+    service.crash();
+    let mut files = files_below(service.scratch.path("").as_path());
+    files.retain(|path| !path.ends_with("passphrase"));
+    assert!(files.len() >= 4, "{files:?}");
+    for path in files {
+        let contents = fs::read(&path).unwrap();
+        assert!(!holds(&contents, &needles), "{}", path.display());
+        assert!(!holds(&contents, &[PASSPHRASE.as_bytes().to_vec()]), "{}", path.display());
+        if path.ends_with("keyspace.redb") {
+            assert!(!holds(&contents, &[b"telling".to_vec()]), "the database holds names");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `crypto-cli dev`: everything from nothing, and nothing left behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::support::*;
+
+/// `dev.env` as a shell reads it.
+fn environment(home: &Path) -> Vec<(String, String)> {
+    let print = format!(". '{}/dev.env'; env -0", home.display());
+    let output =
+        std::process::Command::new("sh").env_clear().args(["-c", &print]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let pairs = text(&output.stdout);
+    pairs
+        .split_terminator('\0')
+        .filter_map(|p| p.split_once('='))
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect()
+}
+
+fn start(scratch: &Scratch) -> Running {
+    let nats = std::env::var_os("NATS_SERVER");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server");
+    let mut command = cli();
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    if let Some(nats) = nats.or(own.is_file().then(|| own.into_os_string())) {
+        command.env("NATS_SERVER", nats);
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    command.args(["dev", "--port", &port.to_string(), "--home"]).arg(scratch.path("dev"));
+    let errors = fs::File::create(scratch.path("dev.err")).unwrap();
+    let mut process = Running(command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n", "{}", fs::read_to_string(scratch.path("dev.err")).unwrap());
+    process
+}
+
+#[test]
+fn dev_is_usable_from_its_environment_and_leaves_nothing_running() {
+    let scratch = Scratch::new();
+    let mut dev = start(&scratch);
+    let environment = environment(&scratch.path("dev"));
+    let set: Vec<&str> = environment.iter().map(|(name, _)| name.as_str()).collect();
+    for name in [
+        "NATS_URL",
+        "NATS_CA",
+        "NATS_NKEY_SEED_FILE",
+        "CRYPTO_SUBJECT",
+        "CRYPTO_SERVICE",
+        "CRYPTO_SERVICE_NKEY",
+        "CRYPTO_POLICY",
+        "CRYPTO_HOME",
+    ] {
+        assert!(set.contains(&name), "{name} is not in {set:?}");
+    }
+    let url = &environment.iter().find(|(name, _)| name == "NATS_URL").unwrap().1;
+    assert!(url.starts_with("tls://"), "{url}");
+    let ask = |script: &str| {
+        let mut command = cli();
+        command.arg("request").arg(scratch.write("s.rhai", script)).envs(environment.clone());
+        outcome(&command.output().unwrap())
+    };
+    let (exit, signature, err) = ask(SEED_SCRIPT);
+    assert_eq!(exit, 0, "{err}");
+    let listed = ask("select_key_space(\"remote_space\"); list_keypairs()").1;
+    assert_eq!(listed, "[\"remote_keypair\"]\n");
+    let public = ask("public_key(\"remote_space/remote_keypair\")").1;
+    assert!(verifies(public.trim(), SEED_MESSAGE, signature.trim()));
+    let err = fs::read_to_string(scratch.path("dev.err")).unwrap();
+    assert!(err.contains("DEVELOPMENT"), "{err}");
+
+    let children = descendants(dev.pid());
+    assert!(children.len() >= 3, "{children:?}");
+    dev.signal("TERM");
+    assert!(dev.ended().success());
+    for (pid, command) in children {
+        assert!(!is_alive(pid), "{command} is left");
+    }
+    // What it made is private, and it starts again with the same keys.
+    use std::os::unix::fs::PermissionsExt;
+    for entry in fs::read_dir(scratch.path("dev")).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{entry:?}");
+    }
+    let mut again = start(&scratch);
+    let environment = self::environment(&scratch.path("dev"));
+    let mut command = cli();
+    command
+        .arg("request")
+        .arg(scratch.write("s.rhai", "public_key(\"remote_space/remote_keypair\")"));
+    assert_eq!(outcome(&command.envs(environment).output().unwrap()).1, public);
+    again.signal("INT");
+    assert!(again.ended().success());
+}
+
+#[test]
+fn when_dev_is_killed_everything_that_it_started_goes() {
+    let scratch = Scratch::new();
+    let mut dev = start(&scratch);
+    let children = descendants(dev.pid());
+    assert!(children.len() >= 3, "{children:?}");
+    dev.signal("KILL");
+    dev.ended();
+    for (pid, command) in children {
+        wait_until(&format!("{command} ends"), || (!is_alive(pid)).then_some(()));
+    }
+}

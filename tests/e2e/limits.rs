@@ -1,0 +1,88 @@
+//! Every bound has its own code, and the script cannot talk it away.
+
+use crate::support::*;
+
+fn run(scratch: &Scratch, script: &str, limits: &str) -> serde_json::Value {
+    let policy = scratch.policy(&format!("[limits]\n{limits}\n{OPEN_TO_ANYBODY}"));
+    let script = scratch.write("s.rhai", script);
+    let output = cli()
+        .arg("run")
+        .arg(script)
+        .arg("--policy")
+        .arg(policy)
+        .args(["--ephemeral", "--format", "json"])
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+#[test]
+fn each_bound_ends_a_script_with_its_own_code() {
+    let scratch = Scratch::new();
+    let many_calls = "for i in 0..100 { hash(\"sha256\", \"x\"); }";
+    for (script, limits, code) in [
+        ("1234567890", "script = \"5 B\"", "limit-script-size"),
+        ("loop {}", "operations = 1000", "limit-operations"),
+        ("try { loop {} } catch { 1 }", "operations = 1000", "limit-operations"),
+        ("[3,1,2].sort(|a, b| { loop {} }); 1", "operations = 1000", "limit-operations"),
+        ("[1].map(|x| { loop {} }); 1", "operations = 1000", "limit-operations"),
+        (
+            "let a = []; loop { a.push(\"0123456789\"); }",
+            "operations = 100_000_000",
+            "limit-memory",
+        ),
+        ("let s = \"x\"; loop { s += s; }", "memory = \"1 MiB\"", "limit-memory"),
+        ("loop {}", "operations = 1_000_000_000\nwall_clock = \"100 ms\"", "limit-time"),
+        ("fn f(n) { f(n + 1) } f(0)", "call_depth = 8", "limit-depth"),
+        (many_calls, "host_calls = 50", "limit-host-calls"),
+        ("create_key_space(\"s\"); create_keypair(\"a\")", "new_keys = 1", "limit-new-keys"),
+        ("loop { print(\"0123456789\"); }", "output = \"100 B\"", "limit-output"),
+        ("\"0123456789\"", "result = \"5 B\"", "limit-result"),
+        ("let a = []; for i in 0..50 { a = [a]; } a", "", "limit-depth"),
+    ] {
+        let outcome = run(&scratch, script, limits);
+        assert_eq!(outcome["error"]["code"], code, "{script}: {outcome}");
+        assert_eq!(outcome["status"], "error");
+    }
+}
+
+#[test]
+fn a_role_may_lower_a_bound_and_not_raise_it() {
+    let scratch = Scratch::new();
+    let role = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nlimits.operations = 100\nlimits.output = \"1 MiB\"\n";
+    let policy = scratch.policy(&format!("[limits]\noutput = \"10 B\"\n{role}"));
+    for (script, code) in
+        [("for i in 0..1000 {}", "limit-operations"), ("print(\"01234567890\")", "limit-output")]
+    {
+        let script = scratch.write("s.rhai", script);
+        let output = cli()
+            .arg("run")
+            .arg(script)
+            .arg("--policy")
+            .arg(&policy)
+            .args(["--ephemeral", "--format", "json"])
+            .output()
+            .unwrap();
+        let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(outcome["error"]["code"], code);
+        assert_eq!(output.status.code(), Some(6));
+    }
+}
+
+#[test]
+fn what_could_do_harm_is_not_there() {
+    let scratch = Scratch::new();
+    for script in [
+        "eval(\"1\")",
+        "sleep(1)",
+        "import \"x\" as x;",
+        "timestamp()",
+        "parse_json(\"sign(\\\"m\\\", \\\"a/b\\\")\")",
+        "open_file(\"/etc/passwd\")",
+    ] {
+        let outcome = run(&scratch, script, "");
+        assert_eq!(outcome["status"], "error", "{script}: {outcome}");
+    }
+    let outcome = run(&scratch, "parse_json(`{\"a\":[1,null]}`)", "");
+    assert_eq!(outcome["result"], serde_json::json!({ "a": [1, null] }));
+}

@@ -1,0 +1,27 @@
+//! Everything through the two executables and a real nats-server, as an outsider meets it.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
+
+mod audit;
+mod canary;
+mod check;
+mod commands;
+mod connect;
+mod crash;
+mod dev;
+mod drain;
+mod isolation;
+mod limits;
+mod payloads;
+mod proofs;
+mod seed;
+mod stage;
+mod support;
+mod transactions;

@@ -1,0 +1,117 @@
+//! Requests that claim to be somebody's and are not: refused, by one public code, and nothing ran.
+
+use async_nats::HeaderMap;
+use proof::Identity;
+
+use crate::support::*;
+
+const ROLE: &str = "[[role]]\nname = \"r\"\nallow = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n";
+const MAKE: &str = "create_key_space(\"made\")";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_forged_or_stale_proof_is_refused_and_nothing_runs() {
+    let nats = Nats::plain();
+    let (known, stranger) = (Identity::generate(), Identity::generate());
+    let mut service = Service::start(&nats, &format!("{}{ROLE}", client_entry("me", &known, "r")));
+    let client = nats.client().await;
+    service.await_proofs();
+    let body = MAKE.as_bytes();
+    let make = |who, aud: &str, iat, body: &[u8]| proof::write_request(who, aud, iat, &jti(), body);
+    let good = prove(&known, body);
+    let twice = {
+        let mut headers = proof_header(&good);
+        headers.append("Crypto-Proof", good.as_str());
+        headers
+    };
+    let twin = {
+        let mut headers = proof_header(&good);
+        headers.insert("crypto-proof", good.as_str());
+        headers
+    };
+    let lower = {
+        let mut headers = HeaderMap::new();
+        headers.insert("crypto-proof", good.as_str());
+        headers
+    };
+    let with = |proof: String| proof_header(&proof);
+    let cases = [
+        ("no proof", HeaderMap::new()),
+        ("tampered body", with(prove(&known, b"create_key_space(\"other\")"))),
+        ("stranger", with(prove(&stranger, body))),
+        ("other audience", with(make(&known, "another.service", now(), body))),
+        ("old", with(make(&known, SERVICE, now() - 40, body))),
+        ("future", with(make(&known, SERVICE, now() + 40, body))),
+        ("repeated header", twice),
+        ("case twin", twin),
+        ("lower case", lower),
+        ("too long", with("x".repeat(3000))),
+        ("garbage", with("a.b.c".to_owned())),
+        ("empty", with(String::new())),
+        ("cut", with(good[..good.len() - 2].to_owned())),
+    ];
+    for (name, headers) in cases {
+        let reply = ask(&client, MAKE, headers).await;
+        assert_eq!(reply.error.as_deref(), Some("unauthenticated"), "{name}");
+        assert_eq!(reply.text, "unauthenticated: the request is not authenticated", "{name}");
+    }
+    assert!(service.audit().iter().all(|entry| entry["status"] == "unauthenticated"));
+    assert!(ask(&client, MAKE, with(good)).await.error.is_none(), "the good one is good");
+    let reasons: Vec<String> = service.audit().iter().map(|e| e["reason"].to_string()).collect();
+    assert!(reasons.iter().any(|reason| reason.contains("another service")), "{reasons:?}");
+    service.crash();
+    assert!(service.stored_keys().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_proof_is_executed_once_however_often_it_comes() {
+    let nats = Nats::plain();
+    let known = Identity::generate();
+    let mut service = Service::start(&nats, &format!("{}{ROLE}", client_entry("me", &known, "r")));
+    let client = nats.client().await;
+    service.await_proofs();
+    let proof = prove(&known, b"7");
+    let all = (0..100).map(|_| ask(&client, "7", proof_header(&proof)));
+    let replies = futures_util::future::join_all(all).await;
+    let ran = replies.iter().filter(|reply| reply.error.is_none()).count();
+    let replayed = |reply: &&Reply| reply.error.as_deref() == Some("replayed");
+    assert_eq!(ran, 1);
+    assert_eq!(replies.iter().filter(replayed).count(), 99);
+    assert_eq!(service.audit().iter().filter(|entry| entry["status"] == "ok").count(), 1);
+    // After a restart it is refused as well: it is older than the process.
+    service.crash();
+    service.restart(&nats);
+    let reply = ask(&client, "7", proof_header(&proof)).await;
+    assert_eq!(reply.error.as_deref(), Some("replayed"));
+    assert_eq!(service.audit().iter().filter(|entry| entry["status"] == "ok").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_client_is_nobody() {
+    let nats = Nats::plain();
+    let known = Identity::generate();
+    let expired = client_entry("me", &known, "r") + "expires = 2020-01-01T00:00:00Z\n";
+    let service = Service::start(&nats, &format!("{expired}{ROLE}"));
+    service.await_proofs();
+    let client = nats.client().await;
+    let reply = ask(&client, "7", proof_header(&prove(&known, b"7"))).await;
+    assert_eq!(reply.error.as_deref(), Some("unauthenticated"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_signed_for_its_request_refusals_too() {
+    let nats = Nats::plain();
+    let known = Identity::generate();
+    let role = "[[role]]\nname = \"r\"\nallow = [{ calls = [\"hash\"] }]\n";
+    let service = Service::start(&nats, &format!("{}{role}", client_entry("me", &known, "r")));
+    service.await_proofs();
+    let client = nats.client().await;
+    for (script, error) in [
+        ("1", None),
+        ("sign(\"m\", \"a/b\")", Some("policy-denied")),
+        ("let", Some("parse-error")),
+        ("throw \"x\"", Some("script-error")),
+    ] {
+        let reply = ask_signed(&client, &service, &known, script).await;
+        assert_eq!(reply.error.as_deref(), error, "{script}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The floors of the house: who may depend on whom, and which foreign world lives where. The table
+//! is the one of `src/README.md`.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Our crates by floor: a crate may use only crates that stand lower.
+const FLOORS: [(&str, u8); 10] = [
+    ("wire", 0),
+    ("policy", 1),
+    ("proof", 1),
+    ("sandbox", 1),
+    ("keyspace", 2),
+    ("client", 2),
+    ("script", 3),
+    ("broker", 3),
+    ("listener", 3),
+    ("crypto-cli", 4),
+];
+
+/// Foreign crates that only these of ours may name.
+const WORLDS: [(&str, &[&str]); 17] = [
+    ("rhai", &["script"]),
+    ("async-nats", &["client", "listener"]),
+    ("tokio", &["client", "listener"]),
+    ("futures-util", &["listener"]),
+    ("rustls", &["client"]),
+    ("redb", &["keyspace"]),
+    ("argon2", &["keyspace"]),
+    ("chacha20poly1305", &["keyspace"]),
+    ("hkdf", &["keyspace"]),
+    ("hmac", &["keyspace"]),
+    ("secrecy", &["keyspace"]),
+    ("ed25519-dalek", &["keyspace", "proof"]),
+    ("libc", &["sandbox"]),
+    ("toml", &["policy"]),
+    ("clap", &["crypto-cli"]),
+    ("rpassword", &["crypto-cli"]),
+    ("rcgen", &["crypto-cli"]),
+];
+
+/// Crate → the names in its `[dependencies]`, of every target.
+fn manifests() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    FLOORS
+        .iter()
+        .map(|(name, _)| {
+            let folder =
+                if *name == "crypto-cli" { root.to_owned() } else { root.join("src").join(name) };
+            let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+            let manifest: toml::Table = text.parse().unwrap();
+            let mut found = BTreeSet::new();
+            collect(&manifest, &mut found);
+            for target in manifest
+                .get("target")
+                .and_then(|t| t.as_table())
+                .into_iter()
+                .flat_map(|t| t.values())
+            {
+                collect(target.as_table().unwrap(), &mut found);
+            }
+            ((*name).to_owned(), found)
+        })
+        .collect()
+}
+
+/// Build dependencies run on the builder's machine with all its rights: they count as well.
+fn collect(table: &toml::Table, found: &mut BTreeSet<String>) {
+    for section in ["dependencies", "build-dependencies"] {
+        let Some(entries) = table.get(section).and_then(|section| section.as_table()) else {
+            continue;
+        };
+        for (name, entry) in entries {
+            let renamed = entry.get("package").and_then(|package| package.as_str());
+            found.insert(renamed.unwrap_or(name).to_owned());
+        }
+    }
+}
+
+#[test]
+fn dependencies_point_down() {
+    let floors: BTreeMap<_, _> = FLOORS.into();
+    for (name, dependencies) in manifests() {
+        for ours in dependencies.iter().filter(|d| floors.contains_key(d.as_str())) {
+            let (from, to) = (floors[name.as_str()], floors[ours.as_str()]);
+            assert!(to < from, "`{name}` (floor {from}) uses `{ours}` (floor {to})");
+        }
+    }
+}
+
+#[test]
+fn every_member_of_the_workspace_has_a_floor() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table =
+        fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let members = manifest["workspace"]["members"].as_array().unwrap();
+    for member in members {
+        let name = member.as_str().unwrap().trim_start_matches("src/");
+        assert!(FLOORS.iter().any(|(known, _)| *known == name), "{name}");
+    }
+    assert_eq!(members.len() + 1, FLOORS.len());
+}
+
+#[test]
+fn each_foreign_world_is_named_in_its_own_crates_only() {
+    let manifests = manifests();
+    for (foreign, homes) in WORLDS {
+        let named: Vec<&str> = manifests
+            .iter()
+            .filter(|(_, dependencies)| dependencies.contains(foreign))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let mut homes = homes.to_vec();
+        homes.sort_unstable();
+        assert_eq!(named, homes, "who names `{foreign}`");
+    }
+}
+
+#[test]
+fn the_listener_and_the_script_cannot_name_a_key() {
+    let manifests = manifests();
+    for name in ["listener", "script", "client", "wire", "sandbox"] {
+        assert!(!manifests[name].contains("keyspace"), "{name}");
+    }
+    for name in ["broker", "keyspace"] {
+        for foreign in ["rhai", "async-nats", "tokio", "rustls"] {
+            assert!(!manifests[name].contains(foreign), "{name} names {foreign}");
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_has_one_address() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in FLOORS.iter().filter(|(name, _)| *name != "sandbox") {
+        let file = match *name {
+            "crypto-cli" => root.join("src/cli/main.rs"),
+            name => root.join("src").join(name).join("lib.rs"),
+        };
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{name}");
+    }
+    let worker = fs::read_to_string(root.join("src/script/bin/crypto-cli-worker.rs")).unwrap();
+    assert!(worker.contains("#![forbid(unsafe_code)]"));
+}
+
+/// The linker's word: neither executable holds the other's worlds.
+#[test]
+fn neither_executable_contains_what_it_must_not() {
+    let holds = |program: &str, word: &str| {
+        let bytes = fs::read(program).unwrap();
+        bytes.windows(word.len()).any(|window| window == word.as_bytes())
+    };
+    let (main, worker) =
+        (env!("CARGO_BIN_EXE_crypto-cli"), env!("CARGO_BIN_EXE_crypto-cli-worker"));
+    assert!(holds(worker, "rhai") && holds(main, "async_nats") && holds(main, "argon2"));
+    assert!(!holds(main, "4rhai"), "the broker's executable holds the script engine");
+    for word in
+        ["async_nats", "rustls", "argon2", "ed25519_dalek", "chacha20poly1305", "redb", "tokio"]
+    {
+        assert!(!holds(worker, word), "the worker's executable holds {word}");
+    }
+}
