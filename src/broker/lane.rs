@@ -125,26 +125,8 @@ impl Worker {
                 crate::serve::log("a worker broke the protocol and was ended");
                 Failure::new(Code::Internal, "the worker failed")
             }
-            End::Gone => {
-                let status = self.last_words();
-                died(status, limits)
-            }
+            End::Gone => died(sandbox::last_words(&mut self.child, LAST_WORDS), limits),
         }
-    }
-}
-
-impl Worker {
-    /// How a worker that closed its socket ended. One that only closed it is ended.
-    fn last_words(&mut self) -> io::Result<ExitStatus> {
-        let patience = Instant::now() + LAST_WORDS;
-        while Instant::now() < patience {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.child.kill()?;
-        self.child.wait()
     }
 }
 

@@ -20,6 +20,8 @@ use crate::Broker;
 const QUEUED_PER_SCRIPT: usize = 16;
 /// How long the listener may take to read a reply.
 const REPLY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a listener that closed its socket may take to be gone.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// First and longest pause before a listener that ended is started again.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -167,9 +169,8 @@ fn supervise(
             }
         }
         reader.close();
-        // It has closed its socket or broken the protocol: in both cases it is over.
-        let _ended = child.kill();
-        let status = child.wait()?;
+        // It has closed its socket, and has perhaps something to say, or broken the protocol.
+        let status = sandbox::last_words(&mut child, LAST_WORDS)?;
         if state.is_draining() {
             return Ok(());
         }

@@ -193,7 +193,7 @@ fn tls_hint(cause: &str, to: &Connect) -> Option<&'static str> {
         Some("the certificate is for another name: use the name it was made for in the URL")
     } else if says("CertificateRequired") || says("certificate required") {
         Some("the server wants a client certificate, which this program does not offer")
-    } else if says("tls") || says("TLS") || says("certificate") {
+    } else if says("corrupt message") || says("tls") || says("TLS") || says("certificate") {
         Some("check that the server offers TLS on this port")
     } else {
         None

@@ -86,7 +86,7 @@ async fn serve(listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
     broker.set_nonblocking(true)?;
     let (from_broker, mut to_broker) = tokio::net::UnixStream::from_std(broker)?.into_split();
     link::send(&mut to_broker, &FromListener::Ready { build: wire::BUILD.to_owned() }).await?;
-    let desk = Desk {
+    let mut desk = Desk {
         client: client.clone(),
         capacity: listen.capacity,
         next: 0,
@@ -94,9 +94,11 @@ async fn serve(listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
         to_broker,
     };
     let served = desk.serve(endpoint, from_broker).await;
-    // Replies leave before the connection does, however the serving ended.
+    // Replies leave before the connection does, however the serving ended; and the socket to the
+    // broker stays open until then, for the broker ends a listener that closes it.
     let _stopped = service.stop().await;
     finish(&client).await;
+    drop(desk);
     served
 }
 
@@ -111,7 +113,7 @@ struct Desk {
 
 impl Desk {
     async fn serve(
-        mut self,
+        &mut self,
         mut endpoint: service::endpoint::Endpoint,
         from_broker: OwnedReadHalf,
     ) -> Result<(), ListenFault> {

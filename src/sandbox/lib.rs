@@ -9,7 +9,7 @@ mod sys;
 
 pub use confine::{ConfineError, Confined};
 pub use heap::CappedHeap;
-pub use spawn::{Program, terminate, tie_to_parent};
+pub use spawn::{Program, last_words, terminate, tie_to_parent};
 pub use sys::{exit_now, inherited_socket};
 
 /// A worker's exit code when its script passed the memory cap. It comes from a process that ran

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -42,6 +43,23 @@ impl Program {
             .spawn()?;
         Ok((child, ours))
     }
+}
+
+/// How a child ended that has closed its socket. One that has only closed it, and lives on after
+/// this patience, is killed.
+///
+/// # Errors
+/// When the child cannot be waited for.
+pub fn last_words(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
+    let until = Instant::now() + patience;
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill()?;
+    child.wait()
 }
 
 /// Asks a child to end.

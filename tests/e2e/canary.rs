@@ -23,9 +23,7 @@ fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
     let file_id = &header[8..24];
     let keys: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
     let keys = transaction.open_table(keys).unwrap();
-    let open = |entry: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
-        let (id, sealed) = entry.unwrap();
-        let (id, sealed) = (id.value(), sealed.value());
+    let open = |id: &[u8], sealed: &[u8]| {
         let (generation, rest) = sealed.split_at(8);
         let (nonce, sealed) = rest.split_at(24);
         let key = expand(&root, &[b"ccks1 record", id].concat());
@@ -35,7 +33,11 @@ fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
         let (name, rest) = text_at(rest);
         (space, name, rest[8..].try_into().unwrap())
     };
-    keys.iter().unwrap().map(open).collect()
+    keys.iter()
+        .unwrap()
+        .map(Result::unwrap)
+        .map(|(id, sealed)| open(id.value(), sealed.value()))
+        .collect()
 }
 
 fn unwrap_root(header: &[u8]) -> [u8; 32] {

@@ -54,7 +54,7 @@ fn every_refused_call_is_found_with_file_line_and_column() {
         ("0", "4:1: policy-denied: no rule allows `sign` on a key named `root`"),
         ("1", "1:9: policy-denied: no rule allows `create_keypair`"),
         ("1", "2:5: policy-denied: no rule allows `hash`"),
-        ("2", "1:5: parse-error: "),
+        ("2", "1:4: parse-error: "),
     ];
     assert_eq!(found.len(), starts.len(), "{out}");
     for ((file, message), (in_file, start)) in found.iter().zip(starts) {

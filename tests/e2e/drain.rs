@@ -10,7 +10,7 @@ async fn on_sigterm_every_accepted_request_is_answered() {
     let limits = "[limits]\nwall_clock = \"5 s\"\nconcurrent = 2\n";
     let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let client = nats.client().await;
-    let slow = "let i = 0; while i < 300000 { i += 1; } i";
+    let slow = "let i = 0; while i < 150000 { i += 1; } i";
     let asked: Vec<_> = (0..12)
         .map(|_| {
             let client = client.clone();
@@ -23,7 +23,7 @@ async fn on_sigterm_every_accepted_request_is_answered() {
     service.process.signal("TERM");
     for reply in futures_util::future::join_all(asked).await {
         let reply = reply.unwrap();
-        assert_eq!((reply.error, reply.text.as_str()), (None, "300000"));
+        assert_eq!((reply.error, reply.text.as_str()), (None, "150000"));
     }
     assert!(service.process.ended().success());
     let late = client.request(SUBJECT, "1".into()).await.unwrap_err();

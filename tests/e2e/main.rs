@@ -1,6 +1,5 @@
 //! Everything through the two executables and a real nats-server, as an outsider meets it.
 #![expect(
-    clippy::cast_possible_truncation,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -29,7 +29,7 @@ async fn a_worker_has_one_socket_no_environment_and_its_bounds() {
                 "Max processes",
                 "Max address space",
             ]
-            .map(|name| bounded(name))
+            .map(bounded)
         })
     });
     let address_space = 2 * 16 * 1024 * 1024 + 128 * 1024 * 1024;
