@@ -1,0 +1,29 @@
+//! Reading a policy: any text is a policy or has a diagnostic with a place, and deciding never fails.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use policy::{Act, Policy, Target};
+use wire::{CallName, KeyPath, Name, Touches};
+
+fuzz_target!(|text: &str| {
+    match Policy::parse("p.toml", text) {
+        Err(found) => {
+            assert!(!found.found().is_empty());
+            assert!(found.found().iter().all(|one| one.line >= 1 && one.column >= 1));
+        }
+        Ok(policy) => {
+            let name = || Name::parse("a").unwrap();
+            for caller in policy.callers(0) {
+                assert!(policy.limits_for(&caller).memory <= policy.limits().memory);
+                for call in CallName::ALL {
+                    let target = match call.touches() {
+                        Touches::Nothing => Target::Nothing,
+                        Touches::Space | Touches::WholeSpace => Target::Space(name()),
+                        Touches::Key => Target::Key(KeyPath { space: name(), key: name() }),
+                    };
+                    let _decision = policy.decide(&caller, Act { call: *call, target }, 0);
+                }
+            }
+        }
+    }
+});

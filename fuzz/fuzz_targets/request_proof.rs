@@ -1,0 +1,13 @@
+//! Reading a request's proof: nothing that the fuzzer can make is believed, for it has no key.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use proof::{Expected, Signed};
+
+fuzz_target!(|text: &str| {
+    if let Ok(signed) = Signed::parse(text) {
+        let expected = Expected { aud: "signer", payload: b"", now: 1_800_000_000, window: 30 };
+        assert!(signed.verify(&expected).is_err());
+    }
+    let _refused = proof::read_reply(text, "N", None, b"").unwrap_err();
+});
