@@ -191,3 +191,31 @@ async fn a_signed_request_over_tls_with_nkeys_is_answered() {
     assert_eq!((exit, out.as_str()), (4, ""), "{err}");
     assert!(err.contains("another service key"), "{err}");
 }
+
+#[test]
+fn the_certificates_of_the_generator_are_trusted_with_its_authority_alone() {
+    let scratch = Scratch::new();
+    let folder = scratch.path("certs");
+    let generator = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/make-dev");
+    let made = std::process::Command::new(generator).arg(&folder).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let made = Certificates {
+        authority: read("ca.pem"),
+        certificate: read("server.pem"),
+        key: read("server.key"),
+    };
+    let user = Identity::generate();
+    let nats = tls_server(&made, &user);
+    let url = format!("tls://localhost:{}", nats.port);
+    let ask = |ca: &str| {
+        let mut request = cli();
+        request.arg("request").arg(scratch.write("s.rhai", "1")).args(["--server", &url]);
+        request.arg("--nkey-seed-file").arg(scratch.seed_file("user.nk", &user)).arg("--unsigned");
+        outcome(&request.arg("--ca").arg(scratch.write("ca.pem", ca)).output().unwrap())
+    };
+    let (exit, _, err) = ask(&made.authority);
+    assert!(exit == 5 && err.contains("nobody listens on `crypto.scripts`"), "{err}");
+    let (exit, _, err) = ask(&certificates(false, "localhost").authority);
+    assert!(exit == 5 && err.contains("no secure connection"), "{err}");
+}

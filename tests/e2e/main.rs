@@ -15,6 +15,7 @@ mod commands;
 mod connect;
 mod crash;
 mod dev;
+mod documents;
 mod drain;
 mod isolation;
 mod limits;

@@ -1,0 +1,64 @@
+//! What the documents say is so.
+
+use std::fs;
+use std::path::Path;
+
+use policy::Policy;
+use proof::Identity;
+use wire::{CallName, Code};
+
+use crate::support::*;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn the_policy_of_the_language_page_is_one_and_its_numbers_are_the_defaults() {
+    let page = document("policy/README.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let text = text.replace("\"U...\"", &format!("{:?}", Identity::generate().nkey()));
+    let demo = "[[role]]\nname = \"demo\"\n";
+    let policy = Policy::parse("policy/README.md", &format!("{text}{demo}")).unwrap();
+    let bare = Policy::parse("bare", "version = 1\nservice.name = \"s\"\n").unwrap();
+    assert_eq!(policy.limits(), bare.limits());
+    assert!(policy.anonymous().is_some());
+}
+
+#[test]
+fn the_example_policy_says_what_its_comments_say() {
+    let policy = Policy::parse("policy/example.toml", &document("policy/example.toml")).unwrap();
+    let billing = policy.client_by_name("billing", 0).unwrap();
+    let team = policy.client_by_name("key-team", 0).unwrap();
+    assert!(policy.anonymous().is_none());
+    assert!(!policy.calls_for(&team).contains(&CallName::Sign), "cannot sign with them");
+    assert!(!policy.calls_for(&billing).contains(&CallName::CreateKeypair));
+    assert!(policy.client_by_name("billing", 1_900_000_000).is_none(), "expires");
+}
+
+#[test]
+fn every_call_and_every_code_is_documented() {
+    let (readme, protocol) = (document("README.md"), document("src/wire/PROTOCOL.md"));
+    for call in CallName::ALL {
+        assert!(readme.contains(&format!("`{}(", call.word())), "{call} is not in the README");
+    }
+    for code in Code::ALL {
+        let entry = format!("{} {}", code.word(), code.number());
+        assert!(protocol.contains(&entry), "{entry} is not in PROTOCOL.md");
+    }
+}
+
+/// `crypto-cli` of the README's blocks, with arguments that it does not know, is an error of 2.
+#[test]
+fn the_commands_of_the_readme_exist() {
+    let readme = document("README.md");
+    for line in readme.lines().filter(|line| line.starts_with("| `crypto-cli ")) {
+        for words in line.split('`').filter(|part| part.starts_with("crypto-cli ")) {
+            let words: Vec<&str> =
+                words.split(' ').skip(1).filter(|w| w.chars().all(char::is_lowercase)).collect();
+            let output = cli().args(&words).arg("--help").output().unwrap();
+            assert!(output.status.success(), "{words:?}");
+        }
+    }
+}
