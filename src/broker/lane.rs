@@ -17,7 +17,8 @@ use crate::session::Session;
 /// How long a worker that closed its socket may take to be gone.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// Signals that end a worker, by what they mean there.
+/// Signals that end a worker whose native stack overflows: the fault itself, and the abort with
+/// which the runtime answers it.
 const SEGMENTATION_FAULT: i32 = 11;
 const ABORT: i32 = 6;
 
@@ -30,7 +31,7 @@ pub(crate) struct Worker {
 /// A job for a script's bytes, if they are a text of allowed length.
 pub(crate) fn job(task: Task, script: &[u8], limits: &Limits) -> Result<Job, Failure> {
     if u64::try_from(script.len()).unwrap_or(u64::MAX) > limits.script {
-        let text = format!("the script has {} bytes, {} are allowed", script.len(), limits.script);
+        let text = format!("the script has more than {} bytes", limits.script);
         return Err(Failure::new(Code::LimitScriptSize, text));
     }
     match std::str::from_utf8(script) {
@@ -205,10 +206,10 @@ fn died(status: io::Result<ExitStatus>, limits: &Limits) -> Failure {
     let Ok(status) = status else {
         return Failure::new(Code::Internal, "the worker failed");
     };
-    if status.code() == Some(sandbox::EXIT_MEMORY) || status.signal() == Some(ABORT) {
+    if status.code() == Some(sandbox::EXIT_MEMORY) {
         let text = format!("the script took more than {} bytes of memory", limits.memory);
         Failure::new(Code::LimitMemory, text)
-    } else if status.signal() == Some(SEGMENTATION_FAULT) {
+    } else if matches!(status.signal(), Some(SEGMENTATION_FAULT | ABORT)) {
         Failure::new(Code::LimitDepth, "the script nested deeper than the native stack")
     } else {
         crate::serve::log(&format!("a worker ended unexpectedly: {status}"));

@@ -14,13 +14,14 @@ mod session;
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyspace::{CommitError, Unlocked};
 use policy::{Caller, Policy, RateBook};
 use proof::Answered;
 use sandbox::Program;
 use wire::Code;
-use wire::request::{ProofHeader, Reply, Request};
+use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
 use wire::script::{Job, Task};
 
 pub use audit::{Audit, AuditError};
@@ -44,6 +45,8 @@ pub struct Broker {
     rates: Mutex<RateBook>,
     replays: Mutex<ReplayWindow>,
     clock: Clock,
+    /// Largest reply body, in bytes: what the NATS server of the listener takes.
+    reply_bytes: AtomicUsize,
 }
 
 impl Broker {
@@ -68,6 +71,7 @@ impl Broker {
             rates: Mutex::default(),
             replays: Mutex::new(ReplayWindow::new(clock.started())),
             clock,
+            reply_bytes: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -87,7 +91,7 @@ impl Broker {
     pub fn answer(&self, request: &Request) -> Reply {
         let id = self.clock.request_id();
         let outcome = match self.identify(request) {
-            Ok(caller) => self.execute(&id, &caller, &request.body),
+            Ok(caller) => self.execute(&id, &caller, &request.body, request.wants_json),
             Err(refusal) => {
                 let entry = Entry::unidentified(&id, &request.body, &refusal);
                 let failure = self.audit.record(&entry).err().map(Failure::from);
@@ -97,10 +101,21 @@ impl Broker {
         self.reply(request, &outcome)
     }
 
+    /// Refuses a request that will not be looked at, signed like any other answer.
+    pub(crate) fn decline(&self, request: &Request, failure: Failure) -> Reply {
+        self.reply(request, &Outcome::failed(failure))
+    }
+
+    /// From now on, no reply body is larger than this.
+    pub(crate) fn bound_replies(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.reply_bytes.store(bytes.min(MAX_REPLY_BYTES), Ordering::Relaxed);
+    }
+
     /// Runs a script for somebody the policy knows: staged, committed if it ends well, recorded.
-    pub fn execute(&self, id: &str, caller: &Caller, script: &[u8]) -> Outcome {
+    fn execute(&self, id: &str, caller: &Caller, script: &[u8], as_json: bool) -> Outcome {
         let started = std::time::Instant::now();
-        let mut outcome = self.execute_staged(id, caller, script);
+        let mut outcome = self.execute_staged(id, caller, script, as_json);
         outcome.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         if let Err(error) = self.audit.record(&Entry::ended(id, caller, script, &outcome)) {
             outcome = Outcome::failed(error.into());
@@ -108,12 +123,12 @@ impl Broker {
         outcome
     }
 
-    /// As [`Broker::execute`], for a caller at the terminal.
+    /// Runs a script for a caller at the terminal.
     pub fn run(&self, caller: &Caller, script: &[u8]) -> Outcome {
-        self.execute(&self.clock.request_id(), caller, script)
+        self.execute(&self.clock.request_id(), caller, script, true)
     }
 
-    fn execute_staged(&self, id: &str, caller: &Caller, script: &[u8]) -> Outcome {
+    fn execute_staged(&self, id: &str, caller: &Caller, script: &[u8], as_json: bool) -> Outcome {
         let limits = self.policy.limits_for(caller);
         let job = match lane::job(Task::Run, script, &limits) {
             Ok(job) => job,
@@ -125,12 +140,15 @@ impl Broker {
             |worker| worker.run(&job, &limits, &mut session),
         );
         usage.host_calls = session.host_calls();
-        let output = session.take_output();
-        let ending = ending.and_then(|tree| {
-            self.commit(session)?;
-            Ok(tree)
-        });
-        Outcome { ending, output, usage }
+        let outcome = Outcome { ending, output: session.take_output(), usage };
+        // An answer that cannot be sent is found out before anything is kept.
+        let mut outcome = outcome.fitted(self.reply_bytes.load(Ordering::Relaxed), as_json);
+        if outcome.ending.is_ok()
+            && let Err(failure) = self.commit(session)
+        {
+            outcome.ending = Err(failure);
+        }
+        outcome
     }
 
     /// The records are on disk before the change that they tell of.

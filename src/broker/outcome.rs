@@ -78,6 +78,19 @@ impl Outcome {
         Self { ending: Err(failure), output: String::new(), usage: Usage::default() }
     }
 
+    /// The outcome, or one without value and output where its payload would be larger than this.
+    pub(crate) fn fitted(self, most: usize, as_json: bool) -> Self {
+        let size = self.body(as_json).len();
+        if size <= most {
+            return self;
+        }
+        let ending = self.ending.and_then(|_| {
+            let text = format!("the answer has {size} bytes, at most {most} can be sent");
+            Err(Failure::new(Code::LimitResult, text))
+        });
+        Self { ending, output: String::new(), usage: self.usage }
+    }
+
     /// The reply's payload: a text value as it is, another as JSON, an error's message; or the
     /// whole outcome as JSON.
     #[must_use]

@@ -4,22 +4,25 @@ use std::io;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sandbox::{Confined, Program};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use wire::Channel;
 use wire::request::{FromListener, Request, ToListener};
+use wire::{Channel, Code};
 
 use crate::Broker;
+use crate::outcome::Failure;
 
 /// Requests that wait, for each script that may run. The listener holds no more than these in all
 /// and answers `busy` beyond, so the queue between us never blocks.
 const QUEUED_PER_SCRIPT: usize = 16;
 /// How long the listener may take to read a reply.
 const REPLY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long after a stop was asked for requests that wait are still run.
+const GRACE: Duration = Duration::from_secs(10);
 /// How long a listener that closed its socket may take to be gone.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// First and longest pause before a listener that ended is started again.
@@ -50,7 +53,29 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-type Writer = Arc<Mutex<Channel<FromListener, ToListener>>>;
+/// The way back to one listener process.
+struct Link {
+    channel: Mutex<Channel<FromListener, ToListener>>,
+    gone: AtomicBool,
+}
+
+impl Link {
+    /// A listener that does not read is cut off, which ends it.
+    fn send(&self, frame: &ToListener) {
+        let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        match channel.send(frame, Some(Instant::now() + REPLY_PATIENCE)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                log("a reply over its bound was dropped");
+            }
+            Err(_) => channel.close(),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+}
 
 /// Serves until SIGTERM or SIGINT. Then the listener hands in what it has taken, every request is
 /// answered, and this returns. `ready` is told each time a listener is subscribed.
@@ -66,11 +91,12 @@ pub fn serve(
     let running = usize::try_from(broker.policy().limits().concurrent).unwrap_or(1);
     let waiting = running * QUEUED_PER_SCRIPT;
     let (jobs, queue) = sync_channel(waiting);
-    let lanes = start_lanes(broker, running, queue)?;
     let state = Arc::new(State::default());
+    let lanes = start_lanes(broker, running, queue, &state)?;
     watch_signals(&state)?;
-    let result = supervise(listener, running + waiting, &state, &jobs, ready);
-    drop(jobs);
+    let supervisor = Supervisor { broker, listener, capacity: running + waiting, state, jobs };
+    let result = supervisor.run(ready);
+    drop(supervisor);
     for lane in lanes {
         // A lane that panicked has said so; the others end by themselves.
         let _panicked = lane.join();
@@ -78,41 +104,56 @@ pub fn serve(
     result
 }
 
-/// What the signal thread and the supervisor share.
+/// What the signal thread, the supervisor and the lanes share.
 #[derive(Default)]
 struct State {
-    draining: AtomicBool,
-    listener: Mutex<Option<Writer>>,
+    drain: OnceLock<Instant>,
+    link: Mutex<Option<Arc<Link>>>,
 }
 
 impl State {
     fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(writer) = listener.as_ref() {
-            send(writer, &ToListener::Drain);
+        self.drain.get_or_init(Instant::now);
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = link.as_ref() {
+            link.send(&ToListener::Drain);
         }
     }
 
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        self.drain.get().is_some()
+    }
+
+    /// Whether requests that still wait are refused instead of run.
+    fn is_grace_over(&self) -> bool {
+        self.drain.get().is_some_and(|since| since.elapsed() > GRACE)
     }
 }
 
 fn start_lanes(
     broker: &Arc<Broker>,
     count: usize,
-    queue: Receiver<(Request, Writer)>,
+    queue: Receiver<(Request, Arc<Link>)>,
+    state: &Arc<State>,
 ) -> io::Result<Vec<std::thread::JoinHandle<()>>> {
     let queue = Arc::new(Mutex::new(queue));
     let lane = |number| {
-        let (broker, queue) = (Arc::clone(broker), Arc::clone(&queue));
+        let (broker, queue, state) = (Arc::clone(broker), Arc::clone(&queue), Arc::clone(state));
         std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok((request, writer)) = next else { return };
-                let reply = broker.answer(&request);
-                send(&writer, &ToListener::Reply(reply));
+                let Ok((request, link)) = next else { return };
+                // Nobody would hear the answer, so nothing is done.
+                if link.is_gone() {
+                    continue;
+                }
+                let reply = if state.is_grace_over() {
+                    let text = "the service is stopping: nothing was run";
+                    broker.decline(&request, Failure::new(Code::ShuttingDown, text))
+                } else {
+                    broker.answer(&request)
+                };
+                link.send(&ToListener::Reply(reply));
             }
         })
     };
@@ -135,65 +176,87 @@ fn watch_signals(state: &Arc<State>) -> io::Result<()> {
     Ok(())
 }
 
-fn supervise(
-    listener: &ListenerProgram,
+/// Keeps a listener running.
+struct Supervisor<'s> {
+    broker: &'s Broker,
+    listener: &'s ListenerProgram,
     capacity: usize,
-    state: &State,
-    jobs: &SyncSender<(Request, Writer)>,
-    ready: impl Fn(),
-) -> Result<(), ServeError> {
-    let mut arguments = listener.arguments.clone();
-    arguments.extend(["--capacity".to_owned(), capacity.to_string()]);
-    let (mut was_ready, mut pause) = (false, FIRST_PAUSE);
-    loop {
-        let started = Instant::now();
-        let (mut child, socket) = listener.program.start(&arguments, true)?;
-        let mut reader = Channel::new(socket);
-        let writer = Arc::new(Mutex::new(reader.try_clone()?));
-        *state.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&writer));
-        if state.is_draining() {
-            send(&writer, &ToListener::Drain);
+    state: Arc<State>,
+    jobs: SyncSender<(Request, Arc<Link>)>,
+}
+
+impl Supervisor<'_> {
+    fn run(&self, ready: impl Fn()) -> Result<(), ServeError> {
+        let mut arguments = self.listener.arguments.clone();
+        arguments.extend(["--capacity".to_owned(), self.capacity.to_string()]);
+        let (mut was_ready, mut pause) = (false, FIRST_PAUSE);
+        loop {
+            let started = Instant::now();
+            let (mut child, socket) = self.listener.program.start(&arguments, true)?;
+            let mut reader = Channel::new(socket);
+            let channel = Mutex::new(reader.try_clone()?);
+            let link = Arc::new(Link { channel, gone: AtomicBool::new(false) });
+            *self.state.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
+            if self.state.is_draining() {
+                link.send(&ToListener::Drain);
+            }
+            was_ready |= self.read(&mut reader, &link, &ready);
+            link.gone.store(true, Ordering::SeqCst);
+            reader.close();
+            // It has closed its socket, and has perhaps something to say, or broken the protocol.
+            let status = sandbox::last_words(&mut child, LAST_WORDS)?;
+            if !was_ready && !self.state.is_draining() {
+                return Err(ServeError::Listener { code: status.code() });
+            }
+            pause = if started.elapsed() > SETTLED { FIRST_PAUSE } else { pause };
+            if !self.waits(status, pause) {
+                return Ok(());
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Takes frames until the listener closes its socket or breaks the protocol; whether it was
+    /// ready.
+    fn read(
+        &self,
+        reader: &mut Channel<FromListener, ToListener>,
+        link: &Arc<Link>,
+        ready: &impl Fn(),
+    ) -> bool {
+        let mut is_ready = false;
         while let Ok(frame) = reader.receive(None) {
             match frame {
-                FromListener::Ready { build } if build == wire::BUILD => {
-                    was_ready = true;
+                FromListener::Ready { build, reply_bytes } if build == wire::BUILD && !is_ready => {
+                    is_ready = true;
+                    self.broker.bound_replies(reply_bytes);
                     ready();
                 }
-                FromListener::Ready { .. } => break,
-                FromListener::Request(request) => {
-                    if jobs.send((request, Arc::clone(&writer))).is_err() {
+                FromListener::Request(request) if is_ready => {
+                    if self.jobs.send((request, Arc::clone(link))).is_err() {
                         break;
                     }
                 }
+                FromListener::Ready { .. } | FromListener::Request(_) => break,
             }
         }
-        reader.close();
-        // It has closed its socket, and has perhaps something to say, or broken the protocol.
-        let status = sandbox::last_words(&mut child, LAST_WORDS)?;
-        if state.is_draining() {
-            return Ok(());
-        }
-        if !was_ready {
-            return Err(ServeError::Listener { code: status.code() });
-        }
-        pause = if started.elapsed() > SETTLED { FIRST_PAUSE } else { pause };
-        report(status, pause);
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        is_ready
     }
-}
 
-fn report(status: ExitStatus, pause: Duration) {
-    log(&format!("the listener ended ({status}): starting another in {} ms", pause.as_millis()));
-}
-
-/// A listener that is gone or does not read loses the reply; its requests were answered as far as
-/// we can.
-fn send(writer: &Writer, frame: &ToListener) {
-    let mut channel = writer.lock().unwrap_or_else(PoisonError::into_inner);
-    if channel.send(frame, Some(Instant::now() + REPLY_PATIENCE)).is_err() {
-        channel.close();
+    /// Waits before another listener is started; `false` when none is to be.
+    fn waits(&self, status: ExitStatus, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        if !self.state.is_draining() {
+            let pause = pause.as_millis();
+            log(&format!("the listener ended ({status}): starting another in {pause} ms"));
+        }
+        while !self.state.is_draining() {
+            if Instant::now() >= until {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 }
 

@@ -111,7 +111,7 @@ pub(crate) struct NatsArgs {
     /// A file with the seed of a user nkey.
     #[arg(long, value_name = "FILE", env = "NATS_NKEY_SEED_FILE")]
     pub(crate) nkey_seed_file: Option<PathBuf>,
-    /// A NATS credentials file, for the connection.
+    /// A NATS credentials file, for the connection instead of the seed.
     #[arg(long, value_name = "FILE", env = "NATS_CREDS")]
     pub(crate) creds: Option<PathBuf>,
 }
@@ -161,12 +161,12 @@ pub(crate) struct RunArgs {
     /// The client of the policy to run it as [default: the anonymous one].
     #[arg(long = "as", value_name = "CLIENT")]
     pub(crate) caller: Option<String>,
-    /// The folder of the keyspace.
-    #[arg(long, value_name = "DIR", required_unless_present = "ephemeral")]
+    /// The folder of the keyspace [default: CRYPTO_HOME].
+    #[arg(long, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
-    /// Use an empty keyspace in memory.
+    /// Use an empty keyspace in memory, whatever CRYPTO_HOME says.
     #[arg(long, conflicts_with_all = ["home", "passphrase_file", "passphrase_fd"])]
     pub(crate) ephemeral: bool,
     /// How to print the result.

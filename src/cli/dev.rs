@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::DevArgs;
-use crate::dev_files::{DevFiles, SERVICE, SUBJECT};
+use crate::dev_files::{DevFiles, SUBJECT};
 use crate::exit::{Exit, Fault};
 use crate::say;
 
@@ -22,8 +22,10 @@ use crate::say;
 const USUAL_PORT: u16 = 4222;
 /// How long everything may take to answer its first request.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one request may take while everything starts.
+const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a child may take to end when it is asked to.
-const FAREWELL: Duration = Duration::from_secs(25);
+const FAREWELL: Duration = Duration::from_secs(30);
 
 pub(crate) fn dev(args: &DevArgs) -> Result<Exit, Fault> {
     say::talk(
@@ -36,9 +38,13 @@ pub(crate) fn dev(args: &DevArgs) -> Result<Exit, Fault> {
     let port = choose_port(args.port)?;
     let files = DevFiles::prepare(home, port)?;
     let mut nats = Running::start("nats-server", &mut nats_command(&nats_server, &files)?)?;
-    await_port(port, &mut nats)?;
+    if !await_port(port, &mut nats, &mut signals)? {
+        return Ok(Exit::Done);
+    }
     let mut service = Running::start("crypto-cli listen", &mut listen_command(&files, port)?)?;
-    await_answer(&files, port, &mut service, &mut signals)?;
+    if !await_answer(&files, port, &mut service, &mut signals)? {
+        return Ok(Exit::Done);
+    }
     say::talk(&format!("crypto-cli: use it with `. {}`", files.shown("dev.env")?));
     say::line("ready")?;
     watch(&mut signals, &mut nats, &mut service)
@@ -171,25 +177,29 @@ fn listen_command(files: &DevFiles, port: u16) -> Result<Command, Fault> {
     Ok(command)
 }
 
-fn await_port(port: u16, nats: &mut Running) -> Result<(), Fault> {
+/// Whether nats-server listens; `false` when a signal came first.
+fn await_port(port: u16, nats: &mut Running, signals: &mut Signals) -> Result<bool, Fault> {
     let patience = Instant::now() + PATIENCE;
     while Instant::now() < patience {
         nats.must_run()?;
+        if signals.pending().next().is_some() {
+            return Ok(false);
+        }
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Ok(());
+            return Ok(true);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     Err(Fault::new(Exit::Unavailable, "nats-server does not listen: see nats.log in the home"))
 }
 
-/// Asks the service until it answers, as its client would.
+/// Asks the service until it answers, as its client would; `false` when a signal came first.
 fn await_answer(
     files: &DevFiles,
     port: u16,
     service: &mut Running,
     signals: &mut Signals,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let seed = files.path("client.nk");
     let connect = Connect {
         server: ServerUrl::parse(&format!("tls://localhost:{port}"))?,
@@ -199,19 +209,24 @@ fn await_answer(
     };
     let caller = Caller {
         identity: client::read_identity(&seed)?,
-        service: SERVICE.to_owned(),
+        service: files.service.clone(),
         service_nkey: files.service_nkey.clone(),
     };
     let patience = Instant::now() + PATIENCE;
     loop {
         service.must_run()?;
-        let answer = client::blocking::request(&connect, SUBJECT, b"40 + 2", Some(&caller), false);
+        let caller = Some(&caller);
+        let answer =
+            client::blocking::request(&connect, SUBJECT, b"40 + 2", caller, false, ATTEMPT);
         let last = match answer {
-            Ok(answer) if answer.error.is_none() && answer.payload == b"42" => return Ok(()),
+            Ok(answer) if answer.error.is_none() && answer.payload == b"42" => return Ok(true),
             Ok(answer) => String::from_utf8_lossy(&answer.payload).into_owned(),
             Err(error) => error.to_string(),
         };
-        if Instant::now() >= patience || signals.pending().next().is_some() {
+        if signals.pending().next().is_some() {
+            return Ok(false);
+        }
+        if Instant::now() >= patience {
             return Err(Fault::new(
                 Exit::Unavailable,
                 format!("the service does not answer: {last}"),

@@ -17,12 +17,13 @@ use crate::files;
 
 /// The subject of the development service.
 pub(crate) const SUBJECT: &str = "crypto.scripts";
-/// Its name in the policy.
-pub(crate) const SERVICE: &str = "dev.signer";
+/// Its name in a policy that is made here.
+const SERVICE: &str = "dev.signer";
 
 /// Where everything is.
 pub(crate) struct DevFiles {
     pub(crate) home: Home,
+    pub(crate) service: String,
     pub(crate) service_nkey: String,
 }
 
@@ -30,13 +31,24 @@ impl DevFiles {
     /// Makes what is missing. Keys, policy and passphrase of an earlier start are kept; certificates
     /// and configuration are made anew.
     pub(crate) fn prepare(home: Home, port: u16) -> Result<Self, Fault> {
-        let mut files = Self { home, service_nkey: String::new() };
+        let mut files = Self { home, service: SERVICE.to_owned(), service_nkey: String::new() };
+        let (keyspace, passphrase) = (files.path("keyspace.redb"), files.path("passphrase"));
+        if keyspace.exists() && !passphrase.exists() {
+            let text =
+                format!("`{}` was not made by `crypto-cli dev`", files.home.path().display());
+            return Err(Fault::usage(format!("{text}: choose another folder")));
+        }
+        let policy_file = files.path("policy.toml");
+        if policy_file.exists() {
+            let policy = files::read_policy(&policy_file)?.policy;
+            policy.service().clone_into(&mut files.service);
+        }
         files.service_nkey = files.keyspace()?;
         let service = files.identity("service.nk")?;
         let client = files.identity("client.nk")?;
         files.certificates()?;
         files.write("nats.conf", &files.nats_configuration(port, &service, &client)?)?;
-        if !files.path("policy.toml").exists() {
+        if !policy_file.exists() {
             files.write("policy.toml", &policy(&client))?;
         }
         files.write("dev.env", &files.environment(port)?)?;
@@ -132,7 +144,7 @@ authorization {{
             export(name, &self.shown(file)?);
         }
         export("CRYPTO_SUBJECT", SUBJECT);
-        export("CRYPTO_SERVICE", SERVICE);
+        export("CRYPTO_SERVICE", &self.service);
         export("CRYPTO_SERVICE_NKEY", &self.service_nkey);
         export("CRYPTO_HOME", &self.shown("")?);
         Ok(text)

@@ -72,9 +72,8 @@ pub(crate) fn listener(args: &ListenerArgs) -> Result<Exit, Fault> {
 /// How to reach NATS, from the arguments.
 pub(crate) fn connection(args: &NatsArgs, name: &str) -> Result<Connect, Fault> {
     let login = match (&args.nkey_seed_file, &args.creds) {
-        (Some(_), Some(_)) => return Err(Fault::usage("use one of --nkey-seed-file and --creds")),
+        (_, Some(path)) => Login::CredsFile(path.clone()),
         (Some(path), None) => Login::NkeySeedFile(path.clone()),
-        (None, Some(path)) => Login::CredsFile(path.clone()),
         (None, None) => Login::Anonymous,
     };
     let server = ServerUrl::parse(&args.server)?;

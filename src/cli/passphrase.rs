@@ -27,11 +27,11 @@ pub(crate) fn new(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
     if let Some(passphrase) = given(args)? {
         return Ok(passphrase);
     }
-    let first = prompt("new passphrase: ")?;
-    if first != prompt("the same again: ")? {
+    let first = typed("new passphrase: ")?;
+    if !first.is_same(&typed("the same again: ")?) {
         return Err(Fault::new(Exit::Locked, "the two passphrases differ"));
     }
-    Ok(Passphrase::new(first.into_bytes())?)
+    Ok(first)
 }
 
 fn given(args: &PassphraseArgs) -> Result<Option<Passphrase>, Fault> {

@@ -1,6 +1,6 @@
 //! `crypto-cli request`: send a script, believe only the pinned service's answer.
 
-use client::blocking::Fault as AskFault;
+use client::blocking::{Fault as AskFault, PATIENCE};
 use client::{Caller, RequestFault, check_subject};
 
 use crate::args::{Format, RequestArgs};
@@ -13,7 +13,8 @@ pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
     let subject = check_subject(&args.subject)?;
     let caller = if args.unsigned { None } else { Some(caller(args)?) };
     let as_json = args.format == Format::Json;
-    let answer = client::blocking::request(&connect, subject, &script, caller.as_ref(), as_json)?;
+    let answer =
+        client::blocking::request(&connect, subject, &script, caller.as_ref(), as_json, PATIENCE)?;
     match (answer.error, args.format) {
         (Some(code), Format::Text) => {
             say::talk(&String::from_utf8_lossy(&answer.payload));

@@ -13,13 +13,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     let script = files::read_script(&args.script)?;
     let policy = files::read_policy(&args.policy)?;
     let caller = files::caller(&policy.policy, args.caller.as_deref())?;
-    let (keyspace, audit) = match &args.home {
-        Some(home) => {
-            let (home, passphrase) = (home.clone(), args.passphrase.clone());
-            let (home, keyspace) = files::unlock(&Unlock { home, passphrase })?;
-            (keyspace, files::open_audit(&home)?)
-        }
-        None => (Unlocked::ephemeral(files::now())?, Audit::ephemeral()),
+    let (keyspace, audit) = if args.ephemeral {
+        (Unlocked::ephemeral(files::now())?, Audit::ephemeral())
+    } else {
+        let home = args.home.clone().or_else(|| std::env::var_os("CRYPTO_HOME").map(Into::into));
+        let home = home.ok_or_else(|| Fault::usage("no keyspace: use --home or --ephemeral"))?;
+        let passphrase = args.passphrase.clone();
+        let (home, keyspace) = files::unlock(&Unlock { home, passphrase })?;
+        (keyspace, files::open_audit(&home)?)
     };
     let broker = Broker::new(policy.policy, &policy.text, keyspace, audit, &files::worker_path()?);
     let broker = broker.map_err(|error| Fault::system("cannot open the worker", &error))?;

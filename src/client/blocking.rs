@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{Answer, Caller, Connect, ConnectFault, Lasting, RequestFault};
 
 /// How long an answer may take: the longest script of any policy, and some.
-const PATIENCE: Duration = Duration::from_secs(65);
+pub const PATIENCE: Duration = Duration::from_secs(65);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +31,11 @@ pub fn request(
     script: &[u8],
     caller: Option<&Caller>,
     wants_json: bool,
+    patience: Duration,
 ) -> Result<Answer, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = crate::connect(connect, Lasting::Once, |_| {}).await?;
-        Ok(crate::request(&client, subject, script, caller, wants_json, PATIENCE).await?)
+        Ok(crate::request(&client, subject, script, caller, wants_json, patience).await?)
     })
 }

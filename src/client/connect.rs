@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use proof::Identity;
+use zeroize::Zeroizing;
 
 use crate::address::ServerUrl;
 use crate::trust;
 
 /// Longest seed or creds file, in bytes.
 const MAX_LOGIN_BYTES: u64 = 64 * 1024;
+const MAX_LOGIN_BYTES_READ: usize = 64 * 1024;
 /// How long one attempt may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// Messages that may have come and wait to be looked at. The NATS library drops what comes beyond.
+const MESSAGES_AT_ONCE: usize = 4096;
 /// Longest pause between two attempts to reconnect; each pause is drawn at random below it.
 const LONGEST_PAUSE_MS: u64 = 10_000;
 
@@ -97,10 +101,11 @@ pub async fn connect(
 ) -> Result<Client, ConnectFault> {
     let mut options = login(&to.login)?
         .name(&to.name)
-        .require_tls(to.server.tls)
+        .require_tls(to.server.tls || to.ca.is_some())
         // A server may name others to reconnect to, whom nobody checked for loopback.
         .ignore_discovered_servers()
         .connection_timeout(CONNECT_PATIENCE)
+        .subscription_capacity(MESSAGES_AT_ONCE)
         .reconnect_delay_callback(pause)
         .event_callback(move |event| {
             on_event(event);
@@ -112,7 +117,27 @@ pub async fn connect(
     if let Some(ca) = &to.ca {
         options = options.tls_client_config(trust::only(ca).map_err(ConnectFault::File)?);
     }
+    if !to.server.tls && to.ca.is_none() {
+        stays_here(to).await?;
+    }
     options.connect(to.server.address.clone()).await.map_err(|error| explain(to, &error))
+}
+
+/// `localhost` is this machine by RFC 6761 §6.3, but a resolver may not know that.
+async fn stays_here(to: &Connect) -> Result<(), ConnectFault> {
+    let server = format!("`{}`", to.server.as_str());
+    let (host, port) = (to.server.address.host(), to.server.address.port());
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host((host, port)).await;
+    let mut found = found.map_err(|error| ConnectFault::Unreachable {
+        server: server.clone(),
+        cause: error.to_string(),
+    })?;
+    if found.all(|address| address.ip().is_loopback()) {
+        return Ok(());
+    }
+    let cause = "this name leads to another machine here".to_owned();
+    Err(ConnectFault::Tls { server, cause, hint: "use tls://, or the address 127.0.0.1" })
 }
 
 /// Reads an identity from its seed file.
@@ -137,8 +162,9 @@ fn login(login: &Login) -> Result<ConnectOptions, ConnectFault> {
     }
 }
 
-fn read_small(path: &Path) -> Result<String, ConnectFault> {
-    let mut text = String::new();
+/// Of its final size from the start, so that growing leaves no copies, and wiped.
+fn read_small(path: &Path) -> Result<Zeroizing<String>, ConnectFault> {
+    let mut text = Zeroizing::new(String::with_capacity(MAX_LOGIN_BYTES_READ));
     let read =
         File::open(path).and_then(|file| file.take(MAX_LOGIN_BYTES).read_to_string(&mut text));
     match read {

@@ -17,7 +17,7 @@
 //!     service_nkey: "N...".into(),
 //! };
 //! let script = b"select_keypair(\"billing/k1\"); sign(\"message\")";
-//! let answer = blocking::request(&connect, "crypto.scripts", script, Some(&caller), false)?;
+//! let answer = blocking::request(&connect, "crypto.scripts", script, Some(&caller), false, blocking::PATIENCE)?;
 //! println!("{}", String::from_utf8_lossy(&answer.payload));
 //! # Ok(())
 //! # }

@@ -100,6 +100,12 @@ impl Passphrase {
         fault.map_or(Ok(Self(secret)), |fault| Err(KeyspaceError::BadPassphrase(fault)))
     }
 
+    /// Whether both are the same, as when one is typed twice.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+
     /// Whether it is long enough for a new keyspace.
     ///
     /// # Errors

@@ -40,7 +40,8 @@ fn proof(headers: &HeaderMap) -> ProofHeader {
     }
 }
 
-fn wants_json(headers: &HeaderMap) -> bool {
+/// Whether the caller asked for the full JSON reply.
+pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
     headers.get("Accept").is_some_and(|value| value.as_str() == JSON_MEDIA_TYPE)
 }
 

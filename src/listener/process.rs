@@ -11,9 +11,10 @@ use client::{Connect, ConnectFault, Lasting};
 use futures_util::StreamExt;
 use sandbox::Confined;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{Receiver, Sender};
 use wire::Code;
 use wire::request::{
-    ERROR_CODE_HEADER, ERROR_HEADER, FromListener, PROOF_HEADER, Reply, ToListener,
+    ERROR_CODE_HEADER, ERROR_HEADER, FromListener, PROOF_HEADER, Reply, ToListener, error_body,
 };
 use wire::script::MAX_SCRIPT_BYTES;
 
@@ -21,8 +22,6 @@ use crate::{admit, link};
 
 /// The name under which the service is found by `$SRV.PING`.
 const SERVICE_NAME: &str = "crypto-cli";
-/// How long the requests that were taken may need after a stop was asked for.
-const GRACE: Duration = Duration::from_secs(20);
 
 /// What the headers of a reply take of the server's largest message, in bytes.
 const HEADER_ROOM: usize = 4 * 1024;
@@ -85,13 +84,15 @@ async fn serve(listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
     client.flush().await.map_err(|error| refused(error.into()))?;
     broker.set_nonblocking(true)?;
     let (from_broker, mut to_broker) = tokio::net::UnixStream::from_std(broker)?.into_split();
-    link::send(&mut to_broker, &FromListener::Ready { build: wire::BUILD.to_owned() }).await?;
+    let reply_bytes = client.server_info().max_payload.saturating_sub(HEADER_ROOM);
+    let reply_bytes = u64::try_from(reply_bytes).unwrap_or(u64::MAX);
+    let ready = FromListener::Ready { build: wire::BUILD.to_owned(), reply_bytes };
+    link::send(&mut to_broker, &ready).await?;
     let mut desk = Desk {
-        client: client.clone(),
         capacity: listen.capacity,
         next: 0,
         open: HashMap::new(),
-        to_broker,
+        to_broker: writer(to_broker, listen.capacity),
     };
     let served = desk.serve(endpoint, from_broker).await;
     // Replies leave before the connection does, however the serving ended; and the socket to the
@@ -104,11 +105,10 @@ async fn serve(listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
 
 /// The requests that the broker has and has not answered.
 struct Desk {
-    client: Client,
     capacity: usize,
     next: u64,
     open: HashMap<u64, service::Request>,
-    to_broker: OwnedWriteHalf,
+    to_broker: Sender<FromListener>,
 }
 
 impl Desk {
@@ -118,12 +118,25 @@ impl Desk {
         from_broker: OwnedReadHalf,
     ) -> Result<(), ListenFault> {
         let mut frames = frames(from_broker);
+        let served = self.attend(&mut endpoint, &mut frames).await;
+        // Whatever happened, nobody is left waiting. What the broker did with these is not known.
+        for (_, request) in self.open.drain() {
+            refuse(&request, Code::Internal, "the service failed: the outcome is not known").await;
+        }
+        served
+    }
+
+    async fn attend(
+        &mut self,
+        endpoint: &mut service::endpoint::Endpoint,
+        frames: &mut Receiver<ToListener>,
+    ) -> Result<(), ListenFault> {
         loop {
             tokio::select! {
                 frame = frames.recv() => match frame {
                     Some(ToListener::Reply(reply)) => self.answer(reply).await,
                     Some(ToListener::Drain) => break,
-                    None => return Err(ListenFault::Broker(io::ErrorKind::UnexpectedEof.into())),
+                    None => return Err(gone()),
                 },
                 request = endpoint.next() => match request {
                     Some(request) => self.take(request).await?,
@@ -131,31 +144,28 @@ impl Desk {
                 },
             }
         }
-        // What the server sent before it heard of the stop is in the endpoint's buffer.
+        // What has come from the server is in the endpoint's buffer. What is on its way is lost: the
+        // NATS library cannot tell the server to stop and go on listening.
         let _stopped = endpoint.stop().await;
         while let Some(request) = endpoint.next().await {
             self.take(request).await?;
         }
-        let waited = tokio::time::timeout(GRACE, async {
-            while !self.open.is_empty() {
-                match frames.recv().await {
-                    Some(ToListener::Reply(reply)) => self.answer(reply).await,
-                    Some(ToListener::Drain) => {}
-                    None => break,
-                }
+        while !self.open.is_empty() {
+            match frames.recv().await {
+                Some(ToListener::Reply(reply)) => self.answer(reply).await,
+                Some(ToListener::Drain) => {}
+                None => return Err(gone()),
             }
-        });
-        if waited.await.is_err() {
-            log("some scripts did not end in time");
-        }
-        for (_, request) in self.open.drain() {
-            refuse(&request, Code::ShuttingDown, "the service is stopping").await;
         }
         Ok(())
     }
 
     /// Hands a request to the broker, or refuses it at once.
     async fn take(&mut self, request: service::Request) -> Result<(), ListenFault> {
+        // Nobody could be told, so it is not a request.
+        if request.message.reply.is_none() {
+            return Ok(());
+        }
         if self.open.len() >= self.capacity {
             refuse(&request, Code::Busy, "the queue is full: try again later").await;
             return Ok(());
@@ -164,8 +174,9 @@ impl Desk {
         self.next += 1;
         match admit::request(&request.message, ticket) {
             Ok(frame) => {
-                link::send(&mut self.to_broker, &FromListener::Request(frame)).await?;
                 self.open.insert(ticket, request);
+                // There is room for every open request, so this never waits.
+                self.to_broker.send(FromListener::Request(frame)).await.map_err(|_| gone())?;
             }
             Err(bytes) => {
                 let text =
@@ -180,12 +191,6 @@ impl Desk {
         let Some(request) = self.open.remove(&reply.ticket) else {
             return;
         };
-        let most = self.client.server_info().max_payload.saturating_sub(HEADER_ROOM);
-        if reply.body.len() > most {
-            let text =
-                format!("the answer has {} bytes, the NATS server takes {most}", reply.body.len());
-            return refuse(&request, Code::LimitResult, &text).await;
-        }
         let mut headers = HeaderMap::new();
         headers.insert(PROOF_HEADER, reply.proof.as_str());
         if let Some(code) = reply.error {
@@ -195,9 +200,26 @@ impl Desk {
     }
 }
 
+fn gone() -> ListenFault {
+    ListenFault::Broker(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Frames to the broker, written by a task of their own: while one is written, replies are read.
+fn writer(mut to_broker: OwnedWriteHalf, capacity: usize) -> Sender<FromListener> {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(capacity);
+    tokio::spawn(async move {
+        while let Some(frame) = receiver.recv().await {
+            if link::send(&mut to_broker, &frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
 /// Frames of the broker, read by a task of their own: reading one is not a step that can be dropped
 /// half-way.
-fn frames(mut from_broker: OwnedReadHalf) -> tokio::sync::mpsc::Receiver<ToListener> {
+fn frames(mut from_broker: OwnedReadHalf) -> Receiver<ToListener> {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         while let Ok(frame) = link::receive(&mut from_broker).await {
@@ -213,7 +235,8 @@ fn frames(mut from_broker: OwnedReadHalf) -> tokio::sync::mpsc::Receiver<ToListe
 async fn refuse(request: &service::Request, code: Code, message: &str) {
     let mut headers = HeaderMap::new();
     name_error(&mut headers, code);
-    respond(request, headers, format!("{code}: {message}").into_bytes()).await;
+    let as_json = request.message.headers.as_ref().is_some_and(admit::wants_json);
+    respond(request, headers, error_body(code, message, as_json)).await;
 }
 
 fn name_error(headers: &mut HeaderMap, code: Code) {
@@ -237,7 +260,9 @@ async fn finish(client: &Client) {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of the callback")]
 fn report(event: Event) {
-    if !matches!(event, Event::Connected) {
+    if matches!(event, Event::SlowConsumer(_)) {
+        log("nats: more came than could be taken: requests were lost");
+    } else if !matches!(event, Event::Connected) {
         log(&format!("nats: {event}"));
     }
 }

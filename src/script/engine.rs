@@ -157,11 +157,12 @@ pub(crate) fn position(position: Position) -> wire::script::Position {
     wire::script::Position { line: number(position.line()), column: number(position.position()) }
 }
 
-/// An error message that a terminal or a log can show: bounded, control characters escaped.
+/// An error message that a terminal or a log can show on one line: bounded, control and formatting
+/// characters escaped.
 fn message(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
-        if character.is_control() && character != '\n' {
+        if character.is_control() || is_formatting(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);
@@ -172,4 +173,10 @@ fn message(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Characters that change how the text around them is shown (Unicode bidirectional controls, zero
+/// widths, line separators).
+fn is_formatting(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use rhai::{Blob, Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
-use wire::script::{Answer, Call, FromWorker, MAX_VALUE_BYTES, ToWorker, Value};
+use wire::script::{
+    Answer, Call, FromWorker, MAX_MESSAGES, MAX_VALUE_BYTES, MAX_WORD_BYTES, ToWorker, Value,
+};
 use wire::{Channel, KeyRef, Name};
 
 use crate::engine::position;
@@ -154,6 +156,9 @@ fn signing(engine: &mut Engine, host: &Host) {
     );
     let h = host.clone();
     engine.register_fn("sign_all", move |context: NativeCallContext<'_>, messages: rhai::Array| {
+        if messages.len() > MAX_MESSAGES {
+            return Err(format!("at most {MAX_MESSAGES} messages may be signed at once").into());
+        }
         let messages = messages.into_iter().map(bytes).collect::<Result<Vec<_>>>()?;
         if messages.iter().map(|message| message.len() + 4).sum::<usize>() > MAX_VALUE_BYTES {
             return Err("the messages have more than 1 MiB in all".into());
@@ -168,14 +173,14 @@ fn checking(engine: &mut Engine, host: &Host) {
     engine.register_fn(
         "verify",
         move |context: NativeCallContext<'_>, message: Dynamic, signature: &str| {
-            h.call(&context, Call::Verify(bytes(message)?, signature.to_owned()))
+            h.call(&context, Call::Verify(bytes(message)?, word(signature)?))
         },
     );
     let h = host.clone();
     engine.register_fn(
         "verify_with",
         move |context: NativeCallContext<'_>, public: &str, message: Dynamic, signature: &str| {
-            let (public, signature) = (public.to_owned(), signature.to_owned());
+            let (public, signature) = (word(public)?, word(signature)?);
             h.call(&context, Call::VerifyWith(public, bytes(message)?, signature))
         },
     );
@@ -183,7 +188,7 @@ fn checking(engine: &mut Engine, host: &Host) {
     engine.register_fn(
         "hash",
         move |context: NativeCallContext<'_>, algorithm: &str, data: Dynamic| {
-            h.call(&context, Call::Hash(algorithm.to_owned(), bytes(data)?))
+            h.call(&context, Call::Hash(word(algorithm)?, bytes(data)?))
         },
     );
     let h = host.clone();
@@ -209,6 +214,14 @@ fn encodings(engine: &mut Engine) {
         let bytes = BASE64.decode(text.as_bytes());
         bytes.map_err(|error| format!("not base64: {error}").into())
     });
+}
+
+/// A short text: a signature, a public key, the name of an algorithm.
+fn word(text: &str) -> Result<String> {
+    if text.len() > MAX_WORD_BYTES {
+        return Err(format!("an argument is longer than {MAX_WORD_BYTES} bytes").into());
+    }
+    Ok(text.to_owned())
 }
 
 fn space(text: &str) -> Result<Name> {

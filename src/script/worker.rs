@@ -17,6 +17,7 @@ pub fn serve(_confined: Confined, socket: UnixStream, heap: &'static CappedHeap)
     if job.build != wire::BUILD {
         sandbox::exit_now(sandbox::EXIT_PANIC);
     }
+    heap.cap(size(job.memory_bytes));
     let last = match job.task {
         Task::Run => run(job, &host, heap),
         Task::Check => match check_source(&job) {
@@ -30,15 +31,17 @@ pub fn serve(_confined: Confined, socket: UnixStream, heap: &'static CappedHeap)
 
 fn run(job: Job, host: &Host, heap: &'static CappedHeap) -> FromWorker {
     let steps = Steps::new(job.operations);
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut engine = build(size(job.call_depth.into()), &steps);
     register(&mut engine, host);
     let cap = size(job.memory_bytes);
-    heap.cap(cap);
     let ending = match RawScript::new(job.source).parse(&engine) {
         Ok(script) => script.run(&engine, &steps, size(job.result_bytes)),
         Err(ending) => ending,
     };
     let memory_bytes = heap.peak(cap).try_into().unwrap_or(u64::MAX);
     FromWorker::Done(ending, Usage { operations: steps.taken(), memory_bytes })
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -27,6 +27,8 @@ pub enum FromListener {
     Ready {
         /// Must equal [`crate::BUILD`].
         build: String,
+        /// Largest reply body that the NATS server takes, in bytes.
+        reply_bytes: u64,
     },
     /// A message of the subject.
     Request(Request),
@@ -78,14 +80,31 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// The body of an error that was not met while running a script: one line, or the JSON of an
+/// outcome without usage. `message` is our own plain text.
+#[must_use]
+pub fn error_body(code: Code, message: &str, as_json: bool) -> Vec<u8> {
+    let body = if as_json {
+        format!(
+            "{{\"schema\":1,\"status\":\"error\",\"error\":{{\"code\":\"{code}\",\"message\":\"{message}\",\
+             \"line\":0,\"column\":0}},\"output\":\"\",\"usage\":{{\"operations\":0,\
+             \"memory_bytes\":0,\"wall_us\":0,\"host_calls\":0}}}}"
+        )
+    } else {
+        format!("{code}: {message}")
+    };
+    body.into_bytes()
+}
+
 impl Frame for FromListener {
     const MAX_BYTES: usize = MAX_SCRIPT_BYTES + OVERHEAD_BYTES;
 
     fn put(&self, w: &mut Writer) {
         match self {
-            FromListener::Ready { build } => {
+            FromListener::Ready { build, reply_bytes } => {
                 w.u8(0);
                 w.text(build);
+                w.u64(*reply_bytes);
             }
             FromListener::Request(request) => {
                 w.u8(1);
@@ -106,7 +125,7 @@ impl Frame for FromListener {
 
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match r.u8()? {
-            0 => FromListener::Ready { build: r.text()?.to_owned() },
+            0 => FromListener::Ready { build: r.text()?.to_owned(), reply_bytes: r.u64()? },
             1 => FromListener::Request(Request {
                 ticket: r.u64()?,
                 proof: match r.u8()? {

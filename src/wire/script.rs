@@ -8,6 +8,10 @@ use crate::tree::Tree;
 pub const MAX_SCRIPT_BYTES: usize = 1024 * 1024;
 /// Largest argument, result or printed text of any policy, in bytes: the same reason.
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
+/// Most messages of one `sign_all`: the time that they take lies far below any deadline.
+pub const MAX_MESSAGES: usize = 256;
+/// Longest signature, public key or name of an algorithm that a script may pass, in bytes.
+pub const MAX_WORD_BYTES: usize = 1024;
 /// Room for tags, lengths and positions around one script or value, in bytes.
 pub(crate) const OVERHEAD_BYTES: usize = 64 * 1024;
 
@@ -75,7 +79,7 @@ pub enum Value {
 pub enum FromWorker {
     /// A host function was called.
     Call(Call, Position),
-    /// Something was printed: one line, without its end.
+    /// Something was printed: one text, without the line end that `print` adds.
     Print(String),
     /// The script has ended. Nothing after this is read.
     Done(Ending, Usage),

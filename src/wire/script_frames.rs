@@ -3,8 +3,8 @@
 use crate::call::CallName;
 use crate::codec::{Frame, Malformed, Reader, Writer};
 use crate::script::{
-    Answer, Call, Ending, Failure, FromWorker, Job, MAX_SCRIPT_BYTES, MAX_VALUE_BYTES,
-    OVERHEAD_BYTES, Position, Sighting, Task, ToWorker, Usage, Value,
+    Answer, Call, Ending, Failure, FromWorker, Job, MAX_MESSAGES, MAX_SCRIPT_BYTES,
+    MAX_VALUE_BYTES, OVERHEAD_BYTES, Position, Sighting, Task, ToWorker, Usage, Value,
 };
 use crate::tree::Tree;
 
@@ -209,7 +209,13 @@ fn take_call(r: &mut Reader<'_>) -> Result<Call, Malformed> {
         CallName::DeleteKeypair => Call::DeleteKeypair(r.key_ref()?),
         CallName::Sign => Call::Sign(r.bytes()?.to_vec(), r.option(Reader::key_ref)?),
         CallName::SignIn => Call::SignIn(r.name()?, r.bytes()?.to_vec()),
-        CallName::SignAll => Call::SignAll(r.list(|r| r.bytes().map(<[u8]>::to_vec))?),
+        CallName::SignAll => {
+            let messages = r.list(|r| r.bytes().map(<[u8]>::to_vec))?;
+            if messages.len() > MAX_MESSAGES {
+                return Err(Malformed);
+            }
+            Call::SignAll(messages)
+        }
         CallName::Verify => Call::Verify(r.bytes()?.to_vec(), r.text()?.to_owned()),
         CallName::VerifyWith => {
             Call::VerifyWith(r.text()?.to_owned(), r.bytes()?.to_vec(), r.text()?.to_owned())

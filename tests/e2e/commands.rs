@@ -59,6 +59,10 @@ fn the_exit_code_says_what_kind_of_end_it_was() {
     ] {
         assert_eq!(run(&scratch, &home, script).0, code, "{script}");
     }
+    let (_, _, err) =
+        run(&scratch, &home, "print(\"\\x1b[31m\"); throw \"a\\nok: b\\x1b[2J\\u202e\"");
+    assert!(err.contains("\\u{1b}[31m") && err.contains("a\\nok: b"), "{err:?}");
+    assert!(!err.contains('\u{1b}') && !err.contains('\u{202e}'), "{err:?}");
     let narrow = "[anonymous]\nroles = []\n";
     let mut command = cli();
     command.arg("run").arg(scratch.write("s.rhai", "hash(\"sha256\", \"\")")).arg("--ephemeral");

@@ -109,3 +109,16 @@ fn when_dev_is_killed_everything_that_it_started_goes() {
         wait_until(&format!("{command} ends"), || (!is_alive(pid)).then_some(()));
     }
 }
+
+#[test]
+fn dev_leaves_a_home_that_it_did_not_make_as_it_was() {
+    let scratch = Scratch::new();
+    let (home, _) = scratch.home();
+    let mut command = cli();
+    command.env("NATS_SERVER", "/bin/true").args(["dev", "--home"]).arg(&home);
+    let (exit, out, err) = outcome(&command.output().unwrap());
+    assert_eq!((exit, out.as_str()), (2, ""));
+    assert!(err.contains("was not made by `crypto-cli dev`"), "{err}");
+    let files: Vec<_> = fs::read_dir(&home).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(files, ["keyspace.redb"]);
+}

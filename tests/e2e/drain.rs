@@ -48,3 +48,46 @@ async fn beyond_the_queue_the_answer_is_busy_and_comes_at_once() {
     assert_eq!(ask_plainly(&client, "40 + 2").await.text, "42");
     drop(service);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_at_a_stop_was_not_done() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nwall_clock = \"6 s\"\noperations = 1_000_000_000\nconcurrent = 1\n";
+    let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    // Longer together than the time that is given to those who wait.
+    let script = |n| format!("create_key_space(\"s{n}\"); let i = 0; loop {{ i += 1; }}");
+    let asked: Vec<_> = (0..3)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let request = async_nats::Request::new().payload(script(n).into());
+                let request = request.timeout(Some(Duration::from_secs(60)));
+                let reply = client.send_request(SUBJECT, request).await.unwrap();
+                reply.headers.unwrap().get("Nats-Service-Error").unwrap().to_string()
+            })
+        })
+        .collect();
+    worker_of(&service);
+    wait_until("the first runs", || (!service.audit().is_empty()).then_some(()));
+    service.process.signal("TERM");
+    let mut errors = Vec::new();
+    for reply in asked {
+        errors.push(reply.await.unwrap());
+    }
+    errors.sort();
+    assert_eq!(errors, ["limit-time", "limit-time", "shutting-down"]);
+    let status = tokio::task::spawn_blocking(move || service.process.ended());
+    assert!(status.await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_a_reply_subject_runs_nothing() {
+    let nats = Nats::plain();
+    let service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let client = nats.client().await;
+    client.publish(SUBJECT, "create_key_space(\"s\")".into()).await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(ask_plainly(&client, "list_key_spaces()").await.text, "[]");
+    assert!(service.audit().iter().all(|entry| entry["call"] != "create_key_space"));
+}

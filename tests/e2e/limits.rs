@@ -19,6 +19,7 @@ fn run(scratch: &Scratch, script: &str, limits: &str) -> serde_json::Value {
 #[test]
 fn each_bound_ends_a_script_with_its_own_code() {
     let scratch = Scratch::new();
+    let deep = "let a = []; for i in 0..20000 { a = [a]; } a == a";
     let many_calls = "for i in 0..100 { hash(\"sha256\", \"x\"); }";
     for (script, limits, code) in [
         ("1234567890", "script = \"5 B\"", "limit-script-size"),
@@ -39,6 +40,8 @@ fn each_bound_ends_a_script_with_its_own_code() {
         ("loop { print(\"0123456789\"); }", "output = \"100 B\"", "limit-output"),
         ("\"0123456789\"", "result = \"5 B\"", "limit-result"),
         ("let a = []; for i in 0..50 { a = [a]; } a", "", "limit-depth"),
+        // Deeper than the native stack: the worker dies of it.
+        (deep, "memory = \"256 MiB\"\nwall_clock = \"10 s\"", "limit-depth"),
     ] {
         let outcome = run(&scratch, script, limits);
         assert_eq!(outcome["error"]["code"], code, "{script}: {outcome}");
@@ -85,4 +88,25 @@ fn what_could_do_harm_is_not_there() {
     }
     let outcome = run(&scratch, "parse_json(`{\"a\":[1,null]}`)", "");
     assert_eq!(outcome["result"], serde_json::json!({ "a": [1, null] }));
+}
+
+#[test]
+fn arguments_of_any_length_are_errors_that_a_script_can_catch() {
+    let scratch = Scratch::new();
+    let long =
+        "let s = \"x\"; s.pad(2000000, \"x\"); create_key_space(\"a\"); create_keypair(\"b\");";
+    for call in [
+        "hash(s, \"m\")",
+        "hash(\"sha256\", s)",
+        "verify_with(s, \"m\", \"0\")",
+        "verify(\"m\", s)",
+        "sign(s)",
+        "sign_all([s])",
+        "create_key_space(s)",
+        "let a = []; a.pad(257, \"m\"); sign_all(a)",
+    ] {
+        let outcome =
+            run(&scratch, &format!("{long} try {{ {call}; }} catch {{ return 1; }} 2"), "");
+        assert_eq!(outcome["result"], 1, "{call}: {outcome}");
+    }
 }

@@ -15,7 +15,7 @@ async fn payloads_that_are_no_scripts_get_a_clear_error_each() {
         ("empty", Vec::new(), "parse-error", "the script is empty"),
         ("blank", b" \n\t".to_vec(), "parse-error", "the script is empty"),
         ("10 MiB", vec![b'1'; 10 << 20], "limit-script-size", "the script has 10485760 bytes"),
-        ("65 KiB", vec![b'1'; 65 << 10], "limit-script-size", "65536 are allowed"),
+        ("65 KiB", vec![b'1'; 65 << 10], "limit-script-size", "more than 65536 bytes"),
         ("binary", binary, "parse-error", "not UTF-8"),
         ("zeros", vec![0; 100], "parse-error", "parse-error"),
         ("half a script", b"if create_key_space(".to_vec(), "parse-error", "line 1"),

@@ -73,3 +73,24 @@ async fn two_scripts_that_race_for_one_name_are_told_apart() {
     assert_eq!(kept.text, winners[0].text, "the winner's key is the one that is kept");
     service.crash();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_sent_keeps_nothing_and_harms_nobody() {
+    let nats = Nats::start(Scratch::new(), "max_payload: 100KB\n");
+    let limits = "[limits]\noutput = \"1 MiB\"\nresult = \"1 MiB\"\nwall_clock = \"10 s\"\n";
+    let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    let mut json = async_nats::HeaderMap::new();
+    json.insert("Accept", "application/json");
+    // Each control character takes six bytes in JSON.
+    let long = "create_key_space(\"s\"); let t = \"\\x01\"; t.pad(1000000, \"\\x01\"); print(t); t";
+    for headers in [async_nats::HeaderMap::new(), json.clone()] {
+        let reply = ask(&client, long, headers).await;
+        assert_eq!(reply.error.as_deref(), Some("limit-result"), "{}", reply.text);
+        assert!(reply.proof.is_some(), "the broker says so itself");
+    }
+    let failing = "let t = \"\\x01\"; t.pad(1000000, \"\\x01\"); print(t); throw \"x\"";
+    assert_eq!(ask(&client, failing, json).await.error.as_deref(), Some("script-error"));
+    assert_eq!(ask_plainly(&client, "list_key_spaces()").await.text, "[]");
+    assert_eq!(service.log().matches("serves `").count(), 1, "{}", service.log());
+}
