@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use policy::{Act, Caller, Permit, Refusal, Target};
 use serde::Serialize;
+use wire::CallName;
 
 use crate::identify::Unidentified;
 use crate::outcome::Outcome;
@@ -112,6 +113,16 @@ impl<'a> Entry<'a> {
             on: named(permit.target()),
             decision: Some("allow"),
             rule: Some(format!("{rule} (line {line})")),
+            ..Self::new("decision", request)
+        }
+    }
+
+    /// A listing that was allowed: each name that it shows is decided on its own.
+    pub(crate) fn listed(request: &'a str, caller: &'a Caller, call: CallName) -> Self {
+        Self {
+            client: Some(caller.name()),
+            call: Some(call.word()),
+            decision: Some("allow"),
             ..Self::new("decision", request)
         }
     }

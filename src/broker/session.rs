@@ -110,7 +110,10 @@ impl<'b> Session<'b> {
     /// A listing has no target of its own: it may be asked for where it could show something.
     pub(crate) fn may_list(&self, call: CallName) -> Done<()> {
         match self.broker.policy.foresee(self.caller, call, None) {
-            Foresight::Possible => Ok(()),
+            Foresight::Possible => {
+                let entry = Entry::listed(self.id, self.caller, call);
+                self.broker.audit.record(&entry).map_err(|error| Stop::End(error.into()))
+            }
             Foresight::Refused(_) => {
                 let act = Act { call, target: Target::Nothing };
                 Err(self.refuse(&act, &Refusal::NoRule { act: act.clone() }))
