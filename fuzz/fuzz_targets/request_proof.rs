@@ -9,5 +9,5 @@ fuzz_target!(|text: &str| {
         let expected = Expected { aud: "signer", payload: b"", now: 1_800_000_000, window: 30 };
         assert!(signed.verify(&expected).is_err());
     }
-    let _refused = proof::read_reply(text, "N", None, b"").unwrap_err();
+    let _refused = proof::read_reply(text, "N", None, b"", b"").unwrap_err();
 });

@@ -1,8 +1,9 @@
-//! The audit log: one JSON line for each decision and each request, written before its effect.
+//! The audit log: one JSON line for each decision, commit and request, written before its effect.
+//! An empty line follows a record that the disk took only in part.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +16,13 @@ use crate::outcome::Outcome;
 
 /// Where records go.
 pub struct Audit {
-    sink: Option<Mutex<File>>,
+    sink: Option<Mutex<Sink>>,
+}
+
+struct Sink {
+    file: File,
+    /// Whether the last line may be incomplete, because the disk took only a part of it.
+    torn: bool,
 }
 
 /// The log cannot be written: nothing that needs a record may happen.
@@ -30,8 +37,18 @@ impl Audit {
     /// When it cannot be opened or made.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self { sink: Some(Mutex::new(file)) })
+        let file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
+        if let Some(folder) = path.parent() {
+            // A log whose name is not on disk is lost with the power.
+            File::open(folder)?.sync_all()?;
+        }
+        // A line that a process before us could not finish must not swallow our first one.
+        let mut last = [b'\n'];
+        if let Some(end) = file.metadata()?.len().checked_sub(1) {
+            file.read_exact_at(&mut last, end)?;
+        }
+        let torn = last != [b'\n'];
+        Ok(Self { sink: Some(Mutex::new(Sink { file, torn })) })
     }
 
     /// Keeps nothing: for a keyspace that is in memory and goes with the process.
@@ -47,9 +64,12 @@ impl Audit {
         };
         let mut line = serde_json::to_vec(entry).map_err(io::Error::other)?;
         line.push(b'\n');
-        // The lock keeps lines whole; a thread that panicked with it wrote a whole line or none.
-        let mut file = sink.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&line)?;
+        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut sink.torn, true) {
+            line.insert(0, b'\n');
+        }
+        sink.file.write_all(&line)?;
+        sink.torn = false;
         Ok(())
     }
 
@@ -58,13 +78,8 @@ impl Audit {
         let Some(sink) = &self.sink else {
             return Ok(());
         };
-        sink.lock().unwrap_or_else(PoisonError::into_inner).sync_data()?;
+        sink.lock().unwrap_or_else(PoisonError::into_inner).file.sync_data()?;
         Ok(())
-    }
-
-    /// Tells the operator of a fault that is no request's.
-    pub(crate) fn complain(&self, text: &str) {
-        crate::serve::log(text);
     }
 }
 
@@ -144,6 +159,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The changes of a script that are about to be kept.
+    pub(crate) fn committing(request: &'a str, caller: &'a Caller) -> Self {
+        Self { client: Some(caller.name()), ..Self::new("commit", request) }
+    }
+
     /// A request that nobody could be identified for.
     pub(crate) fn unidentified(request: &'a str, script: &[u8], why: &Unidentified) -> Self {
         Self {
@@ -179,5 +199,27 @@ fn named(target: &Target) -> Option<String> {
         Target::Nothing => None,
         Target::Space(space) => Some(space.to_string()),
         Target::Key(path) => Some(path.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_does_not_swallow_the_next_record() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("audit.log");
+        std::fs::write(&path, "{\"whole\":1}\n{\"torn\":").unwrap();
+        let audit = Audit::open(&path).unwrap();
+        audit.record(&Entry::new("request", "a")).unwrap();
+        audit.record(&Entry::new("request", "b")).unwrap();
+        drop(audit);
+        Audit::open(&path).unwrap().record(&Entry::new("request", "c")).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        let whole = |line: &&&str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        assert_eq!(lines.iter().filter(whole).count(), 4, "{text}");
     }
 }

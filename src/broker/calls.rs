@@ -30,7 +30,7 @@ impl<'b> Session<'b> {
                 Ok(Value::Text(hex(&public)))
             }
             Call::Sign(message, key) => {
-                not_namespaced(std::slice::from_ref(&message))?;
+                not_namespaced(&message)?;
                 let sign = |staged: &Staged<'_>, permit| staged.sign(permit, &message);
                 Ok(Value::Text(hex(&self.with_key(name, key, message_bytes, sign)?)))
             }
@@ -40,10 +40,13 @@ impl<'b> Session<'b> {
                 Ok(Value::Text(hex(&self.with_key(name, None, message_bytes, sign)?)))
             }
             Call::SignAll(messages) => {
-                not_namespaced(&messages)?;
-                let sign = |staged: &Staged<'_>, permit| staged.sign_all(permit, &messages);
-                let signatures = self.with_key(name, None, message_bytes, sign)?;
-                Ok(Value::Texts(signatures.iter().map(|signature| hex(signature)).collect()))
+                let sign = |message: &Vec<u8>| {
+                    self.host_calls += 1;
+                    not_namespaced(message)?;
+                    let sign = |staged: &Staged<'_>, permit| staged.sign(permit, message);
+                    Ok(hex(&self.with_key(name, None, message.len(), sign)?))
+                };
+                Ok(Value::Texts(messages.iter().map(sign).collect::<Done<_>>()?))
             }
             Call::Verify(message, signature) => {
                 let read = |staged: &Staged<'_>, permit| staged.public_key(permit);
@@ -83,12 +86,11 @@ impl<'b> Session<'b> {
 
     fn create_space(&mut self, space: Name) -> Done<Value> {
         let permit = self.permit(CallName::CreateKeySpace, Target::Space(space.clone()), 0)?;
-        self.count_new_key()?;
+        self.room_for_new_key()?;
         let made = self.staged.create_space(permit)?;
         if made {
+            self.new_keys += 1;
             (self.space, self.key) = (Some(space), None);
-        } else {
-            self.new_keys -= 1;
         }
         Ok(Value::Bool(made))
     }
@@ -115,19 +117,18 @@ impl<'b> Session<'b> {
         let call = CallName::ListKeySpaces;
         self.may_list(call)?;
         let names = self.staged.spaces()?;
-        Ok(self.shown(names, |name| Act { call, target: Target::Space(name.clone()) }))
+        self.shown(names, |name| Act { call, target: Target::Space(name.clone()) })
     }
 
     fn create_key(&mut self, key: KeyRef) -> Done<Value> {
         let path = self.path(key)?;
         let permit = self.permit(CallName::CreateKeypair, Target::Key(path.clone()), 0)?;
-        self.count_new_key()?;
+        self.room_for_new_key()?;
         let made = self.staged.create_key(permit, self.broker.clock.seconds())?;
         let made = made.ok_or_else(|| no_space(&path.space))?;
         if made {
+            self.new_keys += 1;
             (self.space, self.key) = (Some(path.space.clone()), Some(path));
-        } else {
-            self.new_keys -= 1;
         }
         Ok(Value::Bool(made))
     }
@@ -157,21 +158,28 @@ impl<'b> Session<'b> {
         self.may_list(call)?;
         let space = self.space.clone().ok_or_else(no_space_selected)?;
         let names = self.staged.keys(&space)?;
-        Ok(self.shown(names, |name| {
+        self.shown(names, |name| {
             let path = KeyPath { space: space.clone(), key: name.clone() };
             Act { call, target: Target::Key(path) }
-        }))
+        })
     }
 
-    /// The names on which the policy grants the listing.
-    fn shown(&self, names: Vec<Name>, act: impl Fn(&Name) -> Act) -> Value {
+    /// The names on which the policy grants the listing. The first grant is spent: a listing counts
+    /// once against the rate of its rule.
+    fn shown(&self, names: Vec<Name>, act: impl Fn(&Name) -> Act) -> Done<Value> {
         let now = self.broker.clock.milliseconds();
-        let granted = |name: &Name| {
-            let decision = self.broker.policy.decide(self.caller, act(name), now);
-            matches!(decision, Decision::Allow(_))
-        };
-        let names = names.iter().filter(|name| granted(name));
-        Value::Texts(names.map(ToString::to_string).collect())
+        let mut shown = Vec::new();
+        for name in names {
+            let act = act(&name);
+            if let Decision::Allow(grant) = self.broker.policy.decide(self.caller, act.clone(), now)
+            {
+                if shown.is_empty() {
+                    let _permit = self.spend(grant, &act, 0)?;
+                }
+                shown.push(name.to_string());
+            }
+        }
+        Ok(Value::Texts(shown))
     }
 
     fn path(&self, key: KeyRef) -> Done<KeyPath> {
@@ -191,8 +199,8 @@ impl<'b> Session<'b> {
 }
 
 /// What `sign_in` signs cannot be had from `sign`.
-fn not_namespaced(messages: &[Vec<u8>]) -> Done<()> {
-    if messages.iter().any(|message| Staged::is_namespaced(message)) {
+fn not_namespaced(message: &[u8]) -> Done<()> {
+    if Staged::is_namespaced(message) {
         return Err(Stop::Fault("messages that begin so are kept for `sign_in`".to_owned()));
     }
     Ok(())

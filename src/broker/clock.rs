@@ -6,12 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The wall clock, and when this process began to look at it.
 pub(crate) struct Clock {
     started: u64,
+    /// Tells the requests of this process from those of every other.
+    tag: u64,
     requests: AtomicU64,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let mut clock = Self { started: 0, requests: AtomicU64::new(0) };
+        // Without random numbers the time has to do.
+        let tag = getrandom::u64().unwrap_or_default();
+        let mut clock = Self { started: 0, tag, requests: AtomicU64::new(0) };
         clock.started = clock.seconds();
         clock
     }
@@ -32,9 +36,9 @@ impl Clock {
         self.milliseconds() / 1000
     }
 
-    /// A name for a request that no other of this service has: its start and a number.
+    /// A name for a request that no other has: a random tag of this process and a number.
     pub(crate) fn request_id(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        format!("{:x}-{number:x}", self.started)
+        format!("{:016x}-{number:x}", self.tag)
     }
 }

@@ -26,7 +26,9 @@ pub(crate) enum Unidentified {
     Used,
     #[error("the proof was made before this service started")]
     BeforeStart,
-    #[error("too many proofs to remember")]
+    #[error("the clock was set back: restart the service when it is right")]
+    ClockSetBack,
+    #[error("too many proofs to remember, or the mark of used proofs cannot be written")]
     Full,
 }
 
@@ -40,7 +42,7 @@ impl Unidentified {
             Self::Used => {
                 Failure::new(Code::Replayed, "this proof was used before: make a new one")
             }
-            Self::BeforeStart => {
+            Self::BeforeStart | Self::ClockSetBack => {
                 let text = "this proof is older than the running service: make a new one";
                 Failure::new(Code::Replayed, text)
             }
@@ -73,6 +75,7 @@ impl Broker {
         replays.spend(verified, now).map_err(|replay| match replay {
             Replay::Used => Unidentified::Used,
             Replay::BeforeStart => Unidentified::BeforeStart,
+            Replay::ClockSetBack => Unidentified::ClockSetBack,
             Replay::Full => Unidentified::Full,
         })?;
         Ok(caller)

@@ -27,6 +27,7 @@ use wire::script::{Job, Task};
 pub use audit::{Audit, AuditError};
 pub use lane::check;
 pub use outcome::{Failure, Outcome, Usage};
+pub use replay::FutureMark;
 pub use serve::{ListenerProgram, ServeError, serve};
 
 use crate::audit::Entry;
@@ -34,6 +35,14 @@ use crate::clock::Clock;
 use crate::lane::Worker;
 use crate::replay::ReplayWindow;
 use crate::session::Session;
+
+/// What the broker writes besides the keyspace.
+pub struct Records {
+    /// The audit log.
+    pub audit: Audit,
+    /// The mark of used proofs.
+    pub future: FutureMark,
+}
 
 /// Everything that a request needs.
 pub struct Broker {
@@ -58,7 +67,7 @@ impl Broker {
         policy: Policy,
         policy_text: &str,
         keyspace: Unlocked,
-        audit: Audit,
+        records: Records,
         worker: &Path,
     ) -> std::io::Result<Self> {
         let clock = Clock::start();
@@ -66,10 +75,10 @@ impl Broker {
             policy_digest: proof::digest(policy_text.as_bytes()),
             policy,
             keyspace,
-            audit,
+            audit: records.audit,
             worker: Program::open(worker)?,
             rates: Mutex::default(),
-            replays: Mutex::new(ReplayWindow::new(clock.started())),
+            replays: Mutex::new(ReplayWindow::new(clock.started(), records.future)),
             clock,
             reply_bytes: AtomicUsize::new(usize::MAX),
         })
@@ -115,12 +124,17 @@ impl Broker {
     /// Runs a script for somebody the policy knows: staged, committed if it ends well, recorded.
     fn execute(&self, id: &str, caller: &Caller, script: &[u8], as_json: bool) -> Outcome {
         let started = std::time::Instant::now();
-        let mut outcome = self.execute_staged(id, caller, script, as_json);
+        let (mut outcome, kept) = self.execute_staged(id, caller, script, as_json);
         outcome.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if let Err(error) = self.audit.record(&Entry::ended(id, caller, script, &outcome)) {
-            outcome = Outcome::failed(error.into());
+        match self.audit.record(&Entry::ended(id, caller, script, &outcome)) {
+            Ok(()) => outcome,
+            // What was kept was recorded before; to deny it now would be untrue.
+            Err(error) if kept => {
+                serve::log(&error.to_string());
+                outcome
+            }
+            Err(error) => Outcome::failed(error.into()),
         }
-        outcome
     }
 
     /// Runs a script for a caller at the terminal.
@@ -128,13 +142,23 @@ impl Broker {
         self.execute(&self.clock.request_id(), caller, script, true)
     }
 
-    fn execute_staged(&self, id: &str, caller: &Caller, script: &[u8], as_json: bool) -> Outcome {
+    /// The outcome, and whether changes were kept.
+    fn execute_staged(
+        &self,
+        id: &str,
+        caller: &Caller,
+        script: &[u8],
+        as_json: bool,
+    ) -> (Outcome, bool) {
         let limits = self.policy.limits_for(caller);
         let job = match lane::job(Task::Run, script, &limits) {
             Ok(job) => job,
-            Err(failure) => return Outcome::failed(failure),
+            Err(failure) => return (Outcome::failed(failure), false),
         };
-        let mut session = Session::new(self, id, caller, &limits);
+        let mut session = match Session::new(self, id, caller, &limits) {
+            Ok(session) => session,
+            Err(error) => return (Outcome::failed(self.storage_failure(&error)), false),
+        };
         let (ending, mut usage) = Worker::start(&self.worker, &job).map_or_else(
             |failure| (Err(failure), Usage::default()),
             |worker| worker.run(&job, &limits, &mut session),
@@ -143,29 +167,35 @@ impl Broker {
         let outcome = Outcome { ending, output: session.take_output(), usage };
         // An answer that cannot be sent is found out before anything is kept.
         let mut outcome = outcome.fitted(self.reply_bytes.load(Ordering::Relaxed), as_json);
-        if outcome.ending.is_ok()
-            && let Err(failure) = self.commit(session)
-        {
-            outcome.ending = Err(failure);
+        let mut kept = false;
+        if outcome.ending.is_ok() {
+            match self.commit(id, caller, session) {
+                Ok(changed) => kept = changed,
+                Err(failure) => outcome.ending = Err(failure),
+            }
         }
-        outcome
+        (outcome, kept)
     }
 
-    /// The records are on disk before the change that they tell of.
-    fn commit(&self, session: Session<'_>) -> Result<(), Failure> {
+    /// Keeps what a script changed, if anything. The records are on disk before the change that they
+    /// tell of.
+    fn commit(&self, id: &str, caller: &Caller, session: Session<'_>) -> Result<bool, Failure> {
         let staged = session.into_staged();
-        if staged.is_changed() {
-            self.audit.sync()?;
+        if !staged.is_changed() {
+            return Ok(false);
         }
+        self.audit.record(&Entry::committing(id, caller))?;
+        self.audit.sync()?;
         staged.commit(self.clock.seconds()).map_err(|error| match error {
             CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
             CommitError::Failed(error) => self.storage_failure(&error),
-        })
+        })?;
+        Ok(true)
     }
 
     /// The operator sees what is wrong with the keyspace; the caller sees that something is.
     fn storage_failure(&self, error: &keyspace::KeyspaceError) -> Failure {
-        self.audit.complain(&format!("keyspace: {error}"));
+        serve::log(&format!("keyspace: {error}"));
         Failure::new(Code::Internal, "the keyspace could not be used")
     }
 

@@ -84,11 +84,20 @@ impl Outcome {
         if size <= most {
             return self;
         }
-        let ending = self.ending.and_then(|_| {
-            let text = format!("the answer has {size} bytes, at most {most} can be sent");
-            Err(Failure::new(Code::LimitResult, text))
-        });
-        Self { ending, output: String::new(), usage: self.usage }
+        let text = format!("the answer has {size} bytes, at most {most} can be sent");
+        let too_large = Failure::new(Code::LimitResult, text);
+        let failure = self.ending.err().unwrap_or(too_large);
+        let shorter = Self { ending: Err(failure), output: String::new(), usage: self.usage };
+        if shorter.body(as_json).len() <= most {
+            return shorter;
+        }
+        // Not even its message can be sent: its code and place can.
+        let wordless =
+            shorter.ending.err().map(|failure| Failure { message: String::new(), ..failure });
+        Self {
+            ending: Err(wordless.unwrap_or_else(|| Failure::new(Code::LimitResult, ""))),
+            ..shorter
+        }
     }
 
     /// The reply's payload: a text value as it is, another as JSON, an error's message; or the

@@ -1,6 +1,10 @@
-//! Proofs that were used: each is good for one execution.
+//! Proofs that were used: each is good for one execution, also across a restart.
 
 use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 /// Furthest that a proof's `iat` may lie from now, in seconds.
 pub(crate) const WINDOW_SECONDS: u64 = 30;
@@ -9,9 +13,12 @@ const MOST: usize = 500_000;
 
 /// The proofs of the window.
 pub(crate) struct ReplayWindow {
-    started: u64,
-    pruned: u64,
-    /// (kid, jti) → the second from which the proof is refused for its age anyway.
+    /// Proofs up to this second may have been executed by a process before this one.
+    floor: u64,
+    future: FutureMark,
+    /// The latest second that was seen.
+    latest: u64,
+    /// (kid, jti) → the second after which the proof is refused for its age anyway.
     used: HashMap<(String, String), u64>,
 }
 
@@ -22,32 +29,90 @@ pub(crate) enum Replay {
     Used,
     /// It was made before this process started, so it may have been used then.
     BeforeStart,
-    /// Too many are remembered.
+    /// The clock was set back, and it may have been used before that.
+    ClockSetBack,
+    /// Too many are remembered, or the mark cannot be written.
     Full,
 }
 
+/// The latest `iat` that was executed before its own time, kept in a file: the process after this
+/// one must not execute it again. A caller's clock that is right never moves it.
+pub struct FutureMark {
+    file: Option<File>,
+    mark: u64,
+}
+
+impl FutureMark {
+    /// Opens the mark, or makes it: eight bytes, Unix seconds, big-endian.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is no mark.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(path)?;
+        let mut bytes = Vec::new();
+        (&mut file).take(9).read_to_end(&mut bytes)?;
+        let mark = match <[u8; 8]>::try_from(bytes.as_slice()) {
+            Ok(bytes) => u64::from_be_bytes(bytes),
+            Err(_) if bytes.is_empty() => 0,
+            Err(_) => {
+                let text = "not a mark of used proofs: remove it once it is 30 seconds old";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        };
+        Ok(Self { file: Some(file), mark })
+    }
+
+    /// For a service that is gone with its process.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        Self { file: None, mark: 0 }
+    }
+
+    /// On disk when this returns.
+    fn raise(&mut self, to: u64) -> io::Result<()> {
+        if to > self.mark {
+            if let Some(file) = &self.file {
+                file.write_all_at(&to.to_be_bytes(), 0)?;
+                file.sync_data()?;
+            }
+            self.mark = to;
+        }
+        Ok(())
+    }
+}
+
 impl ReplayWindow {
-    pub(crate) fn new(started: u64) -> Self {
-        Self { started, pruned: started, used: HashMap::new() }
+    pub(crate) fn new(started: u64, future: FutureMark) -> Self {
+        // A proof of the very second of the start may be one that the process before executed.
+        let floor = started.max(future.mark);
+        Self { floor, future, latest: started, used: HashMap::new() }
     }
 
     /// Uses a proof up.
     pub(crate) fn spend(&mut self, proof: proof::Verified, now: u64) -> Result<(), Replay> {
-        // A proof of the very second of the start may be one that the process before us executed.
-        if proof.iat <= self.started {
+        if proof.iat <= self.floor {
             return Err(Replay::BeforeStart);
         }
-        if now > self.pruned {
+        if now > self.latest {
             self.used.retain(|_, until| *until >= now);
-            self.pruned = now;
+            self.latest = now;
         }
         let until = proof.iat.saturating_add(WINDOW_SECONDS);
+        // What is this old was forgotten, so it cannot be told from what is new.
+        if until < self.latest {
+            return Err(Replay::ClockSetBack);
+        }
         let key = (proof.kid, proof.jti);
         if self.used.contains_key(&key) {
             return Err(Replay::Used);
         }
         if self.used.len() >= MOST {
             return Err(Replay::Full);
+        }
+        if proof.iat > now {
+            self.future.raise(proof.iat).map_err(|_| Replay::Full)?;
         }
         self.used.insert(key, until);
         Ok(())
@@ -62,9 +127,13 @@ mod tests {
         proof::Verified { kid: "U1".into(), iat, jti: jti.into() }
     }
 
+    fn window(started: u64) -> ReplayWindow {
+        ReplayWindow::new(started, FutureMark::ephemeral())
+    }
+
     #[test]
     fn a_proof_is_used_once_while_it_could_be_accepted() {
-        let mut window = ReplayWindow::new(1000);
+        let mut window = window(1000);
         // Made at 1041, as by a client whose clock is ahead: acceptable from 1011 to 1071.
         assert_eq!(window.spend(proof("a", 1041), 1011), Ok(()));
         for now in [1011, 1030, 1041, 1070, 1071] {
@@ -78,9 +147,31 @@ mod tests {
 
     #[test]
     fn a_proof_from_before_the_start_is_refused() {
-        let mut window = ReplayWindow::new(1000);
+        let mut window = window(1000);
         assert_eq!(window.spend(proof("a", 999), 1001), Err(Replay::BeforeStart));
         assert_eq!(window.spend(proof("a", 1000), 1001), Err(Replay::BeforeStart));
         assert_eq!(window.spend(proof("a", 1001), 1001), Ok(()));
+    }
+
+    #[test]
+    fn a_proof_from_the_future_is_not_executed_again_by_the_next_process() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("mark");
+        let start = |at| ReplayWindow::new(at, FutureMark::open(&path).unwrap());
+        let mut before = start(1000);
+        assert_eq!(before.spend(proof("a", 1025), 1001), Ok(()));
+        let mut after = start(1002);
+        assert_eq!(after.spend(proof("a", 1025), 1003), Err(Replay::BeforeStart));
+        assert_eq!(after.spend(proof("b", 1026), 1026), Ok(()));
+        std::fs::write(&path, b"garbage").unwrap();
+        assert!(FutureMark::open(&path).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_reopens_nothing() {
+        let mut window = window(1000);
+        assert_eq!(window.spend(proof("a", 1010), 1010), Ok(()));
+        assert_eq!(window.spend(proof("b", 5000), 5000), Ok(()));
+        assert_eq!(window.spend(proof("a", 1010), 1011), Err(Replay::ClockSetBack));
     }
 }

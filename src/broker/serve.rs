@@ -1,7 +1,6 @@
 //! Serving the listener: it is started, watched and started again; its requests go to the lanes.
 
 use std::io;
-use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,6 +18,8 @@ use crate::outcome::Failure;
 /// Requests that wait, for each script that may run. The listener holds no more than these in all
 /// and answers `busy` beyond, so the queue between us never blocks.
 const QUEUED_PER_SCRIPT: usize = 16;
+/// How long a listener may take to connect and subscribe.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the listener may take to read a reply.
 const REPLY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long after a stop was asked for requests that wait are still run.
@@ -56,6 +57,8 @@ pub enum ServeError {
 /// The way back to one listener process.
 struct Link {
     channel: Mutex<Channel<FromListener, ToListener>>,
+    /// Another handle on the socket, to close it while one is written to.
+    closer: Channel<FromListener, ToListener>,
     gone: AtomicBool,
 }
 
@@ -93,7 +96,9 @@ pub fn serve(
     let (jobs, queue) = sync_channel(waiting);
     let state = Arc::new(State::default());
     let lanes = start_lanes(broker, running, queue, &state)?;
-    watch_signals(&state)?;
+    // Those that run at the end of the grace may take their whole time.
+    let wall_clock = Duration::from_millis(broker.policy().limits().wall_clock);
+    watch_signals(&state, GRACE + wall_clock + REPLY_PATIENCE)?;
     let supervisor = Supervisor { broker, listener, capacity: running + waiting, state, jobs };
     let result = supervisor.run(ready);
     drop(supervisor);
@@ -117,6 +122,14 @@ impl State {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = link.as_ref() {
             link.send(&ToListener::Drain);
+        }
+    }
+
+    fn cut_off(&self) {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = link.as_ref() {
+            link.gone.store(true, Ordering::SeqCst);
+            link.closer.close();
         }
     }
 
@@ -161,7 +174,7 @@ fn start_lanes(
 }
 
 /// The first signal drains, the second ends at once; the kernel then ends our children.
-fn watch_signals(state: &Arc<State>) -> io::Result<()> {
+fn watch_signals(state: &Arc<State>, longest: Duration) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let state = Arc::clone(state);
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -171,6 +184,12 @@ fn watch_signals(state: &Arc<State>) -> io::Result<()> {
             }
             log("stopping: no new requests, those taken are answered");
             state.drain();
+            let state = Arc::clone(&state);
+            // A listener that does not end by then is cut off.
+            std::thread::spawn(move || {
+                std::thread::sleep(longest);
+                state.cut_off();
+            });
         }
     })?;
     Ok(())
@@ -192,10 +211,21 @@ impl Supervisor<'_> {
         let (mut was_ready, mut pause) = (false, FIRST_PAUSE);
         loop {
             let started = Instant::now();
-            let (mut child, socket) = self.listener.program.start(&arguments, true)?;
+            let (mut child, socket) = match self.listener.program.start(&arguments, true) {
+                Ok(started) => started,
+                Err(error) if was_ready => {
+                    log(&format!("cannot start a listener: {error}"));
+                    if !self.waits(pause) {
+                        return Ok(());
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let mut reader = Channel::new(socket);
-            let channel = Mutex::new(reader.try_clone()?);
-            let link = Arc::new(Link { channel, gone: AtomicBool::new(false) });
+            let (channel, closer) = (Mutex::new(reader.try_clone()?), reader.try_clone()?);
+            let link = Arc::new(Link { channel, closer, gone: AtomicBool::new(false) });
             *self.state.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
             if self.state.is_draining() {
                 link.send(&ToListener::Drain);
@@ -209,7 +239,10 @@ impl Supervisor<'_> {
                 return Err(ServeError::Listener { code: status.code() });
             }
             pause = if started.elapsed() > SETTLED { FIRST_PAUSE } else { pause };
-            if !self.waits(status, pause) {
+            if !self.state.is_draining() {
+                log(&format!("the listener ended ({status}): starting another"));
+            }
+            if !self.waits(pause) {
                 return Ok(());
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -225,7 +258,9 @@ impl Supervisor<'_> {
         ready: &impl Fn(),
     ) -> bool {
         let mut is_ready = false;
-        while let Ok(frame) = reader.receive(None) {
+        let mut deadline = Some(Instant::now() + START_PATIENCE);
+        while let Ok(frame) = reader.receive(deadline) {
+            deadline = None;
             match frame {
                 FromListener::Ready { build, reply_bytes } if build == wire::BUILD && !is_ready => {
                     is_ready = true;
@@ -244,12 +279,8 @@ impl Supervisor<'_> {
     }
 
     /// Waits before another listener is started; `false` when none is to be.
-    fn waits(&self, status: ExitStatus, pause: Duration) -> bool {
+    fn waits(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
-        if !self.state.is_draining() {
-            let pause = pause.as_millis();
-            log(&format!("the listener ended ({status}): starting another in {pause} ms"));
-        }
         while !self.state.is_draining() {
             if Instant::now() >= until {
                 return true;

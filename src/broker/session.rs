@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use keyspace::{KeyspaceError, Staged};
-use policy::{Act, Caller, Decision, Foresight, Limits, Permit, Refusal, Target};
+use policy::{Act, Caller, Decision, Foresight, Grant, Limits, Permit, Refusal, Target};
 use wire::script::{Answer, Call, Position};
 use wire::{CallName, Code, KeyPath, Name};
 
@@ -20,7 +20,7 @@ pub(crate) struct Session<'b> {
     pub(crate) staged: Staged<'b>,
     pub(crate) space: Option<Name>,
     pub(crate) key: Option<KeyPath>,
-    host_calls: u64,
+    pub(crate) host_calls: u64,
     pub(crate) new_keys: u64,
     output: String,
 }
@@ -49,19 +49,19 @@ impl<'b> Session<'b> {
         id: &'b str,
         caller: &'b Caller,
         limits: &'b Limits,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, KeyspaceError> {
+        Ok(Self {
             broker,
             id,
             caller,
             limits,
-            staged: broker.keyspace.stage(),
+            staged: broker.keyspace.stage()?,
             space: None,
             key: None,
             host_calls: 0,
             new_keys: 0,
             output: String::new(),
-        }
+        })
     }
 
     pub(crate) fn host_calls(&self) -> u64 {
@@ -130,24 +130,22 @@ impl<'b> Session<'b> {
     ) -> Done<Permit> {
         let act = Act { call, target };
         let now = self.broker.clock.milliseconds();
-        let spent = match self.broker.policy.decide(self.caller, act.clone(), now) {
-            Decision::Refuse(refusal) => Err(refusal),
+        match self.broker.policy.decide(self.caller, act.clone(), now) {
+            Decision::Refuse(refusal) => Err(self.refuse(&act, &refusal)),
             Decision::Allow(grant) => {
-                // A thread that panicked with the book left whole uses in it.
-                let book = self.broker.rates.lock();
-                let mut book = book.unwrap_or_else(PoisonError::into_inner);
-                let bytes = u64::try_from(message_bytes).unwrap_or(u64::MAX);
-                grant.spend(bytes, &mut book)
-            }
-        };
-        match spent {
-            Ok(permit) => {
+                let permit = self.spend(grant, &act, message_bytes)?;
                 let entry = Entry::allowed(self.id, self.caller, &permit);
                 self.broker.audit.record(&entry).map_err(|error| Stop::End(error.into()))?;
                 Ok(permit)
             }
-            Err(refusal) => Err(self.refuse(&act, &refusal)),
         }
+    }
+
+    pub(crate) fn spend(&self, grant: Grant, act: &Act, message_bytes: usize) -> Done<Permit> {
+        let bytes = u64::try_from(message_bytes).unwrap_or(u64::MAX);
+        // A thread that panicked with the book left whole uses in it.
+        let mut book = self.broker.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        grant.spend(bytes, &mut book).map_err(|refusal| self.refuse(act, &refusal))
     }
 
     fn refuse(&self, act: &Act, refusal: &Refusal) -> Stop {
@@ -169,9 +167,8 @@ impl<'b> Session<'b> {
         })
     }
 
-    pub(crate) fn count_new_key(&mut self) -> Done<()> {
-        self.new_keys += 1;
-        if self.new_keys > self.limits.new_keys {
+    pub(crate) fn room_for_new_key(&self) -> Done<()> {
+        if self.new_keys >= self.limits.new_keys {
             let text = format!("more than {} new keys and key spaces", self.limits.new_keys);
             return Err(Stop::End(Failure::new(Code::LimitNewKeys, text)));
         }

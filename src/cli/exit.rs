@@ -115,3 +115,16 @@ pub(crate) fn for_code(code: Code) -> Exit {
         Code::Internal => Exit::Internal,
     }
 }
+
+/// A panic is a fault of ours, except that the storage library answers some damage with one. It ends
+/// the process: nothing that was half done is kept, and children end with us.
+pub(crate) fn on_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let in_storage = info.location().is_some_and(|at| at.file().contains("/redb-"));
+    let (exit, text) = if in_storage {
+        (Exit::Integrity, "the keyspace is damaged: restore it from a backup".to_owned())
+    } else {
+        (Exit::Internal, format!("a fault of this program: {info}"))
+    };
+    crate::say::talk(&format!("crypto-cli: {text}"));
+    std::process::exit(i32::from(exit as u8));
+}

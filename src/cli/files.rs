@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use broker::Audit;
+use broker::{Audit, FutureMark, Records};
 use keyspace::{Home, Locked, Unlocked};
 use policy::{Caller, MAX_POLICY_BYTES, Policy};
 use wire::script::MAX_SCRIPT_BYTES;
@@ -15,6 +15,8 @@ use crate::passphrase;
 
 /// The audit log's place in a home.
 const AUDIT_FILE: &str = "audit.log";
+/// The place of the mark of used proofs.
+const MARK_FILE: &str = "used-proofs";
 
 /// A policy with the text it was read from.
 pub(crate) struct PolicyFile {
@@ -62,10 +64,16 @@ pub(crate) fn unlock(unlock: &Unlock) -> Result<(Home, Unlocked), Fault> {
     Ok((home, locked.unlock(&passphrase)?))
 }
 
-pub(crate) fn open_audit(home: &Home) -> Result<Audit, Fault> {
-    let path = home.file(AUDIT_FILE);
-    Audit::open(&path)
-        .map_err(|error| Fault::new(Exit::Unavailable, format!("`{}`: {error}", path.display())))
+/// Opens what the broker writes besides the keyspace.
+pub(crate) fn open_records(home: &Home) -> Result<Records, Fault> {
+    let unusable = |path: &Path, error: &dyn std::fmt::Display| {
+        Fault::new(Exit::Unavailable, format!("`{}`: {error}", path.display()))
+    };
+    let (log, mark) = (home.file(AUDIT_FILE), home.file(MARK_FILE));
+    Ok(Records {
+        audit: Audit::open(&log).map_err(|error| unusable(&log, &error))?,
+        future: FutureMark::open(&mark).map_err(|error| unusable(&mark, &error))?,
+    })
 }
 
 /// The worker's executable: beside our own.

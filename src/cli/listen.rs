@@ -21,10 +21,11 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     let confined = Confined::broker()?;
     let policy = files::read_policy(&args.policy)?;
     let (home, keyspace) = files::unlock(&args.unlock)?;
-    let audit = files::open_audit(&home)?;
+    let records = files::open_records(&home)?;
     let nkey = keyspace.service_nkey().to_owned();
     let service = policy.policy.service().to_owned();
-    let broker = Broker::new(policy.policy, &policy.text, keyspace, audit, &files::worker_path()?);
+    let broker =
+        Broker::new(policy.policy, &policy.text, keyspace, records, &files::worker_path()?);
     let broker = Arc::new(broker.map_err(|error| Fault::system("cannot open the worker", &error))?);
     let program = Program::open(Path::new("/proc/self/exe"));
     let program = program.map_err(|error| Fault::system("cannot open this program", &error))?;

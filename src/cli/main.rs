@@ -21,6 +21,7 @@ use crate::args::{Args, Command, KeyCommand, KeyspaceCommand};
 use crate::exit::{Exit, Fault};
 
 fn main() -> std::process::ExitCode {
+    std::panic::set_hook(Box::new(exit::on_panic));
     let args = Args::parse();
     match dispatch(args.command) {
         Ok(exit) => exit.into(),

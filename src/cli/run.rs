@@ -1,6 +1,6 @@
 //! `crypto-cli run`: the same broker and worker as the service, without a listener.
 
-use broker::{Audit, Broker};
+use broker::{Audit, Broker, FutureMark, Records};
 use keyspace::Unlocked;
 use sandbox::Confined;
 
@@ -13,16 +13,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     let script = files::read_script(&args.script)?;
     let policy = files::read_policy(&args.policy)?;
     let caller = files::caller(&policy.policy, args.caller.as_deref())?;
-    let (keyspace, audit) = if args.ephemeral {
-        (Unlocked::ephemeral(files::now())?, Audit::ephemeral())
+    let (keyspace, records) = if args.ephemeral {
+        let records = Records { audit: Audit::ephemeral(), future: FutureMark::ephemeral() };
+        (Unlocked::ephemeral(files::now())?, records)
     } else {
         let home = args.home.clone().or_else(|| std::env::var_os("CRYPTO_HOME").map(Into::into));
         let home = home.ok_or_else(|| Fault::usage("no keyspace: use --home or --ephemeral"))?;
         let passphrase = args.passphrase.clone();
         let (home, keyspace) = files::unlock(&Unlock { home, passphrase })?;
-        (keyspace, files::open_audit(&home)?)
+        (keyspace, files::open_records(&home)?)
     };
-    let broker = Broker::new(policy.policy, &policy.text, keyspace, audit, &files::worker_path()?);
+    let broker =
+        Broker::new(policy.policy, &policy.text, keyspace, records, &files::worker_path()?);
     let broker = broker.map_err(|error| Fault::system("cannot open the worker", &error))?;
     let outcome = broker.run(&caller, &script);
     let exit = outcome.ending.as_ref().err().map_or(Exit::Done, |failure| for_code(failure.code));

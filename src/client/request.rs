@@ -123,7 +123,7 @@ pub async fn request(
         }));
     };
     let nkey = &caller.service_nkey;
-    let answered = proof::read_reply(text.as_str(), nkey, proof.as_deref(), &payload)?;
+    let answered = proof::read_reply(text.as_str(), nkey, proof.as_deref(), script, &payload)?;
     // What was signed counts, not the header beside it.
     let error = match answered.st.as_str() {
         "ok" => None,

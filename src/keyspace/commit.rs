@@ -15,8 +15,9 @@ impl Unlocked {
     pub(crate) fn commit(&self, changes: &Changes, now: u64) -> Result<(), CommitError> {
         let transaction = self.database.begin_write().map_err(KeyspaceError::from)?;
         let header = self.write_changes(&transaction, changes, now)?;
-        transaction.commit().map_err(KeyspaceError::from)?;
+        // Before the commit: a reader must never meet a record that is later than this number.
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
+        transaction.commit().map_err(KeyspaceError::from)?;
         Ok(())
     }
 
@@ -34,8 +35,8 @@ impl Unlocked {
         for (name, change) in &changes.spaces {
             let id = self.space_id(name);
             if change.delete_stored {
-                let gone = spaces.remove(id.as_slice()).map_err(KeyspaceError::from)?.is_some();
-                expect(gone, name)?;
+                let gone = spaces.remove(id.as_slice()).map_err(KeyspaceError::from)?;
+                expect(gone.is_some_and(|old| changes.saw(old.value())), name)?;
                 keys.retain_in(id.as_slice()..=last_of(&id).as_slice(), |_, _| false)
                     .map_err(KeyspaceError::from)?;
             }
@@ -49,12 +50,14 @@ impl Unlocked {
         for (path, change) in &changes.keys {
             let id = self.key_id(path);
             if change.delete_stored {
-                let gone = keys.remove(id.as_slice()).map_err(KeyspaceError::from)?.is_some();
-                expect(gone, path)?;
+                let gone = keys.remove(id.as_slice()).map_err(KeyspaceError::from)?;
+                expect(gone.is_some_and(|old| changes.saw(old.value())), path)?;
             }
             if let Some(record) = &change.create {
                 let space = self.space_id(&path.space);
-                let here = spaces.get(space.as_slice()).map_err(KeyspaceError::from)?.is_some();
+                let here = spaces.get(space.as_slice()).map_err(KeyspaceError::from)?;
+                let made_here = changes.makes_space(&path.space);
+                let here = here.is_some_and(|found| made_here || changes.saw(found.value()));
                 expect(here, &path.space)?;
                 let place = self.place(Kind::Key, &id);
                 let sealed = place.seal(&self.keys, header.generation, &record.put())?;

@@ -37,11 +37,16 @@ impl Home {
     /// # Errors
     /// As [`Home::open`], or when it cannot be made.
     pub fn create(path: &Path) -> Result<Self, KeyspaceError> {
-        if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) {
+        let ours = fs::metadata(path).is_ok_and(|found| found.uid() == own_uid());
+        if ours && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) {
             let private = fs::Permissions::from_mode(0o700);
             fs::set_permissions(path, private).map_err(io_at(path))?;
         }
+        let is_new = !path.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_at(path))?;
+        if let Some(parent) = path.parent().filter(|parent| is_new && parent.is_dir()) {
+            sync(parent)?;
+        }
         Self::open(path)
     }
 
@@ -58,14 +63,25 @@ impl Home {
     }
 
     /// Makes the folder's entries durable: a new file is lost without it.
-    pub(crate) fn sync(&self) -> Result<(), KeyspaceError> {
-        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(io_at(&self.0))
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self) -> Result<(), KeyspaceError> {
+        sync(&self.0)
     }
+}
+
+fn sync(folder: &Path) -> Result<(), KeyspaceError> {
+    File::open(folder).and_then(|opened| opened.sync_all()).map_err(io_at(folder))
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Refuses a file or folder of another user, or that others can reach.
 pub(crate) fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyspaceError> {
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
+    if metadata.uid() != own_uid() {
         return Err(exposed(path, "belongs to another user"));
     }
     if metadata.mode() & OTHERS != 0 {

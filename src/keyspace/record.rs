@@ -75,6 +75,11 @@ impl Place<'_> {
     }
 }
 
+/// The generation of the file in which a sealed record was written.
+pub(crate) fn generation(sealed: &[u8]) -> Option<u64> {
+    Reader::new(sealed).u64().ok()
+}
+
 /// The contents of a space record: its name and when it was made, in Unix seconds.
 pub(crate) fn put_space(name: &Name, created: u64) -> Vec<u8> {
     let mut w = Writer::default();

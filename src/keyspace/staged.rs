@@ -6,7 +6,7 @@ use policy::{Permit, Target};
 use wire::{CallName, KeyPath, Name};
 
 use crate::error::{CommitError, KeyspaceError};
-use crate::record::KeyRecord;
+use crate::record::{self, KeyRecord};
 use crate::sign;
 use crate::store::Unlocked;
 
@@ -17,10 +17,24 @@ pub struct Staged<'k> {
 }
 
 /// What a commit is to write, in the order of names.
-#[derive(Default)]
 pub(crate) struct Changes {
+    /// The generation of the file when the script began. What was written later, by others, it may
+    /// not have seen.
+    since: u64,
     pub(crate) spaces: BTreeMap<Name, Change<()>>,
     pub(crate) keys: BTreeMap<KeyPath, Change<KeyRecord>>,
+}
+
+impl Changes {
+    /// Whether a stored record was there when the script began, and is still the same.
+    pub(crate) fn saw(&self, stored: &[u8]) -> bool {
+        record::generation(stored).is_some_and(|generation| generation <= self.since)
+    }
+
+    /// Whether the script itself makes this key space.
+    pub(crate) fn makes_space(&self, space: &Name) -> bool {
+        self.spaces.get(space).is_some_and(|change| change.create.is_some())
+    }
 }
 
 /// What happens to one name: what is stored is deleted, then a new one is made, or either alone.
@@ -30,8 +44,9 @@ pub(crate) struct Change<T> {
 }
 
 impl<'k> Staged<'k> {
-    pub(crate) fn new(keyspace: &'k Unlocked) -> Self {
-        Self { keyspace, changes: Changes::default() }
+    pub(crate) fn new(keyspace: &'k Unlocked, since: u64) -> Self {
+        let changes = Changes { since, spaces: BTreeMap::new(), keys: BTreeMap::new() };
+        Self { keyspace, changes }
     }
 
     /// Makes a key space. `false` when there is one of that name.
@@ -180,22 +195,6 @@ impl<'k> Staged<'k> {
         let path = key_of(&permit, &[CallName::SignIn])?;
         let message = sign::in_namespace(namespace, message);
         self.with_key(path, |key| sign::sign(&key.seed, &message))
-    }
-
-    /// The signatures of some messages, if there is such a key.
-    ///
-    /// # Errors
-    /// As [`Staged::create_space`].
-    pub fn sign_all(
-        &self,
-        permit: Permit,
-        messages: &[Vec<u8>],
-    ) -> Result<Option<Vec<[u8; 64]>>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::SignAll])?;
-        let sign_each = |key: &KeyRecord| {
-            messages.iter().map(|message| sign::sign(&key.seed, message)).collect()
-        };
-        self.with_key(path, sign_each)
     }
 
     /// Whether a plain `sign` of this message could be taken for a `sign_in`.

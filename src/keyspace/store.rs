@@ -97,7 +97,13 @@ impl Unlocked {
         let database = database.map_err(|error| open_error(home, error))?;
         let unlocked = Self::found(database, passphrase, now)?;
         // A link, unlike a rename, does not replace a keyspace that was made meanwhile.
-        fs::hard_link(&draft.0, &path).map_err(io_at(&path))?;
+        fs::hard_link(&draft.0, &path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::AlreadyExists {
+                KeyspaceError::Exists(home.path().to_owned())
+            } else {
+                io_at(&path)(error)
+            }
+        })?;
         drop(draft);
         home.sync()?;
         Ok(unlocked)
@@ -129,9 +135,14 @@ impl Unlocked {
     }
 
     /// Begins a session: what it changes is seen by it alone until it is committed.
-    #[must_use]
-    pub fn stage(&self) -> Staged<'_> {
-        Staged::new(self)
+    ///
+    /// # Errors
+    /// When the header cannot be read.
+    pub fn stage(&self) -> Result<Staged<'_>, KeyspaceError> {
+        // From the file, not from memory: a commit that is under way is not in it yet.
+        let header = read_meta(&self.database, HEADER)?;
+        let header = header.ok_or_else(|| KeyspaceError::Damaged("no header".to_owned()))?;
+        Ok(Staged::new(self, Header::parse(&header)?.generation))
     }
 
     /// The names of all key spaces, in order. For the operator; scripts see what they are granted.

@@ -61,7 +61,7 @@ fn stage_key(staged: &mut Staged<'_>, key: &str) {
 }
 
 fn commit_key(unlocked: &Unlocked, key: &str) -> [u8; 32] {
-    let mut staged = unlocked.stage();
+    let mut staged = unlocked.stage().unwrap();
     stage_key(&mut staged, key);
     let public = staged.public_key(on_key(CallName::PublicKey, key)).unwrap().unwrap();
     staged.commit(5).unwrap();
@@ -76,7 +76,7 @@ fn a_committed_key_is_there_after_reopening_and_signs() {
     drop(unlocked);
     let unlocked = reopen(&home).unwrap();
     assert_eq!(unlocked.service_nkey(), nkey);
-    let staged = unlocked.stage();
+    let staged = unlocked.stage().unwrap();
     let signature = staged.sign(on_key(CallName::Sign, "space/key"), b"m").unwrap().unwrap();
     assert!(verify_with(&public, b"m", &signature));
     let other = staged.sign_in(on_key(CallName::SignIn, "space/key"), &name("ns"), b"m");
@@ -88,7 +88,7 @@ fn a_committed_key_is_there_after_reopening_and_signs() {
 #[test]
 fn what_is_staged_and_dropped_leaves_nothing_behind() {
     let (_folder, home, unlocked) = new_keyspace();
-    let mut staged = unlocked.stage();
+    let mut staged = unlocked.stage().unwrap();
     stage_key(&mut staged, "space/key");
     assert!(staged.sign(on_key(CallName::Sign, "space/key"), b"m").unwrap().is_some());
     assert!(unlocked.spaces().unwrap().is_empty(), "nobody else sees it");
@@ -100,7 +100,7 @@ fn what_is_staged_and_dropped_leaves_nothing_behind() {
 #[test]
 fn of_two_scripts_that_make_the_same_key_the_second_is_told_and_changes_nothing() {
     let (_folder, _home, unlocked) = new_keyspace();
-    let (mut first, mut second) = (unlocked.stage(), unlocked.stage());
+    let (mut first, mut second) = (unlocked.stage().unwrap(), unlocked.stage().unwrap());
     stage_key(&mut first, "space/key");
     stage_key(&mut second, "space/key");
     stage_key(&mut second, "another/key");
@@ -113,7 +113,7 @@ fn of_two_scripts_that_make_the_same_key_the_second_is_told_and_changes_nothing(
 fn a_key_made_in_a_space_that_another_script_deletes_is_a_conflict() {
     let (_folder, _home, unlocked) = new_keyspace();
     commit_key(&unlocked, "space/key");
-    let (mut maker, mut deleter) = (unlocked.stage(), unlocked.stage());
+    let (mut maker, mut deleter) = (unlocked.stage().unwrap(), unlocked.stage().unwrap());
     maker.create_key(on_key(CallName::CreateKeypair, "space/new"), 5).unwrap();
     deleter.delete_space(on_space(CallName::DeleteKeySpace, "space")).unwrap();
     deleter.commit(5).unwrap();
@@ -126,7 +126,7 @@ fn a_deleted_space_takes_its_keys_along_even_when_it_is_made_again() {
     let (_folder, _home, unlocked) = new_keyspace();
     commit_key(&unlocked, "space/key");
     commit_key(&unlocked, "other/key");
-    let mut staged = unlocked.stage();
+    let mut staged = unlocked.stage().unwrap();
     assert!(staged.delete_space(on_space(CallName::DeleteKeySpace, "space")).unwrap());
     assert_eq!(staged.spaces().unwrap(), [name("other")]);
     assert!(staged.create_space(on_space(CallName::CreateKeySpace, "space")).unwrap());
@@ -143,7 +143,7 @@ fn a_deleted_space_takes_its_keys_along_even_when_it_is_made_again() {
 fn a_permit_for_one_act_does_no_other() {
     let (_folder, _home, unlocked) = new_keyspace();
     commit_key(&unlocked, "space/key");
-    let staged = unlocked.stage();
+    let staged = unlocked.stage().unwrap();
     let permit = on_key(CallName::PublicKey, "space/key");
     assert!(matches!(staged.sign(permit, b"m"), Err(KeyspaceError::WrongPermit)));
     let permit = on_key(CallName::Sign, "space/key");
@@ -153,7 +153,7 @@ fn a_permit_for_one_act_does_no_other() {
 #[test]
 fn the_file_holds_no_names_and_no_key_bytes() {
     let (_folder, home, unlocked) = new_keyspace();
-    let mut staged = unlocked.stage();
+    let mut staged = unlocked.stage().unwrap();
     stage_key(&mut staged, "a-telling-space-name/a-telling-key-name");
     staged.commit(5).unwrap();
     let record = unlocked.key(&path("a-telling-space-name/a-telling-key-name")).unwrap().unwrap();
@@ -218,7 +218,7 @@ fn a_record_in_anothers_place_or_of_another_file_is_refused() {
     let (_other_folder, _other_home, other) = new_keyspace();
     commit_key(&unlocked, "space/one");
     commit_key(&other, "space/one");
-    let mut staged = unlocked.stage();
+    let mut staged = unlocked.stage().unwrap();
     staged.create_key(on_key(CallName::CreateKeypair, "space/two"), 5).unwrap();
     staged.commit(5).unwrap();
     let stored = |keyspace: &Unlocked, key: &str| {
@@ -252,4 +252,49 @@ fn files_that_are_no_keyspace_are_refused_and_left_alone() {
         assert!(reopen(&home).is_err());
         assert_eq!(fs::read(&file).unwrap(), contents);
     }
+}
+
+#[test]
+fn a_key_that_another_script_replaced_meanwhile_is_not_deleted_or_replaced() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    commit_key(&unlocked, "space/key");
+    let replace = |staged: &mut Staged<'_>| {
+        assert!(staged.delete_key(on_key(CallName::DeleteKeypair, "space/key")).unwrap());
+        staged.create_key(on_key(CallName::CreateKeypair, "space/key"), 6).unwrap();
+        staged.public_key(on_key(CallName::PublicKey, "space/key")).unwrap().unwrap()
+    };
+    let (mut first, mut second, mut third) =
+        (unlocked.stage().unwrap(), unlocked.stage().unwrap(), unlocked.stage().unwrap());
+    let kept = replace(&mut first);
+    replace(&mut second);
+    assert!(third.delete_space(on_space(CallName::DeleteKeySpace, "space")).unwrap());
+    third.create_space(on_space(CallName::CreateKeySpace, "space")).unwrap();
+    let mut inside = unlocked.stage().unwrap();
+    inside.create_key(on_key(CallName::CreateKeypair, "space/new"), 6).unwrap();
+    first.commit(6).unwrap();
+    assert!(matches!(second.commit(6), Err(CommitError::Conflict(_))));
+    let staged = unlocked.stage().unwrap();
+    let public = staged.public_key(on_key(CallName::PublicKey, "space/key")).unwrap();
+    assert_eq!(public, Some(kept), "the acknowledged key is the one that is there");
+    third.commit(6).unwrap();
+    // The space is another one now, though it has the same name.
+    assert!(matches!(inside.commit(6), Err(CommitError::Conflict(_))));
+}
+
+#[test]
+fn readers_beside_a_writer_never_take_a_new_record_for_a_damaged_one() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..60 {
+                commit_key(&unlocked, &format!("space-{number}/key"));
+            }
+        });
+        while !writer.is_finished() {
+            for space in unlocked.spaces().unwrap() {
+                unlocked.keys(&space).unwrap();
+            }
+        }
+    });
+    assert_eq!(unlocked.spaces().unwrap().len(), 60);
 }

@@ -4,27 +4,20 @@ use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use wire::codec::Frame;
+use wire::Frame;
+use wire::channel::{body_length, pack};
 use wire::request::{FromListener, ToListener};
 
 /// Sends one frame.
 pub(crate) async fn send(socket: &mut OwnedWriteHalf, frame: &FromListener) -> io::Result<()> {
-    let body = frame.encode();
-    if body.len() > FromListener::MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame over its bound"));
-    }
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    socket.write_all(&length.to_be_bytes()).await?;
-    socket.write_all(&body).await
+    socket.write_all(&pack(frame)?).await
 }
 
 /// Receives one frame; the length is checked before anything is allocated.
 pub(crate) async fn receive(socket: &mut OwnedReadHalf) -> io::Result<ToListener> {
-    let length = usize::try_from(socket.read_u32().await?).map_err(io::Error::other)?;
-    if length > ToListener::MAX_BYTES {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut body = vec![0; length];
+    let mut head = [0; 4];
+    socket.read_exact(&mut head).await?;
+    let mut body = vec![0; body_length::<ToListener>(head).map_err(io::Error::other)?];
     socket.read_exact(&mut body).await?;
     ToListener::decode(&body).map_err(io::Error::other)
 }

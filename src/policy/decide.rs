@@ -168,9 +168,13 @@ impl Rule {
     }
 
     /// A deny without `keys` denies its calls on everything. A deny on keys does not close their
-    /// key space, but no call that takes all its keys may take those.
+    /// key space, but no call that takes all its keys may take those, and to delete a key space is
+    /// to delete its keys.
     fn denies(&self, act: &Act) -> bool {
-        self.calls.contains(&act.call)
+        let deletes_keys = act.call == CallName::DeleteKeySpace;
+        let listed = self.calls.contains(&act.call)
+            || (deletes_keys && self.calls.contains(&CallName::DeleteKeypair));
+        listed
             && match &act.target {
                 _ if !self.names_keys => true,
                 Target::Nothing => true,

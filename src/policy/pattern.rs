@@ -21,6 +21,11 @@ impl Pattern {
         Ok(Self { space, key })
     }
 
+    /// Whether it reaches keys, rather than a key space alone.
+    pub(crate) fn names_a_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Whether a call on a whole space matches: by the pattern of a space, or by the space part of
     /// the pattern of a key.
     pub(crate) fn matches_space(&self, space: &Name) -> bool {

@@ -38,6 +38,7 @@ fn read_rule(
     let (calls, calls_span) = calls.unwrap_or(((Vec::new(), false), table.span.clone()));
     let keys = table.optional("keys");
     let names_keys = keys.is_some();
+    let keys_span = keys.as_ref().map_or(table.span.clone(), |item| item.span.clone());
     let keys = keys.map(|item| read_patterns(&item, findings)).unwrap_or_default();
     let between = table.optional("between").and_then(|item| read_between(&item, findings));
     let (mut message_max, mut rate) = (None, Vec::new());
@@ -58,6 +59,14 @@ fn read_rule(
         let message = format!("{name} allows `{call}` but names no keys");
         findings.add(&calls_span, message, "add `keys = [\"space/*\"]`");
     }
+    if names_keys && !(allows && every) {
+        let on_keys = calls.iter().find(|call| call.touches() == Touches::Key);
+        let reaches_keys = keys.iter().any(Pattern::names_a_key);
+        if let Some(call) = on_keys.filter(|_| !reaches_keys) {
+            let message = format!("{name} lists `{call}` but none of its `keys` names a key");
+            findings.add(&keys_span, message, "write `space/*` for the keys of a key space");
+        }
+    }
     table.finish(findings);
     Rule { name, line, calls, names_keys, keys, message_max, rate, between }
 }
@@ -65,7 +74,11 @@ fn read_rule(
 /// The calls of a rule, and whether they were written as `"*"`.
 fn read_calls(item: &Item<'_>, findings: &mut Findings<'_>) -> (Vec<CallName>, bool) {
     let (mut calls, mut every) = (Vec::new(), false);
-    for (span, word) in item.texts(findings) {
+    let words = item.texts(findings);
+    if words.is_empty() {
+        findings.add(&item.span, "a rule that names no calls says nothing", "");
+    }
+    for (span, word) in words {
         if word == "*" {
             every = true;
             calls.extend_from_slice(CallName::ALL);
@@ -111,6 +124,7 @@ fn read_between(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<DayTime>
     let day = text.split_once('-').and_then(|(from, to)| {
         Some(DayTime { from: minute_of_day(from.trim())?, to: minute_of_day(to.trim())? })
     });
+    let day = day.filter(|day| day.from != day.to);
     if day.is_none() {
         let message = format!("`{}` is not a part of the day", text.escape_debug());
         findings.add(&item.span, message, "write it as \"06:00-20:00\", in UTC");

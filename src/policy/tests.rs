@@ -149,7 +149,7 @@ fn a_space_is_deleted_only_by_who_may_touch_all_its_keys() {
         let text = format!(
             "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
              allow = [{{ calls = [\"*\"], keys = [\"{allow}\"] }}]\n\
-             deny = [{{ calls = [\"*\"], keys = [\"{deny}\"] }}]\n"
+             deny = [{{ calls = [{deny}] }}]\n"
         );
         Policy::parse("p.toml", &text).unwrap()
     };
@@ -157,17 +157,42 @@ fn a_space_is_deleted_only_by_who_may_touch_all_its_keys() {
         let who = policy.anonymous().unwrap();
         matches!(decide(policy, &who, call, space("team"), 0), Decision::Allow(_))
     };
-    for (allow, deny, select, delete) in [
-        ("team/*", "x", true, true),
-        ("team", "x", true, true),
-        ("team/mine-*", "x", true, false),
-        ("team/*", "team/root-*", true, false),
-        ("team/*", "team/*", false, false),
-        ("team/*", "team", false, false),
+    let (select_delete, delete_key) =
+        ("\"select_key_space\", \"delete_key_space\"", "\"delete_keypair\"");
+    for (allow, calls, keys, select, delete) in [
+        ("team/*", select_delete, "x", true, true),
+        ("team", select_delete, "x", true, true),
+        ("team/mine-*", select_delete, "x", true, false),
+        ("team/*", select_delete, "team/root-*", true, false),
+        ("team/*", select_delete, "team/*", false, false),
+        ("team/*", select_delete, "team", false, false),
+        // To delete a key space is to delete its keys.
+        ("team/*", delete_key, "team/root-*", true, false),
+        ("team/*", delete_key, "other/*", true, true),
     ] {
+        let deny = &format!("{calls}], keys = [\"{keys}\"");
         let policy = policy(allow, deny);
         assert_eq!(may(&policy, CallName::SelectKeySpace), select, "{allow} {deny}");
         assert_eq!(may(&policy, CallName::DeleteKeySpace), delete, "{allow} {deny}");
+    }
+}
+
+#[test]
+fn rules_that_would_do_nothing_are_mistakes() {
+    for (rule, says) in [
+        ("deny = [{ calls = [], keys = [\"a/*\"] }]", "names no calls says nothing"),
+        ("deny = [{ calls = [\"sign\"], keys = [] }]", "none of its `keys` names a key"),
+        ("deny = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "none of its `keys` names a key"),
+        ("deny = [{ calls = [\"*\"], keys = [\"billing\"] }]", "none of its `keys` names a key"),
+        (
+            "allow = [{ calls = [\"sign\"], keys = [\"billing\"] }]",
+            "none of its `keys` names a key",
+        ),
+        ("deny = [{ calls = [\"hash\"], between = \"06:00-06:00\" }]", "not a part of the day"),
+    ] {
+        let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n{rule}\n");
+        let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
+        assert!(report.contains(says), "{rule}: {report}");
     }
 }
 
@@ -189,7 +214,7 @@ roles = ["nobody"]
 [[role]]
 name = "r"
 allow = [{ calls = ["sgin"], keys = ["a/b/c"] }, { calls = ["sign"] }]
-deny = [{ calls = ["*"], message_max = "1 KiB" }]
+deny = [{ calls = ["hash"], message_max = "1 KiB" }]
 limits.concurrent = 3
 "#;
     let report = Policy::parse("p.toml", text).unwrap_err();
@@ -215,7 +240,7 @@ p.toml:16:38: `a/b/c` is not a key pattern
   help: a key pattern has one `/`, between key space and key
 p.toml:16:60: r.allow[1] allows `sign` but names no keys
   help: add `keys = [\"space/*\"]`
-p.toml:17:26: unknown key `message_max` in r.deny[0]
+p.toml:17:29: unknown key `message_max` in r.deny[0]
 p.toml:18:8: unknown key `concurrent` in a role's limits";
     let mut got = report.to_string();
     // The nearest key of another table may or may not be near enough to suggest: not the point here.
@@ -270,8 +295,12 @@ mod properties {
 
     fn line() -> impl Strategy<Value = Line> {
         let calls = proptest::sample::subsequence(CallName::ALL.to_vec(), 1..4);
-        let keys = proptest::collection::vec("[ab*]{1,2}(/[ab*]{1,2})?", 1..3);
-        (calls, keys).prop_map(|(calls, keys)| Line { calls, keys })
+        let keys = proptest::collection::vec("[ab*]{1,2}(/[ab*]{1,2})?", 0..3);
+        // At least one key: a rule that lists calls on keys and names none is a mistake.
+        (calls, keys, "[ab*]{1,2}/[ab*]{1,2}").prop_map(|(calls, mut keys, key)| {
+            keys.push(key);
+            Line { calls, keys }
+        })
     }
 
     fn policy(allow: &[Line], deny: &[Line]) -> Policy {

@@ -34,7 +34,7 @@ pub enum ReplyFault {
     /// Another key signed it.
     #[error("it is signed by another service key than the pinned one")]
     OtherKey,
-    /// It answers another request.
+    /// It answers another request, or another script.
     #[error("it answers another request")]
     OtherRequest,
 }
@@ -50,7 +50,8 @@ pub fn write_reply(
     complete(&input, &signature)
 }
 
-/// Reads a reply's proof: signed by the pinned key, for this payload, in answer to this request.
+/// Reads a reply's proof: signed by the pinned key, for this payload, in answer to this request with
+/// this script. An unsigned request is known by its script alone.
 ///
 /// # Errors
 /// The first [`ReplyFault`].
@@ -58,6 +59,7 @@ pub fn read_reply(
     text: &str,
     pinned_nkey: &str,
     request_proof: Option<&str>,
+    script: &[u8],
     payload: &[u8],
 ) -> Result<Answered, ReplyFault> {
     let unverified = Unverified::parse(text, TYPE)?;
@@ -66,7 +68,7 @@ pub fn read_reply(
     }
     let answered: Answered = unverified.verify(Signer::Service)?;
     let asked = request_proof.map(|proof| crate::digest(proof.as_bytes())).unwrap_or_default();
-    if answered.req != asked {
+    if answered.req != asked || answered.script != crate::digest(script) {
         return Err(ReplyFault::OtherRequest);
     }
     if answered.bh != crate::digest(payload) {
@@ -99,7 +101,8 @@ mod tests {
         };
         let text = sign(&service, &answered);
         let nkey = service.public_key();
-        let read = |text: &str, proof, payload: &[u8]| read_reply(text, &nkey, proof, payload);
+        let read =
+            |text: &str, proof, payload: &[u8]| read_reply(text, &nkey, proof, b"40 + 2", payload);
         assert_eq!(read(&text, Some("proof"), b"42"), Ok(answered.clone()));
         assert_eq!(read(&text, Some("other"), b"42"), Err(ReplyFault::OtherRequest));
         assert_eq!(read(&text, None, b"42"), Err(ReplyFault::OtherRequest));
@@ -108,7 +111,9 @@ mod tests {
         assert_eq!(read(&stolen, Some("proof"), b"42"), Err(ReplyFault::OtherKey));
         let user = KeyPair::new_user();
         let as_user = sign(&user, &answered);
-        let read_user = read_reply(&as_user, &user.public_key(), Some("proof"), b"42");
+        let read_user = read_reply(&as_user, &user.public_key(), Some("proof"), b"40 + 2", b"42");
+        let other = read_reply(&text, &nkey, Some("proof"), b"41 + 2", b"42");
+        assert_eq!(other, Err(ReplyFault::OtherRequest));
         assert_eq!(read_user, Err(ReplyFault::Proof(Fault::BadKeyId)));
     }
 }

@@ -59,13 +59,13 @@ unsafe impl GlobalAlloc for CappedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.take(layout.size());
         // SAFETY: `layout` is the caller's, who promises that its size is not zero.
-        unsafe { System.alloc(layout) }
+        had(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         self.take(layout.size());
         // SAFETY: as in `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
+        had(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -80,10 +80,18 @@ unsafe impl GlobalAlloc for CappedHeap {
         self.take(new_size);
         // SAFETY: `pointer` and `layout` as in `dealloc`; the caller promises that `new_size` is not
         // zero and does not overflow.
-        let moved = unsafe { System.realloc(pointer, layout, new_size) };
-        self.give(if moved.is_null() { new_size } else { layout.size() });
+        let moved = had(unsafe { System.realloc(pointer, layout, new_size) });
+        self.give(layout.size());
         moved
     }
+}
+
+/// Memory that the system refuses is memory that the script may not have: the second wall.
+fn had(pointer: *mut u8) -> *mut u8 {
+    if pointer.is_null() {
+        exit_now(crate::EXIT_MEMORY);
+    }
+    pointer
 }
 
 #[cfg(test)]

@@ -58,12 +58,10 @@ calls! {
     PublicKey = "public_key" | "keypair_pub_key", Key;
     /// `delete_keypair(name)`
     DeleteKeypair = "delete_keypair", Key;
-    /// `sign(message[, key])`
-    Sign = "sign", Key;
+    /// `sign(message[, key])`, and `sign_all(messages)`, which is as many of them
+    Sign = "sign" | "sign_all", Key;
     /// `sign_in(namespace, message)`
     SignIn = "sign_in", Key;
-    /// `sign_all(messages)`
-    SignAll = "sign_all", Key;
     /// `verify(message, signature)` under the selected key
     Verify = "verify", Key;
     /// `verify_with(public_key, message, signature)`

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use crate::codec::Frame;
+use crate::codec::{Frame, Malformed};
 
 /// One end of a socket pair between two of our processes.
 pub struct Channel<Reads, Writes> {
@@ -69,19 +69,10 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
     /// # Errors
     /// When the peer is gone, the deadline passed or the frame is larger than its type allows.
     pub fn send(&mut self, frame: &Writes, deadline: Option<Instant>) -> io::Result<()> {
-        let body = frame.encode();
-        if body.len() > Writes::MAX_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame over its bound"));
-        }
-        let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-        let mut bytes = Vec::with_capacity(body.len() + 4);
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(&body);
+        let bytes = pack(frame)?;
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            if deadline.is_some() {
-                self.socket.set_write_timeout(remaining(deadline)?)?;
-            }
+            self.socket.set_write_timeout(remaining(deadline)?)?;
             match self.socket.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
@@ -100,10 +91,7 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
     pub fn receive(&mut self, deadline: Option<Instant>) -> Result<Reads, ReceiveError> {
         let mut head = [0u8; 4];
         self.fill(&mut head, deadline)?;
-        let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-        if length > Reads::MAX_BYTES {
-            return Err(ReceiveError::Malformed);
-        }
+        let length = body_length::<Reads>(head).map_err(|_| ReceiveError::Malformed)?;
         let mut body = vec![0u8; length];
         self.fill(&mut body, deadline)?;
         Reads::decode(&body).map_err(|_| ReceiveError::Malformed)
@@ -112,9 +100,7 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
     fn fill(&mut self, buffer: &mut [u8], deadline: Option<Instant>) -> Result<(), ReceiveError> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            if deadline.is_some() {
-                self.socket.set_read_timeout(remaining(deadline)?)?;
-            }
+            self.socket.set_read_timeout(remaining(deadline)?)?;
             match self.socket.read(rest) {
                 Ok(0) => return Err(ReceiveError::Closed),
                 Ok(count) => filled += count,
@@ -124,6 +110,29 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
         }
         Ok(())
     }
+}
+
+/// A frame with its length before it.
+///
+/// # Errors
+/// When it is larger than its type allows.
+pub fn pack<F: Frame>(frame: &F) -> io::Result<Vec<u8>> {
+    let body = frame.encode();
+    let over = || io::Error::new(io::ErrorKind::InvalidInput, "frame over its bound");
+    let length = u32::try_from(body.len()).map_err(|_| over())?;
+    if body.len() > F::MAX_BYTES {
+        return Err(over());
+    }
+    Ok([length.to_be_bytes().as_slice(), &body].concat())
+}
+
+/// The length of the frame that follows this head, if its type allows so much.
+///
+/// # Errors
+/// [`Malformed`] when it does not.
+pub fn body_length<F: Frame>(head: [u8; 4]) -> Result<usize, Malformed> {
+    let length = usize::try_from(u32::from_be_bytes(head)).map_err(|_| Malformed)?;
+    if length > F::MAX_BYTES { Err(Malformed) } else { Ok(length) }
 }
 
 fn remaining(deadline: Option<Instant>) -> io::Result<Option<std::time::Duration>> {
@@ -137,7 +146,7 @@ fn remaining(deadline: Option<Instant>) -> io::Result<Option<std::time::Duration
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Malformed, Reader, Writer};
+    use crate::codec::{Reader, Writer};
     use std::time::Duration;
 
     struct Word(String);
@@ -167,8 +176,9 @@ mod tests {
     fn a_peer_that_drips_bytes_does_not_hold_us_past_the_deadline() {
         let (mut peer, mut channel) = pair();
         let dripper = std::thread::spawn(move || {
-            for _ in 0..40 {
-                if peer.write_all(&[0]).is_err() {
+            // A frame of sixty bytes, one at a time: each read succeeds long before the deadline.
+            for byte in [0, 0, 0, 60].into_iter().chain([0; 60]) {
+                if peer.write_all(&[byte]).is_err() {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -176,8 +186,7 @@ mod tests {
         });
         let start = Instant::now();
         let got = channel.receive(Some(start + Duration::from_millis(100)));
-        // Four zero bytes are a frame of no length, which is malformed; five drips take longer.
-        assert!(got.is_err());
+        assert!(matches!(got, Err(ReceiveError::TimedOut)));
         assert!(start.elapsed() < Duration::from_millis(600));
         drop(channel);
         dripper.join().unwrap();

@@ -149,7 +149,7 @@ impl Call {
             Call::DeleteKeypair(_) => CallName::DeleteKeypair,
             Call::Sign(..) => CallName::Sign,
             Call::SignIn(..) => CallName::SignIn,
-            Call::SignAll(_) => CallName::SignAll,
+            Call::SignAll(_) => CallName::Sign,
             Call::Verify(..) => CallName::Verify,
             Call::VerifyWith(..) => CallName::VerifyWith,
             Call::Hash(..) => CallName::Hash,
@@ -157,7 +157,7 @@ impl Call {
         }
     }
 
-    /// Length of the longest message in it, in bytes.
+    /// Length of its message, in bytes. Those of a `sign_all` are looked at one by one.
     #[must_use]
     pub fn message_bytes(&self) -> usize {
         match self {
@@ -166,7 +166,6 @@ impl Call {
             | Call::Verify(message, _)
             | Call::VerifyWith(_, message, _)
             | Call::Hash(_, message) => message.len(),
-            Call::SignAll(messages) => messages.iter().map(Vec::len).max().unwrap_or(0),
             Call::CreateKeySpace(_)
             | Call::SelectKeySpace(_)
             | Call::ListKeySpaces
@@ -176,6 +175,7 @@ impl Call {
             | Call::ListKeypairs
             | Call::PublicKey(_)
             | Call::DeleteKeypair(_)
+            | Call::SignAll(_)
             | Call::RandomBytes(_) => 0,
         }
     }

@@ -171,6 +171,7 @@ fn put_call(w: &mut Writer, call: &Call) {
         Call::ListKeySpaces | Call::ListKeypairs => {}
         Call::PublicKey(key) => w.option(key.as_ref(), Writer::key_ref),
         Call::Sign(message, key) => {
+            w.u8(0);
             w.bytes(message);
             w.option(key.as_ref(), Writer::key_ref);
         }
@@ -178,7 +179,10 @@ fn put_call(w: &mut Writer, call: &Call) {
             w.name(namespace);
             w.bytes(message);
         }
-        Call::SignAll(messages) => w.list(messages, |w, message| w.bytes(message)),
+        Call::SignAll(messages) => {
+            w.u8(1);
+            w.list(messages, |w, message| w.bytes(message));
+        }
         Call::Verify(message, signature) => {
             w.bytes(message);
             w.text(signature);
@@ -207,9 +211,9 @@ fn take_call(r: &mut Reader<'_>) -> Result<Call, Malformed> {
         CallName::ListKeypairs => Call::ListKeypairs,
         CallName::PublicKey => Call::PublicKey(r.option(Reader::key_ref)?),
         CallName::DeleteKeypair => Call::DeleteKeypair(r.key_ref()?),
-        CallName::Sign => Call::Sign(r.bytes()?.to_vec(), r.option(Reader::key_ref)?),
+        CallName::Sign if !r.flag()? => Call::Sign(r.bytes()?.to_vec(), r.option(Reader::key_ref)?),
         CallName::SignIn => Call::SignIn(r.name()?, r.bytes()?.to_vec()),
-        CallName::SignAll => {
+        CallName::Sign => {
             let messages = r.list(|r| r.bytes().map(<[u8]>::to_vec))?;
             if messages.len() > MAX_MESSAGES {
                 return Err(Malformed);

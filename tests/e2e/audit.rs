@@ -18,8 +18,9 @@ async fn every_decision_and_every_request_is_recorded_without_what_was_signed() 
     assert!(audit[..3].iter().all(|e| e["decision"] == "allow" && e["client"] == "anonymous"));
     assert_eq!(audit[2]["on"], "s/k");
     assert!(audit[2]["rule"].as_str().unwrap().starts_with("all.allow[0] (line "));
-    assert_eq!(audit[3]["kind"], "request");
-    assert_eq!(audit[3]["status"], "ok");
+    assert_eq!(audit[3]["kind"], "commit");
+    assert_eq!(audit[4]["kind"], "request");
+    assert_eq!(audit[4]["status"], "ok");
     let text = std::fs::read_to_string(service.home.join("audit.log")).unwrap();
     assert!(!text.contains("telling") && !text.contains(&signature[..16]), "{text}");
 }

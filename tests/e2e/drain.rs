@@ -33,7 +33,7 @@ async fn on_sigterm_every_accepted_request_is_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_the_queue_the_answer_is_busy_and_comes_at_once() {
     let nats = Nats::plain();
-    let limits = "[limits]\nwall_clock = \"1 s\"\noperations = 1_000_000_000\nconcurrent = 1\n";
+    let limits = "[limits]\nwall_clock = \"10 s\"\noperations = 1_000_000_000\nconcurrent = 1\n";
     let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let client = nats.client().await;
     let spin = "let i = 0; loop { i += 1; if i > 200000 { break; } } 1";

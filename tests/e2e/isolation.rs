@@ -66,3 +66,42 @@ async fn what_one_script_selects_the_next_has_not_selected() {
     assert_eq!(reply.error.as_deref(), Some("script-error"));
     assert!(reply.text.contains("no key is selected"), "{}", reply.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_function_gives_what_one_is_denied() {
+    let nats = Nats::plain();
+    let policy = r#"
+[anonymous]
+roles = ["r"]
+[[role]]
+name = "r"
+allow = [
+  { calls = ["create_key_space", "create_keypair", "public_key", "delete_key_space", "delete_keypair"], keys = ["billing/*"] },
+  { calls = ["sign"], keys = ["billing/*"], rate = ["20/1h"], message_max = "10 B" },
+  { calls = ["list_key_spaces"], keys = ["billing"], rate = ["5/1h"] },
+]
+deny = [{ calls = ["sign", "delete_keypair"], keys = ["billing/root-*"] }]
+"#;
+    let service = Service::start(&nats, policy);
+    let client = nats.client().await;
+    let make = "create_key_space(\"billing\"); create_keypair(\"root-1\"); create_keypair(\"k\")";
+    assert!(ask_plainly(&client, make).await.error.is_none());
+    for (script, error) in [
+        ("sign(\"m\", \"billing/root-1\")", "policy-denied"),
+        ("select_keypair(\"billing/root-1\"); sign_all([\"m\"])", "policy-denied"),
+        ("delete_keypair(\"billing/root-1\")", "policy-denied"),
+        ("delete_key_space(\"billing\")", "policy-denied"),
+        ("create_keypair(\"billing/root-2\"); sign_all([\"m\"])", "policy-denied"),
+        ("create_keypair(\"billing/l\"); sign_all([\"m\", \"longer than ten\"])", "policy-denied"),
+        (
+            "create_keypair(\"billing/m\"); let a = []; a.pad(21, \"m\"); sign_all(a)",
+            "rate-limited",
+        ),
+        ("for i in 0..6 { list_key_spaces(); }", "rate-limited"),
+    ] {
+        let reply = ask_plainly(&client, script).await;
+        assert_eq!(reply.error.as_deref(), Some(error), "{script}: {}", reply.text);
+    }
+    let signed = |e: &&serde_json::Value| e["call"] == "sign" && e["decision"] == "allow";
+    assert_eq!(service.audit().iter().filter(signed).count(), 20, "each signature has its record");
+}

@@ -250,7 +250,8 @@ impl Service {
 
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.home.join("audit.log")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = text.lines().filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// What the operator sees once the service has stopped.
@@ -314,7 +315,13 @@ pub(crate) async fn ask_signed(
     let proof = prove(who, script.as_bytes());
     let reply = ask(client, script.as_bytes(), proof_header(&proof)).await;
     let signed = reply.proof.as_deref().expect("an answer with a proof");
-    let answered = proof::read_reply(signed, &service.nkey, Some(&proof), reply.text.as_bytes());
+    let answered = proof::read_reply(
+        signed,
+        &service.nkey,
+        Some(&proof),
+        script.as_bytes(),
+        reply.text.as_bytes(),
+    );
     assert_eq!(answered.unwrap().st, reply.error.as_deref().unwrap_or("ok"));
     reply
 }
