@@ -72,9 +72,12 @@ async fn when_the_broker_is_killed_no_process_of_ours_remains() {
     let _spinning = tokio::spawn(async move { asker.request(SUBJECT, SPIN.into()).await });
     let (listener, worker) = (listener_of(&service), worker_of(&service));
     service.crash();
+    let crashed = std::time::Instant::now();
     wait_until("listener and worker are gone", || {
         (!is_alive(listener) && !is_alive(worker)).then_some(())
     });
+    // The script alone would have gone on for longer than this.
+    assert!(crashed.elapsed() < Duration::from_secs(3), "{:?}", crashed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

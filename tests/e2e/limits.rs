@@ -46,6 +46,10 @@ fn each_bound_ends_a_script_with_its_own_code() {
         let outcome = run(&scratch, script, limits);
         assert_eq!(outcome["error"]["code"], code, "{script}: {outcome}");
         assert_eq!(outcome["status"], "error");
+        if code == "limit-time" {
+            let wall = outcome["usage"]["wall_us"].as_u64().unwrap();
+            assert!((100_000..2_000_000).contains(&wall), "{wall} us");
+        }
     }
 }
 
