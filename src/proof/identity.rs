@@ -4,6 +4,19 @@ use nkeys::{KeyPair, KeyPairType};
 use zeroize::Zeroize;
 
 /// A caller's user nkey with its seed. It prints nothing and cannot be copied.
+///
+/// ```
+/// fn named<T>() {}
+/// named::<proof::Identity>(); // so the failures below are not for want of the name
+/// ```
+/// ```compile_fail,E0277
+/// fn printable<T: std::fmt::Debug>() {}
+/// printable::<proof::Identity>();
+/// ```
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>() {}
+/// copied::<proof::Identity>();
+/// ```
 pub struct Identity {
     pair: KeyPair,
 }

@@ -19,7 +19,7 @@ async fn on_sigterm_every_accepted_request_is_answered() {
         .collect();
     worker_of(&service);
     // All twelve are with the service: it has handed twelve to its lanes or its queue.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     service.process.signal("TERM");
     for reply in futures_util::future::join_all(asked).await {
         let reply = reply.unwrap();

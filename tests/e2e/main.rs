@@ -20,6 +20,7 @@ mod drain;
 mod isolation;
 mod limits;
 mod payloads;
+mod processes;
 mod proofs;
 mod seed;
 mod stage;
