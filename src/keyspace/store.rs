@@ -307,6 +307,9 @@ fn open_error(home: &Home, error: redb::DatabaseError) -> KeyspaceError {
         redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
             KeyspaceError::Foreign("it is not a database")
         }
+        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            KeyspaceError::Damaged("the file is cut short".to_owned())
+        }
         redb::Error::Io(source) => io_at(&home.file(FILE))(source),
         other => other.into(),
     }
