@@ -73,9 +73,9 @@ pub(crate) struct PassphraseArgs {
 /// Which keyspace, and how to unlock it.
 #[derive(ClapArgs)]
 pub(crate) struct Unlock {
-    /// The folder of the keyspace.
+    /// The folder of the keyspace [default: crypto-cli in the folder for a user's data].
     #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
-    pub(crate) home: PathBuf,
+    pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
 }
@@ -126,9 +126,9 @@ pub(crate) struct ListenArgs {
     /// Services of one group share the requests of the subject.
     #[arg(long, value_name = "NAME", default_value = "crypto-cli")]
     pub(crate) queue_group: String,
-    /// The policy file.
+    /// The policy file [default: policy.toml beside the keyspace].
     #[arg(long, value_name = "FILE", env = "CRYPTO_POLICY")]
-    pub(crate) policy: PathBuf,
+    pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) unlock: Unlock,
 }
@@ -155,13 +155,13 @@ pub(crate) struct ListenerArgs {
 pub(crate) struct RunArgs {
     /// The script, or `-` for standard input.
     pub(crate) script: PathBuf,
-    /// The policy file.
+    /// The policy file [default: policy.toml beside the keyspace].
     #[arg(long, value_name = "FILE", env = "CRYPTO_POLICY")]
-    pub(crate) policy: PathBuf,
+    pub(crate) policy: Option<PathBuf>,
     /// The client of the policy to run it as [default: the anonymous one].
     #[arg(long = "as", value_name = "CLIENT")]
     pub(crate) caller: Option<String>,
-    /// The folder of the keyspace [default: CRYPTO_HOME].
+    /// The folder of the keyspace [default: CRYPTO_HOME, or as for the other commands].
     #[arg(long, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
@@ -179,9 +179,12 @@ pub(crate) struct CheckArgs {
     /// The scripts.
     #[arg(required = true)]
     pub(crate) scripts: Vec<PathBuf>,
-    /// The policy file.
+    /// The policy file [default: policy.toml beside the keyspace].
     #[arg(long, value_name = "FILE", env = "CRYPTO_POLICY")]
-    pub(crate) policy: PathBuf,
+    pub(crate) policy: Option<PathBuf>,
+    /// Where the policy is, if it is not named.
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME", hide = true)]
+    pub(crate) home: Option<PathBuf>,
     /// The client of the policy [default: report what everybody is refused].
     #[arg(long = "as", value_name = "CLIENT")]
     pub(crate) caller: Option<String>,

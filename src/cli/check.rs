@@ -22,7 +22,9 @@ struct Finding {
 }
 
 pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
-    let policy = files::read_policy(&args.policy)?.policy;
+    let policy =
+        files::read_policy(&files::policy_path(args.policy.as_deref(), args.home.as_deref())?)?
+            .policy;
     let callers = match &args.caller {
         Some(name) => vec![files::caller(&policy, Some(name))?],
         None => policy.callers(files::now()),

@@ -24,6 +24,23 @@ pub(crate) struct PolicyFile {
     pub(crate) text: String,
 }
 
+/// The home that was named, or the one of this user (XDG Base Directory Specification).
+pub(crate) fn home_path(named: Option<&Path>) -> Result<PathBuf, Fault> {
+    let from =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = || from("XDG_DATA_HOME").or_else(|| Some(from("HOME")?.join(".local/share")));
+    let home = named.map(Path::to_owned).or_else(|| Some(data()?.join("crypto-cli")));
+    home.ok_or_else(|| Fault::usage("no home: use --home"))
+}
+
+/// The policy file that was named, or the one in the home.
+pub(crate) fn policy_path(named: Option<&Path>, home: Option<&Path>) -> Result<PathBuf, Fault> {
+    match named {
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(home_path(home)?.join("policy.toml")),
+    }
+}
+
 pub(crate) fn read_policy(path: &Path) -> Result<PolicyFile, Fault> {
     let bytes = read_bounded(path, MAX_POLICY_BYTES + 1)?;
     let text = String::from_utf8(bytes)
@@ -58,7 +75,7 @@ fn read_from(source: impl Read, name: &str, most: usize) -> Result<Vec<u8>, Faul
 
 /// Opens and unlocks the keyspace that the arguments name.
 pub(crate) fn unlock(unlock: &Unlock) -> Result<(Home, Unlocked), Fault> {
-    let home = Home::open(&unlock.home)?;
+    let home = Home::open(&home_path(unlock.home.as_deref())?)?;
     let locked = Locked::open(&home)?;
     let passphrase = passphrase::existing(&unlock.passphrase)?;
     Ok((home, locked.unlock(&passphrase)?))

@@ -9,7 +9,8 @@ use crate::exit::{Exit, Fault};
 use crate::{files, passphrase, say};
 
 pub(crate) fn init(args: &InitArgs) -> Result<Exit, Fault> {
-    let path = args.unlock.home.display();
+    let folder = files::home_path(args.unlock.home.as_deref())?;
+    let path = folder.display();
     if !args.yes
         && std::io::stdin().is_terminal()
         && !confirmed(&format!("make a keyspace in `{path}`?"))?
@@ -18,7 +19,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Fault> {
         return Ok(Exit::Refused);
     }
     let passphrase = passphrase::new(&args.unlock.passphrase)?;
-    let home = Home::create(&args.unlock.home)?;
+    let home = Home::create(&folder)?;
     let keyspace = Unlocked::create(&home, &passphrase, files::now())?;
     say::talk(&format!("made a keyspace in `{path}`; callers pin this service nkey:"));
     say::line(keyspace.service_nkey())?;

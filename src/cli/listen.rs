@@ -19,7 +19,8 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     check_subject(&args.subject)?;
     check_subject(&args.queue_group)?;
     let confined = Confined::broker()?;
-    let policy = files::read_policy(&args.policy)?;
+    let path = files::policy_path(args.policy.as_deref(), args.unlock.home.as_deref())?;
+    let policy = files::read_policy(&path)?;
     let (home, keyspace) = files::unlock(&args.unlock)?;
     let records = files::open_records(&home)?;
     let nkey = keyspace.service_nkey().to_owned();

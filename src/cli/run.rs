@@ -11,14 +11,14 @@ use crate::{files, say};
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     let _confined = Confined::broker()?;
     let script = files::read_script(&args.script)?;
-    let policy = files::read_policy(&args.policy)?;
+    let home = args.home.clone().or_else(|| std::env::var_os("CRYPTO_HOME").map(Into::into));
+    let path = files::policy_path(args.policy.as_deref(), home.as_deref())?;
+    let policy = files::read_policy(&path)?;
     let caller = files::caller(&policy.policy, args.caller.as_deref())?;
     let (keyspace, records) = if args.ephemeral {
         let records = Records { audit: Audit::ephemeral(), future: FutureMark::ephemeral() };
         (Unlocked::ephemeral(files::now())?, records)
     } else {
-        let home = args.home.clone().or_else(|| std::env::var_os("CRYPTO_HOME").map(Into::into));
-        let home = home.ok_or_else(|| Fault::usage("no keyspace: use --home or --ephemeral"))?;
         let passphrase = args.passphrase.clone();
         let (home, keyspace) = files::unlock(&Unlock { home, passphrase })?;
         (keyspace, files::open_records(&home)?)

@@ -71,3 +71,34 @@ async fn the_full_json_reply_is_there_for_the_asking() {
     assert!(whole["usage"]["operations"].as_u64().unwrap() > 0);
     assert!(whole["usage"]["wall_us"].as_u64().unwrap() > 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_original_command_line_is_enough() {
+    let nats = Nats::plain();
+    let scratch = Scratch::new();
+    scratch.write("crypto-cli-passphrase", PASSPHRASE);
+    let ours = || {
+        let mut command = cli();
+        command.env("HOME", scratch.path("")).env("CREDENTIALS_DIRECTORY", scratch.path(""));
+        command
+    };
+    let made = ours().args(["init", "--yes"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let policy = scratch.path(".local/share/crypto-cli/policy.toml");
+    std::fs::rename(scratch.policy(OPEN_TO_ANYBODY), policy).unwrap();
+    let mut listen = ours();
+    listen.args(["listen", "--server", &nats.url(), "--subject", "crypto.scripts"]);
+    let _service = Running(listen.stderr(std::process::Stdio::null()).spawn().unwrap());
+    let client = nats.client().await;
+    let patience = std::time::Instant::now() + PATIENCE;
+    let reply = loop {
+        match client.request("crypto.scripts", SEED_SCRIPT.into()).await {
+            Ok(reply) => break reply,
+            Err(error) => assert!(std::time::Instant::now() < patience, "{error}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    let signature = text(&reply.payload);
+    let public = ask_plainly(&client, "public_key(\"remote_space/remote_keypair\")").await.text;
+    assert!(verifies(&public, SEED_MESSAGE, &signature));
+}
