@@ -1,5 +1,5 @@
 //! The audit log: one JSON line for each decision, commit and request, written before its effect.
-//! An empty line follows a record that the disk took only in part.
+//! A record that the disk took only in part is a line that is not JSON; empty lines mean nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use wire::CallName;
 
 use crate::identify::Unidentified;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 
 /// Where records go.
 pub struct Audit {
@@ -38,10 +38,6 @@ impl Audit {
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
-        if let Some(folder) = path.parent() {
-            // A log whose name is not on disk is lost with the power.
-            File::open(folder)?.sync_all()?;
-        }
         // A line that a process before us could not finish must not swallow our first one.
         let mut last = [b'\n'];
         if let Some(end) = file.metadata()?.len().checked_sub(1) {
@@ -169,6 +165,15 @@ impl<'a> Entry<'a> {
         Self {
             status: Some(why.public().code.word()),
             reason: Some(why.to_string()),
+            script: Some(proof::digest(script)),
+            ..Self::new("request", request)
+        }
+    }
+
+    /// A request that was not looked at.
+    pub(crate) fn declined(request: &'a str, script: &[u8], failure: &Failure) -> Self {
+        Self {
+            status: Some(failure.code.word()),
             script: Some(proof::digest(script)),
             ..Self::new("request", request)
         }

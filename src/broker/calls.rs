@@ -39,15 +39,7 @@ impl<'b> Session<'b> {
                     |staged: &Staged<'_>, permit| staged.sign_in(permit, &namespace, &message);
                 Ok(Value::Text(hex(&self.with_key(name, None, message_bytes, sign)?)))
             }
-            Call::SignAll(messages) => {
-                let sign = |message: &Vec<u8>| {
-                    self.host_calls += 1;
-                    not_namespaced(message)?;
-                    let sign = |staged: &Staged<'_>, permit| staged.sign(permit, message);
-                    Ok(hex(&self.with_key(name, None, message.len(), sign)?))
-                };
-                Ok(Value::Texts(messages.iter().map(sign).collect::<Done<_>>()?))
-            }
+            Call::SignAll(messages) => self.sign_all(&messages),
             Call::Verify(message, signature) => {
                 let read = |staged: &Staged<'_>, permit| staged.public_key(permit);
                 let public = self.with_key(name, None, message_bytes, read)?;
@@ -69,6 +61,20 @@ impl<'b> Session<'b> {
                 random_bytes(count)
             }
         }
+    }
+
+    /// As many times `sign` as there are messages: each is counted, decided and recorded.
+    fn sign_all(&mut self, messages: &[Vec<u8>]) -> Done<Value> {
+        let mut signatures = Vec::new();
+        for (number, message) in messages.iter().enumerate() {
+            if number > 0 {
+                self.count_call()?;
+            }
+            not_namespaced(message)?;
+            let sign = |staged: &Staged<'_>, permit| staged.sign(permit, message);
+            signatures.push(hex(&self.with_key(CallName::Sign, None, message.len(), sign)?));
+        }
+        Ok(Value::Texts(signatures))
     }
 
     /// Uses the named or the selected key: no use without a permit for exactly this key.

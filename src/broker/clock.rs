@@ -13,10 +13,10 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        // Without random numbers the time has to do.
-        let tag = getrandom::u64().unwrap_or_default();
-        let mut clock = Self { started: 0, tag, requests: AtomicU64::new(0) };
+        let mut clock = Self { started: 0, tag: 0, requests: AtomicU64::new(0) };
         clock.started = clock.seconds();
+        // Without random numbers the time has to do.
+        clock.tag = getrandom::u64().unwrap_or(clock.started);
         clock
     }
 

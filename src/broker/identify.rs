@@ -43,7 +43,8 @@ impl Unidentified {
                 Failure::new(Code::Replayed, "this proof was used before: make a new one")
             }
             Self::BeforeStart | Self::ClockSetBack => {
-                let text = "this proof is older than the running service: make a new one";
+                let text = "this proof may have been used before the service started: make a new one, or \
+                            try again in 30 seconds";
                 Failure::new(Code::Replayed, text)
             }
             Self::Full => Failure::new(Code::Busy, "too many requests: try again later"),

@@ -14,8 +14,8 @@ use wire::{Channel, Code, ReceiveError};
 use crate::outcome::{Failure, Usage};
 use crate::session::Session;
 
-/// Longest error message of a script, in characters.
-const MOST_MESSAGE_CHARS: usize = 4200;
+/// Longest error message of a script, in characters, escapes included.
+const MOST_MESSAGE_CHARS: usize = 40_000;
 /// How long a worker that closed its socket may take to be gone.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -199,12 +199,7 @@ fn told(ending: Ending, result_bytes: u64) -> Result<Tree, Failure> {
                 Said::Result => Code::LimitResult,
             };
             // The worker has bounded and escaped it; that is its word, so it is done again.
-            let message: String = message.chars().take(MOST_MESSAGE_CHARS).collect();
-            let message = if message.chars().any(char::is_control) {
-                message.escape_default().to_string()
-            } else {
-                message
-            };
+            let message = wire::shown(&message, MOST_MESSAGE_CHARS, false);
             Err(Failure::new(code, message).at(at))
         }
     }

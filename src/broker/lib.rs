@@ -27,7 +27,7 @@ use wire::script::{Job, Task};
 pub use audit::{Audit, AuditError};
 pub use lane::check;
 pub use outcome::{Failure, Outcome, Usage};
-pub use replay::FutureMark;
+pub use replay::ProofMark;
 pub use serve::{ListenerProgram, ServeError, serve};
 
 use crate::audit::Entry;
@@ -41,7 +41,7 @@ pub struct Records {
     /// The audit log.
     pub audit: Audit,
     /// The mark of used proofs.
-    pub future: FutureMark,
+    pub mark: ProofMark,
 }
 
 /// Everything that a request needs.
@@ -78,7 +78,7 @@ impl Broker {
             audit: records.audit,
             worker: Program::open(worker)?,
             rates: Mutex::default(),
-            replays: Mutex::new(ReplayWindow::new(clock.started(), records.future)),
+            replays: Mutex::new(ReplayWindow::new(clock.started(), records.mark)),
             clock,
             reply_bytes: AtomicUsize::new(usize::MAX),
         })
@@ -112,6 +112,9 @@ impl Broker {
 
     /// Refuses a request that will not be looked at, signed like any other answer.
     pub(crate) fn decline(&self, request: &Request, failure: Failure) -> Reply {
+        let id = self.clock.request_id();
+        let recorded = self.audit.record(&Entry::declined(&id, &request.body, &failure));
+        let failure = recorded.err().map_or(failure, Failure::from);
         self.reply(request, &Outcome::failed(failure))
     }
 

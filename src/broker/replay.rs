@@ -15,7 +15,7 @@ const MOST: usize = 500_000;
 pub(crate) struct ReplayWindow {
     /// Proofs up to this second may have been executed by a process before this one.
     floor: u64,
-    future: FutureMark,
+    mark: ProofMark,
     /// The latest second that was seen.
     latest: u64,
     /// (kid, jti) → the second after which the proof is refused for its age anyway.
@@ -35,19 +35,20 @@ pub(crate) enum Replay {
     Full,
 }
 
-/// The latest `iat` that was executed before its own time, kept in a file: the process after this
-/// one must not execute it again. A caller's clock that is right never moves it.
-pub struct FutureMark {
+/// The latest `iat` that was executed, kept in a file: a process after this one must not execute it
+/// again, whatever the clocks of callers and of this machine do. It is written when it moves, which
+/// is at most once a second.
+pub struct ProofMark {
     file: Option<File>,
     mark: u64,
 }
 
-impl FutureMark {
-    /// Opens the mark, or makes it: eight bytes, Unix seconds, big-endian.
+impl ProofMark {
+    /// Opens the mark, or makes it: eight bytes, Unix seconds, big-endian. `now` is Unix seconds.
     ///
     /// # Errors
-    /// When it cannot be opened or is no mark.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// When it cannot be opened, is no mark, or is of a time that is yet to come.
+    pub fn open(path: &Path, now: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(path)?;
@@ -61,6 +62,11 @@ impl FutureMark {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
         };
+        if mark > now.saturating_add(WINDOW_SECONDS) {
+            let text =
+                "proofs of a later time were used already: set the clock of this machine right";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         Ok(Self { file: Some(file), mark })
     }
 
@@ -84,10 +90,10 @@ impl FutureMark {
 }
 
 impl ReplayWindow {
-    pub(crate) fn new(started: u64, future: FutureMark) -> Self {
+    pub(crate) fn new(started: u64, mark: ProofMark) -> Self {
         // A proof of the very second of the start may be one that the process before executed.
-        let floor = started.max(future.mark);
-        Self { floor, future, latest: started, used: HashMap::new() }
+        let floor = started.max(mark.mark);
+        Self { floor, mark, latest: started, used: HashMap::new() }
     }
 
     /// Uses a proof up.
@@ -111,9 +117,7 @@ impl ReplayWindow {
         if self.used.len() >= MOST {
             return Err(Replay::Full);
         }
-        if proof.iat > now {
-            self.future.raise(proof.iat).map_err(|_| Replay::Full)?;
-        }
+        self.mark.raise(proof.iat).map_err(|_| Replay::Full)?;
         self.used.insert(key, until);
         Ok(())
     }
@@ -128,7 +132,7 @@ mod tests {
     }
 
     fn window(started: u64) -> ReplayWindow {
-        ReplayWindow::new(started, FutureMark::ephemeral())
+        ReplayWindow::new(started, ProofMark::ephemeral())
     }
 
     #[test]
@@ -157,14 +161,17 @@ mod tests {
     fn a_proof_from_the_future_is_not_executed_again_by_the_next_process() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("mark");
-        let start = |at| ReplayWindow::new(at, FutureMark::open(&path).unwrap());
+        let start = |at| ReplayWindow::new(at, ProofMark::open(&path, at).unwrap());
         let mut before = start(1000);
         assert_eq!(before.spend(proof("a", 1025), 1001), Ok(()));
         let mut after = start(1002);
         assert_eq!(after.spend(proof("a", 1025), 1003), Err(Replay::BeforeStart));
         assert_eq!(after.spend(proof("b", 1026), 1026), Ok(()));
+        // Nor when the clock was set back before it started.
+        assert_eq!(start(1000).spend(proof("b", 1026), 1001), Err(Replay::BeforeStart));
+        assert!(ProofMark::open(&path, 900).is_err(), "the clock is wrong, and is said to be");
         std::fs::write(&path, b"garbage").unwrap();
-        assert!(FutureMark::open(&path).is_err());
+        assert!(ProofMark::open(&path, 1030).is_err());
     }
 
     #[test]

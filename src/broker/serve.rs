@@ -103,7 +103,7 @@ pub fn serve(
     let result = supervisor.run(ready);
     drop(supervisor);
     for lane in lanes {
-        // A lane that panicked has said so; the others end by themselves.
+        // A panic ends the whole process, so a lane ends only by itself.
         let _panicked = lane.join();
     }
     result

@@ -20,7 +20,7 @@ pub(crate) struct Session<'b> {
     pub(crate) staged: Staged<'b>,
     pub(crate) space: Option<Name>,
     pub(crate) key: Option<KeyPath>,
-    pub(crate) host_calls: u64,
+    host_calls: u64,
     pub(crate) new_keys: u64,
     output: String,
 }
@@ -94,12 +94,8 @@ impl<'b> Session<'b> {
 
     /// Answers one call, or ends the script.
     pub(crate) fn call(&mut self, call: Call, at: Position) -> Result<Answer, Failure> {
-        self.host_calls += 1;
-        if self.host_calls > self.limits.host_calls {
-            let text = format!("more than {} calls of host functions", self.limits.host_calls);
-            return Err(Failure::new(Code::LimitHostCalls, text).at(at));
-        }
-        match self.perform(call) {
+        let done = self.count_call().and_then(|()| self.perform(call));
+        match done {
             Ok(value) => Ok(Answer::Value(value)),
             Err(Stop::Fault(message)) => Ok(Answer::Fault(message)),
             Err(Stop::End(failure)) => Err(failure.at(at)),
@@ -165,6 +161,15 @@ impl<'b> Session<'b> {
                 Failure::new(Code::PolicyDenied, text)
             }
         })
+    }
+
+    pub(crate) fn count_call(&mut self) -> Done<()> {
+        self.host_calls += 1;
+        if self.host_calls > self.limits.host_calls {
+            let text = format!("more than {} calls of host functions", self.limits.host_calls);
+            return Err(Stop::End(Failure::new(Code::LimitHostCalls, text)));
+        }
+        Ok(())
     }
 
     pub(crate) fn room_for_new_key(&self) -> Done<()> {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use broker::{Audit, FutureMark, Records};
+use broker::{Audit, ProofMark, Records};
 use keyspace::{Home, Locked, Unlocked};
 use policy::{Caller, MAX_POLICY_BYTES, Policy};
 use wire::script::MAX_SCRIPT_BYTES;
@@ -87,10 +87,13 @@ pub(crate) fn open_records(home: &Home) -> Result<Records, Fault> {
         Fault::new(Exit::Unavailable, format!("`{}`: {error}", path.display()))
     };
     let (log, mark) = (home.file(AUDIT_FILE), home.file(MARK_FILE));
-    Ok(Records {
+    let records = Records {
         audit: Audit::open(&log).map_err(|error| unusable(&log, &error))?,
-        future: FutureMark::open(&mark).map_err(|error| unusable(&mark, &error))?,
-    })
+        mark: ProofMark::open(&mark, now()).map_err(|error| unusable(&mark, &error))?,
+    };
+    // Files whose names are not on disk are lost with the power.
+    home.sync()?;
+    Ok(records)
 }
 
 /// The worker's executable: beside our own.

@@ -1,6 +1,6 @@
 //! `crypto-cli run`: the same broker and worker as the service, without a listener.
 
-use broker::{Audit, Broker, FutureMark, Records};
+use broker::{Audit, Broker, ProofMark, Records};
 use keyspace::Unlocked;
 use sandbox::Confined;
 
@@ -11,12 +11,12 @@ use crate::{files, say};
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     let _confined = Confined::broker()?;
     let script = files::read_script(&args.script)?;
-    let home = args.home.clone().or_else(|| std::env::var_os("CRYPTO_HOME").map(Into::into));
+    let home = args.home.clone().or_else(named_home);
     let path = files::policy_path(args.policy.as_deref(), home.as_deref())?;
     let policy = files::read_policy(&path)?;
     let caller = files::caller(&policy.policy, args.caller.as_deref())?;
     let (keyspace, records) = if args.ephemeral {
-        let records = Records { audit: Audit::ephemeral(), future: FutureMark::ephemeral() };
+        let records = Records { audit: Audit::ephemeral(), mark: ProofMark::ephemeral() };
         (Unlocked::ephemeral(files::now())?, records)
     } else {
         let passphrase = args.passphrase.clone();
@@ -41,4 +41,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
         }
     }
     Ok(exit)
+}
+
+fn named_home() -> Option<std::path::PathBuf> {
+    std::env::var_os("CRYPTO_HOME").filter(|path| !path.is_empty()).map(Into::into)
 }

@@ -19,12 +19,7 @@ pub(crate) fn line(text: &str) -> Result<(), Fault> {
 /// Writes a line of talk. It may repeat what others sent, so characters that steer a terminal are
 /// escaped.
 pub(crate) fn talk(text: &str) {
-    let steers = |c: &char| {
-        (c.is_control() && *c != '\n')
-            || matches!(*c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let shown = |c: char| if steers(&c) { c.escape_default().to_string() } else { c.to_string() };
-    let text: String = text.chars().map(shown).collect();
+    let text = wire::shown(text, usize::MAX, true);
     // If even this fails, there is nobody left to tell.
     let _unheard = writeln!(io::stderr().lock(), "{text}");
 }

@@ -14,8 +14,7 @@ use crate::address::ServerUrl;
 use crate::trust;
 
 /// Longest seed or creds file, in bytes.
-const MAX_LOGIN_BYTES: u64 = 64 * 1024;
-const MAX_LOGIN_BYTES_READ: usize = 64 * 1024;
+const MAX_LOGIN_BYTES: u16 = u16::MAX;
 /// How long one attempt may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that may have come and wait to be looked at. The NATS library drops what comes beyond.
@@ -164,9 +163,9 @@ fn login(login: &Login) -> Result<ConnectOptions, ConnectFault> {
 
 /// Of its final size from the start, so that growing leaves no copies, and wiped.
 fn read_small(path: &Path) -> Result<Zeroizing<String>, ConnectFault> {
-    let mut text = Zeroizing::new(String::with_capacity(MAX_LOGIN_BYTES_READ));
-    let read =
-        File::open(path).and_then(|file| file.take(MAX_LOGIN_BYTES).read_to_string(&mut text));
+    let mut text = Zeroizing::new(String::with_capacity(MAX_LOGIN_BYTES.into()));
+    let read = File::open(path)
+        .and_then(|file| file.take(MAX_LOGIN_BYTES.into()).read_to_string(&mut text));
     match read {
         Ok(_) => Ok(text),
         Err(error) => Err(ConnectFault::File(format!("`{}`: {error}", path.display()))),

@@ -37,8 +37,14 @@ impl Unlocked {
             if change.delete_stored {
                 let gone = spaces.remove(id.as_slice()).map_err(KeyspaceError::from)?;
                 expect(gone.is_some_and(|old| changes.saw(old.value())), name)?;
-                keys.retain_in(id.as_slice()..=last_of(&id).as_slice(), |_, _| false)
-                    .map_err(KeyspaceError::from)?;
+                // A key that was made since is one that the script did not mean.
+                let mut all_seen = true;
+                keys.retain_in(id.as_slice()..=last_of(&id).as_slice(), |_, old| {
+                    all_seen &= changes.saw(old);
+                    false
+                })
+                .map_err(KeyspaceError::from)?;
+                expect(all_seen, name)?;
             }
             if change.create.is_some() {
                 let place = self.place(Kind::Space, &id);

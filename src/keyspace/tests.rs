@@ -276,6 +276,10 @@ fn a_key_that_another_script_replaced_meanwhile_is_not_deleted_or_replaced() {
     let staged = unlocked.stage().unwrap();
     let public = staged.public_key(on_key(CallName::PublicKey, "space/key")).unwrap();
     assert_eq!(public, Some(kept), "the acknowledged key is the one that is there");
+    assert!(matches!(third.commit(6), Err(CommitError::Conflict(_))), "it holds an unseen key");
+    let mut third = unlocked.stage().unwrap();
+    assert!(third.delete_space(on_space(CallName::DeleteKeySpace, "space")).unwrap());
+    third.create_space(on_space(CallName::CreateKeySpace, "space")).unwrap();
     third.commit(6).unwrap();
     // The space is another one now, though it has the same name.
     assert!(matches!(inside.commit(6), Err(CommitError::Conflict(_))));

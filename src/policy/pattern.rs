@@ -26,6 +26,11 @@ impl Pattern {
         self.key.is_some()
     }
 
+    /// Whether this is a pattern of keys in the very key spaces of the other.
+    pub(crate) fn is_companion_of(&self, other: &Self) -> bool {
+        self.key.is_some() && self.space == other.space
+    }
+
     /// Whether a call on a whole space matches: by the pattern of a space, or by the space part of
     /// the pattern of a key.
     pub(crate) fn matches_space(&self, space: &Name) -> bool {

@@ -59,13 +59,16 @@ fn read_rule(
         let message = format!("{name} allows `{call}` but names no keys");
         findings.add(&calls_span, message, "add `keys = [\"space/*\"]`");
     }
-    if names_keys && !(allows && every) {
-        let on_keys = calls.iter().find(|call| call.touches() == Touches::Key);
-        let reaches_keys = keys.iter().any(Pattern::names_a_key);
-        if let Some(call) = on_keys.filter(|_| !reaches_keys) {
-            let message = format!("{name} lists `{call}` but none of its `keys` names a key");
-            findings.add(&keys_span, message, "write `space/*` for the keys of a key space");
-        }
+    let on_keys = calls.iter().find(|call| call.touches() == Touches::Key);
+    let on_keys_alone = calls.iter().all(|call| call.touches() == Touches::Key);
+    // A pattern of a key space alone says nothing of its keys. Beside calls on key spaces that may be
+    // meant in an allow; in a deny it must not pass for more than it does.
+    let idle = |keys_of: &Pattern| !keys.iter().any(|other| other.is_companion_of(keys_of));
+    if let Some(call) = on_keys.filter(|_| on_keys_alone || !allows)
+        && keys.iter().any(|one| !one.names_a_key() && (on_keys_alone || idle(one)))
+    {
+        let message = format!("{name} lists `{call}`, and one of its `keys` names no key");
+        findings.add(&keys_span, message, "write `space/*` for the keys of a key space");
     }
     table.finish(findings);
     Rule { name, line, calls, names_keys, keys, message_max, rate, between }
@@ -108,7 +111,11 @@ fn collect<T>(
     what: &str,
 ) -> Vec<T> {
     let mut values = Vec::new();
-    for (span, text) in item.texts(findings) {
+    let texts = item.texts(findings);
+    if texts.is_empty() {
+        findings.add(&item.span, "an empty list says nothing", "");
+    }
+    for (span, text) in texts {
         match parse(text) {
             Ok(value) => values.push(value),
             Err(help) => {

@@ -181,13 +181,12 @@ fn a_space_is_deleted_only_by_who_may_touch_all_its_keys() {
 fn rules_that_would_do_nothing_are_mistakes() {
     for (rule, says) in [
         ("deny = [{ calls = [], keys = [\"a/*\"] }]", "names no calls says nothing"),
-        ("deny = [{ calls = [\"sign\"], keys = [] }]", "none of its `keys` names a key"),
-        ("deny = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "none of its `keys` names a key"),
-        ("deny = [{ calls = [\"*\"], keys = [\"billing\"] }]", "none of its `keys` names a key"),
-        (
-            "allow = [{ calls = [\"sign\"], keys = [\"billing\"] }]",
-            "none of its `keys` names a key",
-        ),
+        ("deny = [{ calls = [\"sign\"], keys = [] }]", "an empty list says nothing"),
+        ("deny = [{ calls = [\"create_key_space\"], keys = [] }]", "an empty list says nothing"),
+        ("deny = [{ calls = [\"sign\"], keys = [\"a/*\", \"vault\"] }]", "names no key"),
+        ("deny = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
+        ("deny = [{ calls = [\"*\"], keys = [\"billing\"] }]", "names no key"),
+        ("allow = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
         ("deny = [{ calls = [\"hash\"], between = \"06:00-06:00\" }]", "not a part of the day"),
     ] {
         let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n{rule}\n");
@@ -295,8 +294,8 @@ mod properties {
 
     fn line() -> impl Strategy<Value = Line> {
         let calls = proptest::sample::subsequence(CallName::ALL.to_vec(), 1..4);
-        let keys = proptest::collection::vec("[ab*]{1,2}(/[ab*]{1,2})?", 0..3);
-        // At least one key: a rule that lists calls on keys and names none is a mistake.
+        let keys = proptest::collection::vec("[ab*]{1,2}/[ab*]{1,2}", 0..3);
+        // Each names keys: a rule that lists calls on keys and names none is a mistake.
         (calls, keys, "[ab*]{1,2}/[ab*]{1,2}").prop_map(|(calls, mut keys, key)| {
             keys.push(key);
             Line { calls, keys }

@@ -15,8 +15,8 @@ const EXPRESSION_DEPTHS: (usize, usize) = (64, 32);
 /// Most functions and variables of a script: ten times what people write in 64 KiB.
 const MAX_FUNCTIONS: usize = 256;
 const MAX_VARIABLES: usize = 1024;
-/// Longest error message, in bytes. A script can throw a text of any length.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024;
+/// Longest error message, in characters.
+const MAX_MESSAGE_CHARS: usize = 4000;
 
 /// A script as it came.
 pub struct RawScript(String);
@@ -157,26 +157,7 @@ pub(crate) fn position(position: Position) -> wire::script::Position {
     wire::script::Position { line: number(position.line()), column: number(position.position()) }
 }
 
-/// An error message that a terminal or a log can show on one line: bounded, control and formatting
-/// characters escaped.
+/// An error message on one line: a script can throw a text of any length with anything in it.
 fn message(text: &str) -> String {
-    let mut shown = String::new();
-    for character in text.chars() {
-        if character.is_control() || is_formatting(character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-        if shown.len() >= MAX_MESSAGE_BYTES {
-            shown.push_str("...");
-            break;
-        }
-    }
-    shown
-}
-
-/// Characters that change how the text around them is shown (Unicode bidirectional controls, zero
-/// widths, line separators).
-fn is_formatting(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    wire::shown(text, MAX_MESSAGE_CHARS, false)
 }

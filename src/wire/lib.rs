@@ -9,6 +9,7 @@ pub mod id;
 pub mod request;
 pub mod script;
 mod script_frames;
+mod shown;
 pub mod tree;
 
 pub use call::{CallName, Touches};
@@ -16,6 +17,7 @@ pub use channel::{Channel, ReceiveError};
 pub use code::Code;
 pub use codec::{Frame, Malformed};
 pub use id::{KeyPath, KeyRef, Name};
+pub use shown::shown;
 
 /// Both ends of every channel must have been built together: a worker or listener of another
 /// version is refused.

@@ -36,6 +36,11 @@ fn each_bound_ends_a_script_with_its_own_code() {
         ("loop {}", "operations = 1_000_000_000\nwall_clock = \"100 ms\"", "limit-time"),
         ("fn f(n) { f(n + 1) } f(0)", "call_depth = 8", "limit-depth"),
         (many_calls, "host_calls = 50", "limit-host-calls"),
+        (
+            "create_key_space(\"s\"); create_keypair(\"a\"); sign_all([\"1\", \"2\", \"3\"])",
+            "host_calls = 4",
+            "limit-host-calls",
+        ),
         ("create_key_space(\"s\"); create_keypair(\"a\")", "new_keys = 1", "limit-new-keys"),
         ("loop { print(\"0123456789\"); }", "output = \"100 B\"", "limit-output"),
         ("\"0123456789\"", "result = \"5 B\"", "limit-result"),
