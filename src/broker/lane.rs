@@ -36,13 +36,19 @@ pub(crate) fn job(task: Task, script: &[u8], limits: &Limits) -> Result<Job, Fai
         let text = format!("the script has more than {} bytes", limits.script);
         return Err(Failure::new(Code::LimitScriptSize, text));
     }
-    match std::str::from_utf8(script) {
-        Ok(source) => Ok(crate::new_job(task, source, limits)),
-        Err(error) => {
-            let text = format!("the script is not UTF-8 from byte {}", error.valid_up_to());
-            Err(Failure::new(Code::ParseError, text))
-        }
-    }
+    let source = std::str::from_utf8(script).map_err(|error| {
+        let text = format!("the script is not UTF-8 from byte {}", error.valid_up_to());
+        Failure::new(Code::ParseError, text)
+    })?;
+    Ok(Job {
+        build: wire::BUILD.to_owned(),
+        task,
+        source: source.to_owned(),
+        operations: limits.operations,
+        memory_bytes: limits.memory,
+        call_depth: u32::try_from(limits.call_depth).unwrap_or(u32::MAX),
+        result_bytes: limits.result,
+    })
 }
 
 impl Worker {

@@ -22,7 +22,7 @@ use proof::Answered;
 use sandbox::Program;
 use wire::Code;
 use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
-use wire::script::{Job, Task};
+use wire::script::Task;
 
 pub use audit::{Audit, AuditError};
 pub use lane::check;
@@ -220,18 +220,5 @@ impl Broker {
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
         Reply { ticket: request.ticket, proof, error, body }
-    }
-}
-
-/// A job for a worker, from a caller's bounds.
-pub(crate) fn new_job(task: Task, source: &str, limits: &policy::Limits) -> Job {
-    Job {
-        build: wire::BUILD.to_owned(),
-        task,
-        source: source.to_owned(),
-        operations: limits.operations,
-        memory_bytes: limits.memory,
-        call_depth: u32::try_from(limits.call_depth).unwrap_or(u32::MAX),
-        result_bytes: limits.result,
     }
 }

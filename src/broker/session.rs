@@ -94,8 +94,7 @@ impl<'b> Session<'b> {
 
     /// Answers one call, or ends the script.
     pub(crate) fn call(&mut self, call: Call, at: Position) -> Result<Answer, Failure> {
-        let done = self.count_call().and_then(|()| self.perform(call));
-        match done {
+        match self.count_call().and_then(|()| self.perform(call)) {
             Ok(value) => Ok(Answer::Value(value)),
             Err(Stop::Fault(message)) => Ok(Answer::Fault(message)),
             Err(Stop::End(failure)) => Err(failure.at(at)),

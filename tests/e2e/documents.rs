@@ -53,12 +53,15 @@ fn every_call_and_every_code_is_documented() {
 #[test]
 fn the_commands_of_the_readme_exist() {
     let readme = document("README.md");
+    let mut found = 0;
     for line in readme.lines().filter(|line| line.starts_with("| `crypto-cli ")) {
         for words in line.split('`').filter(|part| part.starts_with("crypto-cli ")) {
             let words: Vec<&str> =
                 words.split(' ').skip(1).filter(|w| w.chars().all(char::is_lowercase)).collect();
             let output = cli().args(&words).arg("--help").output().unwrap();
             assert!(output.status.success(), "{words:?}");
+            found += 1;
         }
     }
+    assert_eq!(found, 8, "every command has its line");
 }
