@@ -21,12 +21,13 @@ const FLOORS: [(&str, u8); 10] = [
 ];
 
 /// Foreign crates that only these of ours may name.
-const WORLDS: [(&str, &[&str]); 17] = [
+const WORLDS: [(&str, &[&str]); 21] = [
     ("rhai", &["script"]),
     ("async-nats", &["client", "listener"]),
     ("tokio", &["client", "listener"]),
     ("futures-util", &["listener"]),
     ("rustls", &["client"]),
+    ("rustls-native-certs", &["client"]),
     ("redb", &["keyspace"]),
     ("argon2", &["keyspace"]),
     ("chacha20poly1305", &["keyspace"]),
@@ -35,6 +36,9 @@ const WORLDS: [(&str, &[&str]); 17] = [
     ("secrecy", &["keyspace"]),
     ("ed25519-dalek", &["keyspace", "proof"]),
     ("libc", &["sandbox"]),
+    ("seccompiler", &["sandbox"]),
+    ("landlock", &["sandbox"]),
+    ("talc", &["sandbox"]),
     ("toml", &["policy"]),
     ("clap", &["crypto-cli"]),
     ("rpassword", &["crypto-cli"]),

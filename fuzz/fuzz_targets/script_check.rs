@@ -6,13 +6,13 @@ use wire::script::{Job, Task};
 
 fuzz_target!(|source: &str| {
     let job = Job {
-        build: wire::BUILD.to_owned(),
         task: Task::Check,
         source: source.to_owned(),
         operations: 1_000,
         memory_bytes: 1 << 24,
         call_depth: 32,
         result_bytes: 1 << 16,
+        granted: vec![],
     };
     let _sightings = script::check_source(&job);
 });

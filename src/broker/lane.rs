@@ -1,37 +1,27 @@
-//! One worker, one script: started, served, ended.
+//! One script in its process: sent, served, ended.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use policy::Limits;
-use sandbox::Program;
 use wire::script::{Ending, FromWorker, Job, Sighting, Task, ToWorker};
-use wire::tree::Tree;
-use wire::{Channel, Code, ReceiveError};
+use wire::tree::{Token, Tree};
+use wire::{CallName, Code, ReceiveError};
 
+use crate::lanes::{self, Lanes, Stage};
 use crate::outcome::{Failure, Usage};
 use crate::session::Session;
 
 /// Longest error message of a script, in characters, escapes included.
 const MOST_MESSAGE_CHARS: usize = 40_000;
-/// How long a worker that closed its socket may take to be gone.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// Signals that end a worker whose native stack overflows: the fault itself, and the abort with
-/// which the runtime answers it.
-const SEGMENTATION_FAULT: i32 = 11;
-const ABORT: i32 = 6;
-
-/// A running worker. It is gone when this is dropped.
-pub(crate) struct Worker {
-    child: Child,
-    channel: Channel<FromWorker, ToWorker>,
-}
 
 /// A job for a script's bytes, if they are a text of allowed length.
-pub(crate) fn job(task: Task, script: &[u8], limits: &Limits) -> Result<Job, Failure> {
+pub(crate) fn job(
+    task: Task,
+    script: &[u8],
+    limits: &Limits,
+    granted: Vec<CallName>,
+) -> Result<Job, Failure> {
     if u64::try_from(script.len()).unwrap_or(u64::MAX) > limits.script {
         let text = format!("the script has more than {} bytes", limits.script);
         return Err(Failure::new(Code::LimitScriptSize, text));
@@ -41,125 +31,164 @@ pub(crate) fn job(task: Task, script: &[u8], limits: &Limits) -> Result<Job, Fai
         Failure::new(Code::ParseError, text)
     })?;
     Ok(Job {
-        build: wire::BUILD.to_owned(),
         task,
         source: source.to_owned(),
         operations: limits.operations,
         memory_bytes: limits.memory,
         call_depth: u32::try_from(limits.call_depth).unwrap_or(u32::MAX),
         result_bytes: limits.result,
+        granted,
     })
 }
 
-impl Worker {
-    pub(crate) fn start(program: &Program, job: &Job) -> Result<Self, Failure> {
-        let started = program.start(&[job.memory_bytes.to_string()], false);
-        let (child, socket) = started.map_err(|error| {
-            crate::serve::log(&format!("cannot start a worker: {error}"));
-            Failure::new(Code::Internal, "no worker could be started")
-        })?;
-        Ok(Self { child, channel: Channel::new(socket) })
-    }
+/// Serves a script until it ends or may not go on. What its process says of itself is told on; what
+/// counts is counted here.
+pub(crate) fn run(
+    lanes: &Lanes,
+    job: Job,
+    limits: &Limits,
+    session: &mut Session<'_>,
+) -> (Result<Tree, Failure>, Usage) {
+    let mut usage = Usage::default();
+    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
+    let mut stage = match lanes.stage(session.client(), limits) {
+        Ok(stage) => stage,
+        Err(failure) => return (Err(failure), usage),
+    };
+    let ending = converse(&mut stage, job, deadline, session, &mut usage);
+    (leave(stage, ending, limits), usage)
+}
 
-    /// Serves the script until it ends or may not go on. What the worker says of itself is told on;
-    /// what counts is counted here.
-    pub(crate) fn run(
-        mut self,
-        job: &Job,
-        limits: &Limits,
-        session: &mut Session<'_>,
-    ) -> (Result<Tree, Failure>, Usage) {
-        let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
-        let mut usage = Usage::default();
-        let ending = self.converse(job, deadline, session, &mut usage);
-        (ending.map_err(|end| self.explain(end, limits)), usage)
-    }
-
-    fn converse(
-        &mut self,
-        job: &Job,
-        deadline: Instant,
-        session: &mut Session<'_>,
-        usage: &mut Usage,
-    ) -> Result<Tree, End> {
-        self.channel.send(&ToWorker::Job(job.clone()), Some(deadline))?;
-        loop {
-            match self.channel.receive(Some(deadline))? {
-                FromWorker::Call(call, at) => {
-                    let answer = session.call(call, at)?;
-                    if Instant::now() >= deadline {
-                        return Err(End::OutOfTime);
-                    }
-                    self.channel.send(&ToWorker::Answer(answer), Some(deadline))?;
+fn converse(
+    stage: &mut Stage<'_>,
+    job: Job,
+    deadline: Instant,
+    session: &mut Session<'_>,
+    usage: &mut Usage,
+) -> Result<Tree, End> {
+    let conversation = &mut stage.conversation;
+    conversation.send(&ToWorker::Job(job), Some(deadline))?;
+    loop {
+        match conversation.receive(Some(deadline))? {
+            FromWorker::Call(call, at) => {
+                let answer = session.call(call, at).map_err(End::Refused)?;
+                if Instant::now() >= deadline {
+                    return Err(End::OutOfTime);
                 }
-                FromWorker::Print(line) => session.print(&line)?,
-                FromWorker::Done(ending, reported) => {
-                    usage.operations = reported.operations;
-                    usage.memory_bytes = reported.memory_bytes;
-                    return told(ending, session.result_bytes()).map_err(End::Failed);
-                }
-                FromWorker::Sightings(_) => return Err(End::Misbehaved),
+                conversation.send(&ToWorker::Answer(answer), Some(deadline))?;
             }
-        }
-    }
-
-    fn sightings(mut self, job: &Job, limits: &Limits) -> Result<Vec<Sighting>, Failure> {
-        let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
-        let heard = self
-            .channel
-            .send(&ToWorker::Job(job.clone()), Some(deadline))
-            .map_err(End::from)
-            .and_then(|()| Ok(self.channel.receive(Some(deadline))?));
-        let end = match heard {
-            Ok(FromWorker::Sightings(sightings)) => return Ok(sightings),
-            Ok(FromWorker::Done(ending, _)) => match told(ending, 0) {
-                Err(failure) => End::Failed(failure),
-                Ok(_) => End::Misbehaved,
-            },
-            Ok(FromWorker::Call(..) | FromWorker::Print(_)) => End::Misbehaved,
-            Err(end) => end,
-        };
-        Err(self.explain(end, limits))
-    }
-
-    /// Why there is no value.
-    fn explain(mut self, end: End, limits: &Limits) -> Failure {
-        match end {
-            End::Failed(failure) => failure,
-            End::OutOfTime => {
-                let text = format!("the script took more than {} ms", limits.wall_clock);
-                Failure::new(Code::LimitTime, text)
+            FromWorker::NotGranted(call, at) => {
+                return Err(End::Refused(session.not_granted(call, at)));
             }
-            End::Misbehaved => {
-                crate::serve::log("a worker broke the protocol and was ended");
-                Failure::new(Code::Internal, "the worker failed")
+            FromWorker::Print(line) => session.print(&line).map_err(End::Refused)?,
+            FromWorker::Done(ending, reported) => {
+                usage.operations = reported.operations;
+                usage.memory_bytes = reported.memory_bytes;
+                return told(ending, session.result_bytes()).map_err(End::Failed);
             }
-            End::Gone => died(sandbox::last_words(&mut self.child, LAST_WORDS), limits),
+            FromWorker::Sightings(_) => return Err(End::Misbehaved),
         }
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.channel.close();
-        // Either it has ended by itself, or it is ended now: both are what is wanted.
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
+/// Lets a worker parse a script and name the host functions in it. No keys are anywhere near.
+///
+/// # Errors
+/// Why it is no script.
+pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighting>, Failure> {
+    let job = job(Task::Check, script, limits, Vec::new())?;
+    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
+    let mut stage = lanes.stage(None, limits)?;
+    let conversation = &mut stage.conversation;
+    let heard = conversation
+        .send(&ToWorker::Job(job), Some(deadline))
+        .map_err(End::from)
+        .and_then(|()| Ok(conversation.receive(Some(deadline))?));
+    let seen = heard.and_then(|frame| match frame {
+        FromWorker::Sightings(sightings) => Ok(sightings),
+        FromWorker::Done(ending, _) => match told(ending, 0) {
+            Err(failure) => Err(End::Failed(failure)),
+            Ok(_) => Err(End::Misbehaved),
+        },
+        FromWorker::Call(..) | FromWorker::NotGranted(..) | FromWorker::Print(_) => {
+            Err(End::Misbehaved)
+        }
+    });
+    leave(stage, seen, limits)
+}
+
+/// A script that uses some of everything, without keys: what it needs of the kernel is not forbidden
+/// and what it gives is right.
+pub(crate) fn self_test(lanes: &Lanes, policy: &Limits) -> Result<(), String> {
+    // Its own bounds: those of the policy may be too narrow even for this.
+    let mut limits = policy.clone();
+    (limits.script, limits.operations, limits.memory) = (1_000, 100_000, SELF_TEST_BYTES);
+    (limits.wall_clock, limits.call_depth, limits.result) = (5_000, 16, 1_000);
+    let limits = &limits;
+    let script =
+        br#"let l = []; for i in 0..100 { l.push(`${i}`); } parse_json("[42]")[0] + l.len()"#;
+    let job = job(Task::Run, script, limits, Vec::new()).map_err(|failure| failure.to_string())?;
+    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
+    let mut stage = lanes.stage(None, limits).map_err(|failure| failure.to_string())?;
+    let conversation = &mut stage.conversation;
+    let heard = conversation
+        .send(&ToWorker::Job(job), Some(deadline))
+        .map_err(End::from)
+        .and_then(|()| Ok(conversation.receive(Some(deadline))?));
+    let given = heard.and_then(|frame| match frame {
+        FromWorker::Done(ending, _) => told(ending, limits.result).map_err(End::Failed),
+        FromWorker::Call(..)
+        | FromWorker::NotGranted(..)
+        | FromWorker::Print(_)
+        | FromWorker::Sightings(_) => Err(End::Misbehaved),
+    });
+    match leave(stage, given, limits) {
+        Ok(tree) if tree.tokens() == [Token::Int(142)] => Ok(()),
+        Ok(_) => Err("a sum came out wrong".to_owned()),
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
+/// What the first script may hold, in bytes: a lane has at least this.
+pub(crate) const SELF_TEST_BYTES: u64 = 1024 * 1024;
+
+/// Gives the lane back or ends it, and says why there is no value.
+fn leave<T>(stage: Stage<'_>, heard: Result<T, End>, limits: &Limits) -> Result<T, Failure> {
+    match heard {
+        Ok(value) => {
+            stage.leave_well();
+            Ok(value)
+        }
+        Err(End::Failed(failure)) => {
+            stage.leave_well();
+            Err(failure)
+        }
+        Err(End::Refused(failure)) => {
+            stage.leave_badly();
+            Err(failure)
+        }
+        Err(End::OutOfTime) => {
+            stage.leave_badly();
+            Err(lanes::out_of_time(limits))
+        }
+        Err(End::Misbehaved) => {
+            crate::serve::log("a worker broke the protocol and was ended");
+            stage.leave_badly();
+            Err(Failure::new(Code::Internal, "the worker failed"))
+        }
+        Err(End::Gone) => Err(lanes::explain(stage.leave_badly(), limits)),
     }
 }
 
 /// Why a conversation stopped without a value.
 enum End {
+    /// The process said so, and has nothing more to say.
     Failed(Failure),
+    /// The broker cut it off.
+    Refused(Failure),
     OutOfTime,
     Gone,
     Misbehaved,
-}
-
-impl From<Failure> for End {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
 }
 
 impl From<ReceiveError> for End {
@@ -209,29 +238,4 @@ fn told(ending: Ending, result_bytes: u64) -> Result<Tree, Failure> {
             Err(Failure::new(code, message).at(at))
         }
     }
-}
-
-/// What the end of a worker that said nothing means.
-fn died(status: io::Result<ExitStatus>, limits: &Limits) -> Failure {
-    let Ok(status) = status else {
-        return Failure::new(Code::Internal, "the worker failed");
-    };
-    if status.code() == Some(sandbox::EXIT_MEMORY) {
-        let text = format!("the script took more than {} bytes of memory", limits.memory);
-        Failure::new(Code::LimitMemory, text)
-    } else if matches!(status.signal(), Some(SEGMENTATION_FAULT | ABORT)) {
-        Failure::new(Code::LimitDepth, "the script nested deeper than the native stack")
-    } else {
-        crate::serve::log(&format!("a worker ended unexpectedly: {status}"));
-        Failure::new(Code::Internal, "the worker ended unexpectedly")
-    }
-}
-
-/// Lets a worker parse a script and name the host functions in it. No keys are anywhere near.
-///
-/// # Errors
-/// Why it is no script.
-pub fn check(program: &Program, script: &[u8], limits: &Limits) -> Result<Vec<Sighting>, Failure> {
-    let job = job(Task::Check, script, limits)?;
-    Worker::start(program, &job)?.sightings(&job, limits)
 }

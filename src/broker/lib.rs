@@ -7,32 +7,31 @@ mod calls;
 mod clock;
 mod identify;
 mod lane;
+mod lanes;
 mod outcome;
 mod replay;
 mod serve;
 mod session;
 
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyspace::{CommitError, Unlocked};
 use policy::{Caller, Policy, RateBook};
 use proof::Answered;
-use sandbox::Program;
 use wire::Code;
 use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
 use wire::script::Task;
 
 pub use audit::{Audit, AuditError};
 pub use lane::check;
+pub use lanes::{Lanes, LanesError};
 pub use outcome::{Failure, Outcome, Usage};
 pub use replay::ProofMark;
-pub use serve::{ListenerProgram, ServeError, serve};
+pub use serve::{ServeError, serve};
 
 use crate::audit::Entry;
 use crate::clock::Clock;
-use crate::lane::Worker;
 use crate::replay::ReplayWindow;
 use crate::session::Session;
 
@@ -50,7 +49,7 @@ pub struct Broker {
     policy_digest: String,
     keyspace: Unlocked,
     audit: Audit,
-    worker: Program,
+    lanes: Lanes,
     rates: Mutex<RateBook>,
     replays: Mutex<ReplayWindow>,
     clock: Clock,
@@ -60,28 +59,26 @@ pub struct Broker {
 
 impl Broker {
     /// Puts a broker together. `policy_text` is what `policy` was parsed from.
-    ///
-    /// # Errors
-    /// When the worker's program cannot be opened.
+    #[must_use]
     pub fn new(
         policy: Policy,
         policy_text: &str,
         keyspace: Unlocked,
         records: Records,
-        worker: &Path,
-    ) -> std::io::Result<Self> {
+        lanes: Lanes,
+    ) -> Self {
         let clock = Clock::start();
-        Ok(Self {
+        Self {
             policy_digest: proof::digest(policy_text.as_bytes()),
             policy,
             keyspace,
             audit: records.audit,
-            worker: Program::open(worker)?,
+            lanes,
             rates: Mutex::default(),
             replays: Mutex::new(ReplayWindow::new(clock.started(), records.mark)),
             clock,
             reply_bytes: AtomicUsize::new(usize::MAX),
-        })
+        }
     }
 
     /// The policy.
@@ -154,7 +151,7 @@ impl Broker {
         as_json: bool,
     ) -> (Outcome, bool) {
         let limits = self.policy.limits_for(caller);
-        let job = match lane::job(Task::Run, script, &limits) {
+        let job = match lane::job(Task::Run, script, &limits, self.policy.calls_for(caller)) {
             Ok(job) => job,
             Err(failure) => return (Outcome::failed(failure), false),
         };
@@ -162,10 +159,7 @@ impl Broker {
             Ok(session) => session,
             Err(error) => return (Outcome::failed(self.storage_failure(&error)), false),
         };
-        let (ending, mut usage) = Worker::start(&self.worker, &job).map_or_else(
-            |failure| (Err(failure), Usage::default()),
-            |worker| worker.run(&job, &limits, &mut session),
-        );
+        let (ending, mut usage) = lane::run(&self.lanes, job, &limits, &mut session);
         usage.host_calls = session.host_calls();
         let outcome = Outcome { ending, output: session.take_output(), usage };
         // An answer that cannot be sent is found out before anything is kept.

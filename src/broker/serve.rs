@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use sandbox::{Confined, Program};
+use sandbox::{Confined, Role};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use wire::request::{FromListener, Request, ToListener};
@@ -31,14 +31,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A listener that lived this long is not failing at its start.
 const SETTLED: Duration = Duration::from_secs(30);
-
-/// How a listener is started.
-pub struct ListenerProgram {
-    /// Its executable.
-    pub program: Program,
-    /// Its arguments, to which the number of requests that it may hold is added.
-    pub arguments: Vec<String>,
-}
 
 /// Why serving ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -81,14 +73,15 @@ impl Link {
 }
 
 /// Serves until SIGTERM or SIGINT. Then the listener hands in what it has taken, every request is
-/// answered, and this returns. `ready` is told each time a listener is subscribed.
+/// answered, and this returns. `listener` are its arguments, to which the number of requests that it
+/// may hold is added. `ready` is told each time a listener is subscribed.
 ///
 /// # Errors
 /// When the first listener cannot start.
 pub fn serve(
     _confined: &Confined,
     broker: &Arc<Broker>,
-    listener: &ListenerProgram,
+    listener: &[String],
     ready: impl Fn(),
 ) -> Result<(), ServeError> {
     let running = usize::try_from(broker.policy().limits().concurrent).unwrap_or(1);
@@ -198,7 +191,7 @@ fn watch_signals(state: &Arc<State>, longest: Duration) -> io::Result<()> {
 /// Keeps a listener running.
 struct Supervisor<'s> {
     broker: &'s Broker,
-    listener: &'s ListenerProgram,
+    listener: &'s [String],
     capacity: usize,
     state: Arc<State>,
     jobs: SyncSender<(Request, Arc<Link>)>,
@@ -206,12 +199,13 @@ struct Supervisor<'s> {
 
 impl Supervisor<'_> {
     fn run(&self, ready: impl Fn()) -> Result<(), ServeError> {
-        let mut arguments = self.listener.arguments.clone();
+        let mut arguments = self.listener.to_vec();
         arguments.extend(["--capacity".to_owned(), self.capacity.to_string()]);
         let (mut was_ready, mut pause) = (false, FIRST_PAUSE);
         loop {
             let started = Instant::now();
-            let (mut child, socket) = match self.listener.program.start(&arguments, true) {
+            let (process, socket) = match self.broker.lanes.launcher().launch(Role::Own, &arguments)
+            {
                 Ok(started) => started,
                 Err(error) if was_ready => {
                     log(&format!("cannot start a listener: {error}"));
@@ -223,7 +217,7 @@ impl Supervisor<'_> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let mut reader = Channel::new(socket);
+            let mut reader = Channel::new(socket.into());
             let (channel, closer) = (Mutex::new(reader.try_clone()?), reader.try_clone()?);
             let link = Arc::new(Link { channel, closer, gone: AtomicBool::new(false) });
             *self.state.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
@@ -234,7 +228,7 @@ impl Supervisor<'_> {
             link.gone.store(true, Ordering::SeqCst);
             reader.close();
             // It has closed its socket, and has perhaps something to say, or broken the protocol.
-            let status = sandbox::last_words(&mut child, LAST_WORDS)?;
+            let status = process.last_words(LAST_WORDS)?;
             if !was_ready && !self.state.is_draining() {
                 return Err(ServeError::Listener { code: status.code() });
             }

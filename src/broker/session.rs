@@ -72,6 +72,11 @@ impl<'b> Session<'b> {
         self.limits.result
     }
 
+    /// Whose script it is, unless it is anybody's.
+    pub(crate) fn client(&self) -> Option<&'b str> {
+        self.caller.nkey().map(|_| self.caller.name())
+    }
+
     pub(crate) fn take_output(&mut self) -> String {
         std::mem::take(&mut self.output)
     }
@@ -99,6 +104,18 @@ impl<'b> Session<'b> {
             Err(Stop::Fault(message)) => Ok(Answer::Fault(message)),
             Err(Stop::End(failure)) => Err(failure.at(at)),
             Err(Stop::Storage(error)) => Err(self.broker.storage_failure(&error).at(at)),
+        }
+    }
+
+    /// A function was called that the script was not given.
+    pub(crate) fn not_granted(&mut self, call: CallName, at: Position) -> Failure {
+        let act = Act { call, target: Target::Nothing };
+        let refused =
+            self.count_call().map(|()| self.refuse(&act, &Refusal::NoRule { act: act.clone() }));
+        match refused.unwrap_or_else(|stop| stop) {
+            Stop::End(failure) => failure.at(at),
+            Stop::Fault(message) => Failure::new(Code::Internal, message),
+            Stop::Storage(error) => self.broker.storage_failure(&error).at(at),
         }
     }
 

@@ -23,10 +23,15 @@ pub(crate) enum Command {
     /// The process of `listen` that talks to NATS. Started by `listen`.
     #[command(hide = true)]
     Listener(ListenerArgs),
+    /// The process of `listen`, `run` and `check` that starts the others. Started by them.
+    #[command(hide = true)]
+    Launcher(LauncherArgs),
     /// Run a script here, as the service would.
     Run(RunArgs),
     /// Say what the policy would refuse in a script, without keys and without running it.
     Check(CheckArgs),
+    /// Say what confinement this machine grants to scripts.
+    Doctor(DoctorArgs),
     /// Send a script to a service and check its answer.
     Request(RequestArgs),
     /// Look at key spaces.
@@ -131,6 +136,8 @@ pub(crate) struct ListenArgs {
     pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) unlock: Unlock,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
 }
 
 #[derive(ClapArgs)]
@@ -152,6 +159,37 @@ pub(crate) struct ListenerArgs {
 }
 
 #[derive(ClapArgs)]
+pub(crate) struct LauncherArgs {
+    #[arg(long)]
+    pub(crate) worker: PathBuf,
+}
+
+/// How much of the sandbox may be missing.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sandbox {
+    /// The system call filter, and Landlock or namespaces behind it.
+    Strict,
+    /// The system call filter.
+    BestEffort,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct SandboxArgs {
+    /// How much of the sandbox may be missing on this machine.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Sandbox::Strict)]
+    pub(crate) sandbox: Sandbox,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
 pub(crate) struct RunArgs {
     /// The script, or `-` for standard input.
     pub(crate) script: PathBuf,
@@ -169,6 +207,8 @@ pub(crate) struct RunArgs {
     /// Use an empty keyspace in memory, whatever CRYPTO_HOME says.
     #[arg(long, conflicts_with_all = ["home", "passphrase_file", "passphrase_fd"])]
     pub(crate) ephemeral: bool,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
@@ -188,6 +228,8 @@ pub(crate) struct CheckArgs {
     /// The client of the policy [default: report what everybody is refused].
     #[arg(long = "as", value_name = "CLIENT")]
     pub(crate) caller: Option<String>,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
     /// How to print the findings.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

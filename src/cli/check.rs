@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use broker::Lanes;
 use policy::{Caller, Foresight, Limits, Policy};
-use sandbox::Program;
+use sandbox::{Confined, Untraced};
 use serde_json::json;
 use wire::Code;
 use wire::script::Sighting;
 
 use crate::args::{CheckArgs, Format};
 use crate::exit::{Exit, Fault};
-use crate::{files, say};
+use crate::{files, say, scripts};
 
 /// Something that would not work.
 struct Finding {
@@ -22,6 +23,8 @@ struct Finding {
 }
 
 pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
+    let untraced = Untraced::begin()?;
+    let launcher = scripts::launcher()?;
     let policy =
         files::read_policy(&files::policy_path(args.policy.as_deref(), args.home.as_deref())?)?
             .policy;
@@ -33,13 +36,13 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
         [one] => policy.limits_for(one),
         _ => policy.limits().clone(),
     };
-    let worker = Program::open(&files::worker_path()?);
-    let worker = worker.map_err(|error| Fault::system("cannot open the worker", &error))?;
-    let scripts = args.scripts.iter().map(|path| Ok((path, files::read_script(path)?)));
-    let scripts = scripts.collect::<Result<Vec<_>, Fault>>()?;
+    let sources = args.scripts.iter().map(|path| Ok((path, files::read_script(path)?)));
+    let sources = sources.collect::<Result<Vec<_>, Fault>>()?;
+    let lanes = scripts::lanes(launcher, &policy, &args.sandbox)?;
+    scripts::mention(&Confined::broker(untraced, None)?);
     let mut findings = Vec::new();
-    for (path, script) in &scripts {
-        findings.extend(check_one(path, script, &worker, &limits, &policy, &callers));
+    for (path, script) in &sources {
+        findings.extend(check_one(path, script, &lanes, &limits, &policy, &callers));
     }
     print(&findings, args.format)?;
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Refused })
@@ -48,13 +51,13 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
 fn check_one(
     path: &Path,
     script: &[u8],
-    worker: &Program,
+    lanes: &Lanes,
     limits: &Limits,
     policy: &Policy,
     callers: &[Caller],
 ) -> Vec<Finding> {
     let file = path.display().to_string();
-    match broker::check(worker, script, limits) {
+    match broker::check(lanes, script, limits) {
         Err(failure) => {
             let (line, column) = (failure.at.line, failure.at.column);
             vec![Finding { file, line, column, code: failure.code, message: failure.message }]

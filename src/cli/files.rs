@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use broker::{Audit, ProofMark, Records};
-use keyspace::{Home, Locked, Unlocked};
+use keyspace::{Home, Locked, Passphrase, Unlocked};
 use policy::{Caller, MAX_POLICY_BYTES, Policy};
 use wire::script::MAX_SCRIPT_BYTES;
 
@@ -73,12 +73,17 @@ fn read_from(source: impl Read, name: &str, most: usize) -> Result<Vec<u8>, Faul
     Ok(bytes)
 }
 
-/// Opens and unlocks the keyspace that the arguments name.
-pub(crate) fn unlock(unlock: &Unlock) -> Result<(Home, Unlocked), Fault> {
+/// Opens the keyspace that the arguments name, and reads its passphrase.
+pub(crate) fn open(unlock: &Unlock) -> Result<(Home, Locked, Passphrase), Fault> {
     let home = Home::open(&home_path(unlock.home.as_deref())?)?;
     let locked = Locked::open(&home)?;
-    let passphrase = passphrase::existing(&unlock.passphrase)?;
-    Ok((home, locked.unlock(&passphrase)?))
+    Ok((home, locked, passphrase::existing(&unlock.passphrase)?))
+}
+
+/// Opens and unlocks the keyspace that the arguments name.
+pub(crate) fn unlock(unlock: &Unlock) -> Result<Unlocked, Fault> {
+    let (_, locked, passphrase) = open(unlock)?;
+    Ok(locked.unlock(&passphrase)?)
 }
 
 /// Opens what the broker writes besides the keyspace.

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Fault};
 use crate::{files, say};
 
 pub(crate) fn spaces(args: &ListArgs) -> Result<Exit, Fault> {
-    let (_home, keyspace) = files::unlock(&args.unlock)?;
+    let keyspace = files::unlock(&args.unlock)?;
     let names: Vec<String> = keyspace.spaces()?.iter().map(Name::to_string).collect();
     match args.format {
         Format::Json => say::line(&json!({ "schema": 1, "key_spaces": names }).to_string())?,
@@ -21,7 +21,7 @@ pub(crate) fn spaces(args: &ListArgs) -> Result<Exit, Fault> {
 pub(crate) fn keys(args: &KeyListArgs) -> Result<Exit, Fault> {
     let wanted = args.space.as_deref().map(Name::parse).transpose();
     let wanted = wanted.map_err(|error| Fault::usage(error.to_string()))?;
-    let (_home, keyspace) = files::unlock(&args.list.unlock)?;
+    let keyspace = files::unlock(&args.list.unlock)?;
     let spaces = match wanted {
         Some(space) if keyspace.spaces()?.contains(&space) => vec![space],
         Some(space) => return Err(Fault::usage(format!("there is no key space `{space}`"))),

@@ -1,36 +1,39 @@
 //! `crypto-cli listen`: this process becomes the broker and starts the listener, which is this same
 //! program in its hidden role.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use broker::{Broker, ListenerProgram, ServeError};
+use broker::{Broker, ServeError};
 use client::{Connect, Login, ServerUrl, check_subject};
 use listener::{Listen, ListenFault};
-use sandbox::{Confined, Program};
+use sandbox::{Confined, Untraced};
 
 use crate::args::{ListenArgs, ListenerArgs, NatsArgs};
 use crate::exit::{Exit, Fault};
-use crate::{files, say};
+use crate::{files, say, scripts};
 
 /// The broker's part: open, confine, parse, unlock, serve.
 pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     connection(&args.nats, "crypto-cli")?;
     check_subject(&args.subject)?;
     check_subject(&args.queue_group)?;
-    let confined = Confined::broker()?;
+    let listener = arguments(args)?;
+    let untraced = Untraced::begin()?;
+    let launcher = scripts::launcher()?;
     let path = files::policy_path(args.policy.as_deref(), args.unlock.home.as_deref())?;
     let policy = files::read_policy(&path)?;
-    let (home, keyspace) = files::unlock(&args.unlock)?;
+    let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
+    let (home, locked, passphrase) = files::open(&args.unlock)?;
     let records = files::open_records(&home)?;
+    let confined = Confined::broker(untraced, Some(home.path()))?;
+    scripts::mention(&confined);
+    let keyspace = locked.unlock(&passphrase)?;
+    drop(passphrase);
     let nkey = keyspace.service_nkey().to_owned();
     let service = policy.policy.service().to_owned();
-    let broker =
-        Broker::new(policy.policy, &policy.text, keyspace, records, &files::worker_path()?);
-    let broker = Arc::new(broker.map_err(|error| Fault::system("cannot open the worker", &error))?);
-    let program = Program::open(Path::new("/proc/self/exe"));
-    let program = program.map_err(|error| Fault::system("cannot open this program", &error))?;
-    let listener = ListenerProgram { program, arguments: arguments(args)? };
+    let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes);
+    let broker = Arc::new(broker);
     let ready = || {
         let (subject, server) = (&args.subject, &args.nats.server);
         say::talk(&format!("crypto-cli: `{service}` ({nkey}) serves `{subject}` on {server}"));
@@ -49,7 +52,7 @@ pub(crate) fn listener(args: &ListenerArgs) -> Result<Exit, Fault> {
     let Some(socket) = sandbox::inherited_socket() else {
         return Err(Fault::usage("this role is started by `crypto-cli listen`"));
     };
-    let confined = Confined::listener()?;
+    let untraced = Untraced::begin_child()?;
     let nats = NatsArgs {
         server: args.server.clone(),
         ca: args.ca.clone(),
@@ -62,9 +65,10 @@ pub(crate) fn listener(args: &ListenerArgs) -> Result<Exit, Fault> {
         queue_group: args.queue_group.clone(),
         capacity: args.capacity,
     };
-    match listener::run(&confined, &listen, socket) {
+    match listener::run(untraced, &listen, socket.into()) {
         Ok(()) => Ok(Exit::Done),
         Err(ListenFault::Connect(fault)) => Err(fault.into()),
+        Err(ListenFault::Confine(error)) => Err(error.into()),
         Err(fault @ (ListenFault::Subscribe { .. } | ListenFault::Broker(_))) => {
             Err(Fault::new(Exit::Unavailable, fault.to_string()))
         }

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod dev;
 mod dev_files;
+mod doctor;
 mod exit;
 mod files;
 mod init;
@@ -14,6 +15,7 @@ mod passphrase;
 mod request;
 mod run;
 mod say;
+mod scripts;
 
 use clap::Parser;
 
@@ -38,6 +40,8 @@ fn dispatch(command: Command) -> Result<Exit, Fault> {
         Command::Dev(args) => dev::dev(&args),
         Command::Listen(args) => listen::listen(&args),
         Command::Listener(args) => listen::listener(&args),
+        Command::Launcher(args) => scripts::serve(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Request(args) => request::request(&args),

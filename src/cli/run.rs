@@ -2,30 +2,33 @@
 
 use broker::{Audit, Broker, ProofMark, Records};
 use keyspace::Unlocked;
-use sandbox::Confined;
+use sandbox::{Confined, Untraced};
 
 use crate::args::{Format, RunArgs, Unlock};
 use crate::exit::{Exit, Fault, for_code};
-use crate::{files, say};
+use crate::{files, say, scripts};
 
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
-    let _confined = Confined::broker()?;
+    let untraced = Untraced::begin()?;
+    let launcher = scripts::launcher()?;
     let script = files::read_script(&args.script)?;
     let home = args.home.clone().or_else(named_home);
     let path = files::policy_path(args.policy.as_deref(), home.as_deref())?;
     let policy = files::read_policy(&path)?;
     let caller = files::caller(&policy.policy, args.caller.as_deref())?;
+    let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
     let (keyspace, records) = if args.ephemeral {
+        scripts::mention(&Confined::broker(untraced, None)?);
         let records = Records { audit: Audit::ephemeral(), mark: ProofMark::ephemeral() };
         (Unlocked::ephemeral(files::now())?, records)
     } else {
         let passphrase = args.passphrase.clone();
-        let (home, keyspace) = files::unlock(&Unlock { home, passphrase })?;
-        (keyspace, files::open_records(&home)?)
+        let (home, locked, passphrase) = files::open(&Unlock { home, passphrase })?;
+        let records = files::open_records(&home)?;
+        scripts::mention(&Confined::broker(untraced, Some(home.path()))?);
+        (locked.unlock(&passphrase)?, records)
     };
-    let broker =
-        Broker::new(policy.policy, &policy.text, keyspace, records, &files::worker_path()?);
-    let broker = broker.map_err(|error| Fault::system("cannot open the worker", &error))?;
+    let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes);
     let outcome = broker.run(&caller, &script);
     let exit = outcome.ending.as_ref().err().map_or(Exit::Done, |failure| for_code(failure.code));
     match (args.format, &outcome.ending) {

@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::Read;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use proof::Identity;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,8 @@ const MAX_LOGIN_BYTES: u16 = u16::MAX;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that may have come and wait to be looked at. The NATS library drops what comes beyond.
 const MESSAGES_AT_ONCE: usize = 4096;
+/// Attempts to reconnect, for each address.
+const RECONNECTS: usize = 20;
 /// Longest pause between two attempts to reconnect; each pause is drawn at random below it.
 const LONGEST_PAUSE_MS: u64 = 10_000;
 
@@ -51,8 +54,9 @@ pub enum Login {
 pub enum Lasting {
     /// It ends.
     Once,
-    /// It is made again, for as long as it takes.
-    Forever,
+    /// It is made again, to the addresses that the server's name had at the start, for a minute or
+    /// two. Then it ends, for the name may have moved.
+    ForAWhile,
 }
 
 /// Why there is no connection.
@@ -89,54 +93,96 @@ pub enum ConnectFault {
     },
 }
 
-/// Connects. `on_event` hears of what happens to the connection later.
+/// Everything that is needed to connect, read and looked up: what follows opens no file.
+pub struct Prepared {
+    to: Connect,
+    options: ConnectOptions,
+    addresses: Vec<ServerAddr>,
+}
+
+/// Reads the files that `to` names and looks up its server.
 ///
 /// # Errors
-/// See [`ConnectFault`]. The first attempt is never repeated.
+/// See [`ConnectFault`].
+pub fn prepare(to: &Connect) -> Result<Prepared, ConnectFault> {
+    let is_tls = to.server.tls || to.ca.is_some();
+    let mut options = login(&to.login)?.name(&to.name).require_tls(is_tls);
+    let host = host_of(to);
+    if is_tls {
+        let trusted = trust::in_server(host, to.ca.as_deref()).map_err(ConnectFault::File)?;
+        options = options.tls_client_config(trusted);
+    }
+    let server = format!("`{}`", to.server.as_str());
+    let unreachable = |cause: String| ConnectFault::Unreachable { server: server.clone(), cause };
+    let found = (host, to.server.address.port()).to_socket_addrs();
+    let found: Vec<_> = found.map_err(|error| unreachable(error.to_string()))?.collect();
+    // `localhost` is this machine by RFC 6761 §6.3, but a resolver may not know that.
+    if !is_tls && !found.iter().all(|address| address.ip().is_loopback()) {
+        let cause = "this name leads to another machine here".to_owned();
+        return Err(ConnectFault::Tls {
+            server,
+            cause,
+            hint: "use tls://, or the address 127.0.0.1",
+        });
+    }
+    let scheme = if is_tls { "tls" } else { "nats" };
+    let parse = |address: &SocketAddr| format!("{scheme}://{address}").parse::<ServerAddr>();
+    let addresses = found.iter().map(parse).collect::<Result<Vec<_>, _>>();
+    let addresses = addresses.map_err(|error| unreachable(error.to_string()))?;
+    Ok(Prepared { to: to.clone(), options, addresses })
+}
+
+fn host_of(to: &Connect) -> &str {
+    to.server.address.host().trim_start_matches('[').trim_end_matches(']')
+}
+
+impl Prepared {
+    /// The port that will be connected to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.to.server.address.port()
+    }
+
+    /// Connects. `on_event` hears of what happens to the connection later.
+    ///
+    /// # Errors
+    /// See [`ConnectFault`]. The first attempt is never repeated.
+    pub async fn connect(
+        self,
+        lasting: Lasting,
+        on_event: impl Fn(Event) + Clone + Send + Sync + 'static,
+    ) -> Result<Client, ConnectFault> {
+        let each = match lasting {
+            Lasting::Once => 1,
+            Lasting::ForAWhile => RECONNECTS,
+        };
+        let options = self
+            .options
+            // A server may name others to reconnect to, whom nobody checked for loopback.
+            .ignore_discovered_servers()
+            .retain_servers_order()
+            .max_reconnects(each * self.addresses.len())
+            .connection_timeout(CONNECT_PATIENCE)
+            .subscription_capacity(MESSAGES_AT_ONCE)
+            .reconnect_delay_callback(pause)
+            .event_callback(move |event| {
+                on_event(event);
+                std::future::ready(())
+            });
+        options.connect(self.addresses).await.map_err(|error| explain(&self.to, &error))
+    }
+}
+
+/// Connects: [`prepare`] and [`Prepared::connect`] in one.
+///
+/// # Errors
+/// See [`ConnectFault`].
 pub async fn connect(
     to: &Connect,
     lasting: Lasting,
     on_event: impl Fn(Event) + Clone + Send + Sync + 'static,
 ) -> Result<Client, ConnectFault> {
-    let mut options = login(&to.login)?
-        .name(&to.name)
-        .require_tls(to.server.tls || to.ca.is_some())
-        // A server may name others to reconnect to, whom nobody checked for loopback.
-        .ignore_discovered_servers()
-        .connection_timeout(CONNECT_PATIENCE)
-        .subscription_capacity(MESSAGES_AT_ONCE)
-        .reconnect_delay_callback(pause)
-        .event_callback(move |event| {
-            on_event(event);
-            std::future::ready(())
-        });
-    if lasting == Lasting::Once {
-        options = options.max_reconnects(1);
-    }
-    if let Some(ca) = &to.ca {
-        options = options.tls_client_config(trust::only(ca).map_err(ConnectFault::File)?);
-    }
-    if !to.server.tls && to.ca.is_none() {
-        stays_here(to).await?;
-    }
-    options.connect(to.server.address.clone()).await.map_err(|error| explain(to, &error))
-}
-
-/// `localhost` is this machine by RFC 6761 §6.3, but a resolver may not know that.
-async fn stays_here(to: &Connect) -> Result<(), ConnectFault> {
-    let server = format!("`{}`", to.server.as_str());
-    let (host, port) = (to.server.address.host(), to.server.address.port());
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let found = tokio::net::lookup_host((host, port)).await;
-    let mut found = found.map_err(|error| ConnectFault::Unreachable {
-        server: server.clone(),
-        cause: error.to_string(),
-    })?;
-    if found.all(|address| address.ip().is_loopback()) {
-        return Ok(());
-    }
-    let cause = "this name leads to another machine here".to_owned();
-    Err(ConnectFault::Tls { server, cause, hint: "use tls://, or the address 127.0.0.1" })
+    prepare(to)?.connect(lasting, on_event).await
 }
 
 /// Reads an identity from its seed file.

@@ -32,5 +32,7 @@ mod trust;
 pub mod blocking;
 
 pub use address::{BadAddress, ServerUrl, check_subject};
-pub use connect::{Connect, ConnectFault, Lasting, Login, connect, read_identity};
+pub use connect::{
+    Connect, ConnectFault, Lasting, Login, Prepared, connect, prepare, read_identity,
+};
 pub use request::{Answer, Caller, RequestFault, request};

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_nats::service::{self, ServiceExt};
 use async_nats::{Client, Event, HeaderMap};
-use client::{Connect, ConnectFault, Lasting};
+use client::{Connect, ConnectFault, Lasting, Prepared};
 use futures_util::StreamExt;
-use sandbox::Confined;
+use sandbox::{ConfineError, Confined, Untraced};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{Receiver, Sender};
 use wire::Code;
@@ -52,22 +52,33 @@ pub enum ListenFault {
         /// Why.
         cause: String,
     },
+    /// The kernel refused a confinement.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The socket to the broker failed.
     #[error("the broker is gone: {0}")]
     Broker(#[from] io::Error),
 }
 
-/// Listens until the broker says to drain or is gone.
+/// Reads its files, confines itself, and listens until the broker says to drain or is gone.
 ///
 /// # Errors
 /// See [`ListenFault`].
-pub fn run(_confined: &Confined, listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
+pub fn run(untraced: Untraced, listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
+    // What follows after this line opens no file, and reaches one port.
+    let prepared = client::prepare(&listen.connect)?;
+    let confined = Confined::listener(untraced, prepared.port())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(listen, broker))
+    runtime.block_on(serve(&confined, prepared, listen, broker))
 }
 
-async fn serve(listen: &Listen, broker: UnixStream) -> Result<(), ListenFault> {
-    let client = client::connect(&listen.connect, Lasting::Forever, report).await?;
+async fn serve(
+    _confined: &Confined,
+    prepared: Prepared,
+    listen: &Listen,
+    broker: UnixStream,
+) -> Result<(), ListenFault> {
+    let client = prepared.connect(Lasting::ForAWhile, report).await?;
     let refused = |cause: async_nats::Error| ListenFault::Subscribe {
         subject: listen.subject.clone(),
         cause: cause.to_string(),

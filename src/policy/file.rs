@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostics, Findings, did_you_mean};
 use crate::limits::{Bound, Limits, Unit, parse_measure};
 use crate::rules::read_rules;
 use crate::table::{Item, Table};
-use crate::{Client, Policy, Role, RoleId};
+use crate::{Client, Isolation, Policy, Role, RoleId};
 
 /// Largest policy file, in bytes: some ten thousand rules, and still read in a blink.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
@@ -55,9 +55,9 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
     for (bound, value) in lowered.unwrap_or_default() {
         *limits.slot(bound) = value;
     }
-    if let Some(sandbox) = top.optional("sandbox") {
-        read_sandbox(&sandbox, findings);
-    }
+    let sandbox = top.optional("sandbox");
+    let isolation = sandbox.and_then(|item| read_isolation(&item, findings));
+    let isolation = isolation.unwrap_or(Isolation::Script);
     let clients = top.optional("client");
     let anonymous = top.optional("anonymous");
     let roles = top.optional("role").map(|item| read_roles(&item, findings)).unwrap_or_default();
@@ -69,7 +69,7 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
         Some(ids)
     });
     top.finish(findings);
-    Some(Policy { service: service?, limits, clients, anonymous, roles })
+    Some(Policy { service: service?, limits, isolation, clients, anonymous, roles })
 }
 
 fn read_service(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> {
@@ -81,18 +81,21 @@ fn read_service(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> 
     name
 }
 
-fn read_sandbox(item: &Item<'_>, findings: &mut Findings<'_>) {
-    let Some(mut table) = item.table("[sandbox]", findings) else {
-        return;
-    };
-    if let Some(isolation) = table.optional("isolation")
-        && let Some(text) = isolation.text(findings)
-        && text != "script"
-    {
-        let message = format!("unknown isolation `{}`", text.escape_debug());
-        findings.add(&isolation.span, message, "`script` is a fresh process for each script");
-    }
+fn read_isolation(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Isolation> {
+    let mut table = item.table("[sandbox]", findings)?;
+    let isolation = table.optional("isolation");
     table.finish(findings);
+    let isolation = isolation?;
+    match isolation.text(findings)? {
+        "script" => Some(Isolation::Script),
+        "client" => Some(Isolation::Client),
+        text => {
+            let message = format!("unknown isolation `{}`", text.escape_debug());
+            let help = "`script` is a fresh process for each script, `client` one for each client";
+            findings.add(&isolation.span, message, help);
+            None
+        }
+    }
 }
 
 fn read_limits(

@@ -33,6 +33,7 @@ use crate::rate::Window;
 pub struct Policy {
     service: String,
     limits: Limits,
+    isolation: Isolation,
     clients: Vec<Client>,
     anonymous: Option<Vec<RoleId>>,
     roles: Vec<Role>,
@@ -49,6 +50,12 @@ impl Policy {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What separates one script from the next.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// The client with this user nkey, if the policy knows it and it has not expired.
@@ -98,6 +105,15 @@ impl Policy {
     fn roles_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Role> {
         caller.roles.iter().filter_map(|id| self.roles.get(id.0))
     }
+}
+
+/// What separates one script from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// A fresh process for each script.
+    Script,
+    /// A process is kept for one client; its memory is put back between scripts.
+    Client,
 }
 
 /// Somebody the policy knows. Only a [`Policy`] makes one.

@@ -1,71 +1,143 @@
 //! What each role gives up, at its start, before it reads a byte from anybody.
 
 use std::io;
+use std::path::Path;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, TimeStampCounterReadability,
+    set_time_stamp_counter_readability,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use crate::sys::close_from;
+use crate::access;
+use crate::filter::{Filter, FilterError, Of};
+use crate::report::{Layer, Report, State};
+use crate::sys::{self, close_from};
 
-/// Address space a worker needs besides its script's memory, in bytes: program, libraries, stack
-/// and the slack of the allocator.
-const WORKER_BASE_BYTES: u64 = 128 * 1024 * 1024;
+/// Address space of a zygote besides its scripts' memory, in bytes: program, libraries, stack.
+const ZYGOTE_BASE_BYTES: u64 = 64 * 1024 * 1024;
+/// Native stack of a script's process, in bytes. Calls that nest deeper are ended in time by the
+/// engine's watch; what nests in native code meets the end of it.
+pub const STACK_BYTES: u64 = 1024 * 1024;
 
 /// Proof that this process is confined. Roles serve only with it.
-pub struct Confined(());
+pub struct Confined {
+    landlock: State,
+}
+
+/// A broker that left no traces and has opened what it needs, but is not confined yet.
+pub struct Untraced(());
 
 /// A confinement that the kernel refused. The role must not start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot confine this process: {step} failed: {source}")]
-pub struct ConfineError {
-    step: &'static str,
-    source: io::Error,
+pub enum ConfineError {
+    /// A step failed.
+    #[error("cannot confine this process: {step} failed: {source}")]
+    Step {
+        /// Which.
+        step: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A filter's text is wrong: a fault of this build.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
 }
 
 impl Confined {
-    /// The worker: one socket on descriptor 0 and nothing else, no new files or processes, bounded
-    /// memory, and an end when its parent ends.
+    /// The listener, once it has read its files: it ends with the launcher, reaches one port and no
+    /// file, and is bound to its filter.
     ///
     /// # Errors
     /// The step that failed.
-    pub fn worker(memory_bytes: u64) -> Result<Self, ConfineError> {
-        end_with_parent()?;
-        step("close_range", close_from(1))?;
+    pub fn listener(_untraced: Untraced, port: u16) -> Result<Self, ConfineError> {
+        let filter = Filter::of(Of::Listener)?;
+        let landlock = access::to_port(port);
+        step("seccomp", filter.install())?;
+        Ok(Self { landlock })
+    }
+
+    /// The broker, once it has read its files: it reaches its home and is bound to its filter.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn broker(_untraced: Untraced, home: Option<&Path>) -> Result<Self, ConfineError> {
+        let filter = Filter::of(Of::Broker)?;
+        let landlock = match home {
+            Some(home) => access::to_folder(home),
+            None => access::to_nothing(),
+        };
+        step("seccomp", filter.install())?;
+        Ok(Self { landlock })
+    }
+
+    pub(crate) fn by_zygote(report: &Report) -> Self {
+        Self { landlock: report.state(Layer::Landlock) }
+    }
+
+    /// What the kernel granted of the confinement to files and ports. Without the system call filter
+    /// there is no such value at all.
+    #[must_use]
+    pub fn landlock(&self) -> State {
+        self.landlock
+    }
+
+    pub(crate) fn begin_zygote() -> Result<(), ConfineError> {
+        Self::end_with_parent()?;
+        step("sigaltstack", sys::default_signals())?;
+        step("close_range", close_from(1))
+    }
+
+    /// The kernel kills this process when its parent ends. A parent that ended before this call has
+    /// closed the role's socket, which ends the role at its first read.
+    pub(crate) fn end_with_parent() -> Result<(), ConfineError> {
+        let sentence = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        step("PR_SET_PDEATHSIG", sentence)
+    }
+
+    pub(crate) fn finish_zygote(memory: u64, report: &mut Report) -> Result<(), ConfineError> {
         no_traces()?;
-        // The allocator counts exactly; this is the second wall, wide enough for fragmentation.
-        let address_space = memory_bytes.saturating_mul(2).saturating_add(WORKER_BASE_BYTES);
-        limit("RLIMIT_AS", Resource::As, address_space)?;
-        limit("RLIMIT_NOFILE", Resource::Nofile, 1)?;
+        report.set(Layer::Landlock, access::to_nothing());
+        report.set(Layer::Capabilities, drop_capabilities());
+        // The arena counts exactly and is all that is ever used; this is the second wall.
+        limit("RLIMIT_AS", Resource::As, memory.saturating_add(ZYGOTE_BASE_BYTES))?;
+        limit("RLIMIT_STACK", Resource::Stack, STACK_BYTES)?;
+        // The control socket, and a script's socket on its way to a child.
+        limit("RLIMIT_NOFILE", Resource::Nofile, 2)?;
         limit("RLIMIT_FSIZE", Resource::Fsize, 0)?;
-        limit("RLIMIT_NPROC", Resource::Nproc, 0)?;
         limit("RLIMIT_MEMLOCK", Resource::Memlock, 0)?;
-        Ok(Self(()))
-    }
-
-    /// The listener: ends with the broker, leaves no core, gains no privileges.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn listener() -> Result<Self, ConfineError> {
-        end_with_parent()?;
-        step("close_range", close_from(3))?;
-        no_traces()?;
-        Ok(Self(()))
-    }
-
-    /// The broker: no core, no tracer of its own user, no new privileges.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn broker() -> Result<Self, ConfineError> {
-        no_traces()?;
-        Ok(Self(()))
+        let clock = set_time_stamp_counter_readability(TimeStampCounterReadability::RaiseSIGSEGV);
+        report.set(
+            Layer::Clock,
+            match clock {
+                Ok(()) => State::On,
+                Err(error) => State::Off(error.raw_os_error()),
+            },
+        );
+        Ok(())
     }
 }
 
-/// The kernel kills this process when its parent ends. A parent that ended before this call has
-/// closed the role's socket, which ends the role at its first read.
-fn end_with_parent() -> Result<(), ConfineError> {
-    step("PR_SET_PDEATHSIG", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))
+impl Untraced {
+    /// No core, no tracer of its own user, no new privileges: what the broker and those who read
+    /// secrets give up first.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn begin() -> Result<Self, ConfineError> {
+        no_traces()?;
+        Ok(Self(()))
+    }
+
+    /// The same for a role that was started by another process of ours, and ends with it.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn begin_child() -> Result<Self, ConfineError> {
+        Confined::end_with_parent()?;
+        step("close_range", close_from(3))?;
+        Self::begin()
+    }
 }
 
 fn no_traces() -> Result<(), ConfineError> {
@@ -75,11 +147,28 @@ fn no_traces() -> Result<(), ConfineError> {
     step("PR_SET_NO_NEW_PRIVS", rustix::thread::set_no_new_privs(true))
 }
 
+/// None to have, and none to be had by executing something.
+fn drop_capabilities() -> State {
+    for capability in CapabilitySet::all().iter() {
+        // Without the right to drop it there is no way to use it either: no new privileges.
+        let _kept = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    match rustix::thread::set_capabilities(None, none) {
+        Ok(()) => State::On,
+        Err(error) => State::Off(error.raw_os_error()),
+    }
+}
+
 fn limit(name: &'static str, resource: Resource, most: u64) -> Result<(), ConfineError> {
     let bound = Rlimit { current: Some(most), maximum: Some(most) };
     step(name, rustix::process::setrlimit(resource, bound))
 }
 
-fn step<E: Into<io::Error>>(step: &'static str, done: Result<(), E>) -> Result<(), ConfineError> {
-    done.map_err(|error| ConfineError { step, source: error.into() })
+pub(crate) fn step<T, E: Into<io::Error>>(
+    step: &'static str,
+    done: Result<T, E>,
+) -> Result<T, ConfineError> {
+    done.map_err(|error| ConfineError::Step { step, source: error.into() })
 }

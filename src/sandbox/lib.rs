@@ -2,18 +2,34 @@
 //! scripts, keys or NATS.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod access;
+mod arena;
 mod confine;
-mod heap;
+mod control;
+mod filter;
+mod lane;
+mod launcher;
+mod namespaces;
+mod report;
 mod spawn;
 mod sys;
+mod syscalls;
+mod zygote;
 
-pub use confine::{ConfineError, Confined};
-pub use heap::CappedHeap;
-pub use spawn::{Program, last_words, terminate, tie_to_parent};
+pub use arena::Arena;
+pub use confine::{ConfineError, Confined, STACK_BYTES, Untraced};
+pub use filter::FilterError;
+pub use lane::{Lane, LaneError};
+pub use launcher::{Launched, Launcher, Role, serve as serve_launcher};
+pub use report::{Layer, NotEnough, Report, State, Strictness};
+pub use spawn::{terminate, tie_to_parent};
 pub use sys::{exit_now, inherited_socket};
+pub use zygote::{ScriptProcess, Zygote};
 
-/// A worker's exit code when its script passed the memory cap. It comes from a process that ran
-/// untrusted text, so it labels an ending and never decides anything.
+/// The exit code of a script's process when it passed its memory cap. It comes from a process that
+/// ran untrusted text, so it labels an ending and never decides anything.
 pub const EXIT_MEMORY: i32 = 86;
-/// A worker's exit code after a panic: a fault of ours. It labels, as above.
+/// The exit code after a panic: a fault of ours. It labels, as above.
 pub const EXIT_PANIC: i32 = 87;
+/// The exit code of a process that could not be confined.
+pub const EXIT_CONFINE: i32 = 88;

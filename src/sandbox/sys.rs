@@ -1,10 +1,14 @@
 //! One safe function for each system call that `rustix` lacks.
 #![expect(unsafe_code, reason = "the module that talks to the kernel")]
 
+use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::thread::UnshareFlags;
+use seccompiler::BpfProgram;
 
 /// Ends the process at once: no destructors, no exit handlers, no flushing.
 pub fn exit_now(code: i32) -> ! {
@@ -16,14 +20,13 @@ pub fn exit_now(code: i32) -> ! {
 pub(crate) fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: the call takes three integers. Descriptors that a Rust value still owns would be
     // closed under it, so this runs only at the start of a role, which owns descriptor 0 alone.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    done(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) })
 }
 
 /// The socket that the parent put on descriptor 0. `None` when it was taken already, or when
 /// descriptor 0 is not a socket because somebody started the role by hand.
 #[must_use]
-pub fn inherited_socket() -> Option<UnixStream> {
+pub fn inherited_socket() -> Option<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst)
         || rustix::net::sockopt::socket_type(std::io::stdin()).is_err()
@@ -32,5 +35,121 @@ pub fn inherited_socket() -> Option<UnixStream> {
     }
     // SAFETY: descriptor 0 is open, for the call above succeeded on it, and `TAKEN` makes this the
     // only owner: std's own handle for standard input never closes it.
-    Some(unsafe { UnixStream::from_raw_fd(0) })
+    Some(unsafe { OwnedFd::from_raw_fd(0) })
+}
+
+/// Closes a descriptor with one system call. Dropping it would make another before, in a build with
+/// assertions.
+pub(crate) fn close(descriptor: OwnedFd) {
+    let number = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
+    // SAFETY: the number was given away by its one owner in the line above.
+    unsafe { libc::close(number) };
+}
+
+/// Puts `socket` on descriptor 0, where `old` was, which is closed by that. It comes back as a file:
+/// those are read and written by the two plain system calls.
+pub(crate) fn onto_descriptor_0(socket: OwnedFd, old: OwnedFd) -> io::Result<File> {
+    // The number is given away: what closes it is `dup2`.
+    let zero = std::os::fd::IntoRawFd::into_raw_fd(old);
+    // SAFETY: both are open descriptors that we own; `dup2` replaces the one by the other.
+    done(i64::from(unsafe { libc::dup2(socket.as_raw_fd(), zero) }).min(0))?;
+    close(socket);
+    // SAFETY: `zero` is open again, and its former owner has given it away above.
+    Ok(unsafe { File::from_raw_fd(zero) })
+}
+
+/// What `fork` returns.
+pub(crate) enum Forked {
+    /// In the new process.
+    Child,
+    /// In the old one, with the id of the new.
+    Parent(rustix::process::Pid),
+}
+
+/// Forks without the handlers that libc runs around it, which make system calls of their own.
+pub(crate) fn fork() -> io::Result<Forked> {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: no stack and no sharing is asked for, so the child gets a copy of all memory. Only
+    // processes of one thread come here, so no lock can be held by a thread that the child lacks.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, i64::from(libc::SIGCHLD), none, none, none, 0_i64)
+    };
+    match i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        Some(pid) => Ok(Forked::Parent(pid)),
+        None if pid == 0 => Ok(Forked::Child),
+        None => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Leaves the namespaces that `flags` names for new ones.
+pub(crate) fn leave_namespaces(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: the call is unsafe for `FILES`, which would split descriptors between threads; it is
+    // not among the flags, and the process has one thread.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags.difference(UnshareFlags::FILES)) }?)
+}
+
+/// Binds this thread, and those it starts, to a filter of system calls, for good.
+pub(crate) fn install_filter(program: &BpfProgram) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: `sock_fprog` points to `length` instructions whose layout is that of the kernel's
+    // (`seccompiler` declares it `repr(C)` for this use); the kernel copies them and keeps no pointer.
+    done(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u32, &raw const program)
+    })
+}
+
+/// The kernel ends this process when so much time has passed. Not inherited by children.
+pub(crate) fn end_after(time: Duration) -> io::Result<()> {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let once = libc::itimerval {
+        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
+        it_value: libc::timeval { tv_sec: seconds, tv_usec: time.subsec_micros().into() },
+    };
+    // SAFETY: the kernel reads one `itimerval`, which lives until the call returns.
+    done(i64::from(unsafe {
+        libc::setitimer(libc::ITIMER_REAL, &raw const once, std::ptr::null_mut())
+    }))
+}
+
+/// Puts every signal back to what the kernel does by default, and takes away the second stack on
+/// which the runtime would report an overflow: nothing of ours runs when the process is hurt.
+pub(crate) fn default_signals() -> io::Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: the default action runs no code of ours. Signals that cannot be set are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let none =
+        libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+    // SAFETY: no handler is left that could be running on the second stack.
+    done(i64::from(unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) }))
+}
+
+/// Address space of our own whose pages are made when they are first used; returns its address.
+pub(crate) fn reserve_memory(bytes: usize) -> io::Result<usize> {
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+    let region = unsafe { libc::mmap(std::ptr::null_mut(), bytes, rights, kind, -1, 0) };
+    if region == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(region.expose_provenance())
+}
+
+/// Whether something can be read from `socket`, or its peer is gone, within `patience`.
+pub(crate) fn is_readable(socket: impl AsFd, patience: Duration) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+    let patience = Timespec { tv_sec: seconds, tv_nsec: patience.subsec_nanos().into() };
+    let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+    match poll(&mut polled, Some(&patience)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn done(result: i64) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,12 +1,13 @@
 //! An engine built from nothing, and a script's way from text to value.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use rhai::packages::{Package, StandardPackage};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, ParseErrorType, Position, Scope};
+use wire::CallName;
 use wire::script::{Ending, Failure, Job, Sighting};
 
+use crate::watch::Watch;
 use crate::{result, sightings};
 
 /// Deepest nesting of expressions, outside and inside functions: the parser and the engine use
@@ -24,49 +25,80 @@ pub struct RawScript(String);
 /// A script that parses.
 pub struct CheckedScript(AST);
 
-/// Counts steps for good: once over its bound it stays over, whatever the script catches.
-#[derive(Clone)]
-pub(crate) struct Steps {
-    taken: Rc<Cell<u64>>,
-    most: u64,
-}
+/// The names that a script may not give to functions of its own, besides those of the host.
+const RESERVED: [&str; 7] =
+    ["print", "debug", "parse_json", "hex_encode", "hex_decode", "base64_encode", "base64_decode"];
 
-impl Steps {
-    pub(crate) fn new(most: u64) -> Self {
-        Self { taken: Rc::default(), most }
-    }
-
-    pub(crate) fn taken(&self) -> u64 {
-        self.taken.get()
-    }
-
-    fn count(&self) -> bool {
-        let taken = self.taken.get().saturating_add(1);
-        self.taken.set(taken);
-        taken <= self.most
-    }
-
-    fn used_up(&self) -> bool {
-        self.taken.get() > self.most
-    }
-}
-
-/// An engine with the standard functions that can do no harm, and none that could. Rhai's own size
-/// limits stay off: they bound no total and make every step slower; the heap has the bound.
-pub(crate) fn build(call_depth: usize, steps: &Steps) -> Engine {
+/// An engine with the standard functions that can do no harm, and none that could, used once so that
+/// what it makes on first use is there. Rhai's own size limits stay off: they bound no total and make
+/// every step slower; the heap has the bound.
+pub(crate) fn prepare() -> Engine {
     let mut engine = Engine::new_raw();
     StandardPackage::new().register_into_engine(&mut engine);
     engine.disable_symbol("eval");
-    engine.disable_symbol("sleep");
-    engine.set_max_call_levels(call_depth);
     engine.set_max_expr_depths(EXPRESSION_DEPTHS.0, EXPRESSION_DEPTHS.1);
     engine.set_max_functions(MAX_FUNCTIONS);
     engine.set_max_variables(MAX_VARIABLES);
     engine.register_fn("parse_json", crate::json::parse);
-    let steps = steps.clone();
-    // The engine's own count starts anew in callbacks of native functions, so it is not used.
-    engine.on_progress(move |_| (!steps.count()).then_some(Dynamic::UNIT));
+    engine.register_fn("pad", pad_array);
+    engine.register_fn("sleep", |_: i64| no_clock());
+    engine.register_fn("sleep", |_: f64| no_clock());
+    // What it gives is of no interest.
+    let _warm = engine.eval::<Dynamic>(WARM_UP);
     engine
+}
+
+/// A little of everything that keeps something for the next time: hash seeds, tables, buffers.
+const WARM_UP: &str = r#"
+    fn twice(n) { n * 2 }
+    let list = [1, 2.5, 'c', "text", #{ a: 1 }, |x| x + 1];
+    let sum = 0;
+    for i in 0..3 { sum += twice(i); }
+    try { throw `${list} ${sum}`; } catch (error) { list.push(parse_json("[1]")); }
+    list.map(|item| type_of(item)).sort();
+    list.len()
+"#;
+
+/// Sets the bounds of one script.
+pub(crate) fn bound(engine: &mut Engine, watch: &Rc<Watch>) {
+    engine.set_max_call_levels(watch.most_levels().saturating_add(1));
+    let watch = Rc::clone(watch);
+    let levels = Rc::clone(&watch);
+    // The engine's own count starts anew in callbacks of native functions, so it is not used.
+    engine.on_progress(move |_| (!watch.step()).then_some(Dynamic::UNIT));
+    // The engine's own error of too many levels can be swallowed by `sort` and caught behind `map`,
+    // so it has one level more, where the first look at a variable ends the script for good.
+    #[expect(
+        deprecated,
+        reason = "the engine marks by this what may change, and its version is pinned"
+    )]
+    engine.on_var(move |_, _, context| {
+        if levels.is_within(context.call_level()) {
+            Ok(None)
+        } else {
+            Err(EvalAltResult::ErrorStackOverflow(Position::NONE).into())
+        }
+    });
+}
+
+fn no_clock() -> Result<(), Box<EvalAltResult>> {
+    Err("there is no clock here, so nothing to sleep by".into())
+}
+
+/// The engine's own check of the new length wraps around before it compares.
+fn pad_array(array: &mut rhai::Array, length: i64, item: Dynamic) {
+    if let Ok(length) = usize::try_from(length)
+        && length > array.len()
+    {
+        array.resize(length, item);
+    }
+}
+
+/// An address on the stack, about where the caller is.
+#[inline(never)]
+pub(crate) fn here() -> usize {
+    let marker = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&marker)).addr()
 }
 
 impl RawScript {
@@ -85,24 +117,30 @@ impl RawScript {
             let at = wire::script::Position::default();
             return Err(Ending::Failed(Failure::Parse, "the script is empty".into(), at));
         }
-        engine.compile(self.0).map(CheckedScript).map_err(|mut error| {
+        let ast = engine.compile(self.0).map_err(|mut error| {
             let at = position(error.1);
             error.1 = Position::NONE;
             let too_deep = matches!(*error.0, ParseErrorType::ExprTooDeep);
             let failure = if too_deep { Failure::Depth } else { Failure::Parse };
             Ending::Failed(failure, message(&error.0.to_string()), at)
-        })
+        })?;
+        match shadowing(&ast) {
+            Some((name, at)) => {
+                let text = format!("`{name}` is a function of the host: give yours another name");
+                Err(Ending::Failed(Failure::Parse, text, position(at)))
+            }
+            None => Ok(CheckedScript(ast)),
+        }
     }
 }
 
 impl CheckedScript {
     /// Runs it to its end.
-    pub(crate) fn run(&self, engine: &Engine, steps: &Steps, result_bytes: usize) -> Ending {
+    pub(crate) fn run(&self, engine: &Engine, watch: &Watch, result_bytes: usize) -> Ending {
         let evaluated = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &self.0);
-        if steps.used_up() {
+        if let Some((failure, text)) = watch.passed() {
             let at = evaluated.err().map(|error| position(error.position()));
-            let text = format!("the script took more than {} operations", steps.most);
-            return Ending::Failed(Failure::Operations, text, at.unwrap_or_default());
+            return Ending::Failed(failure, text, at.unwrap_or_default());
         }
         match evaluated {
             Ok(value) => result::flatten(value, result_bytes),
@@ -123,9 +161,16 @@ impl CheckedScript {
 /// # Errors
 /// The ending that says why it is no script.
 pub fn check_source(job: &Job) -> Result<Vec<Sighting>, Ending> {
-    let steps = Steps::new(job.operations);
-    let engine = build(usize::try_from(job.call_depth).unwrap_or(usize::MAX), &steps);
-    RawScript::new(job.source.clone()).parse(&engine).map(|script| script.sightings())
+    RawScript::new(job.source.clone()).parse(&prepare()).map(|script| script.sightings())
+}
+
+/// A function of the script with a name of the host's, and where it begins.
+fn shadowing(ast: &AST) -> Option<(String, Position)> {
+    let functions = ast.iter_fn_def();
+    let mut names =
+        functions.map(|function| (function.name.as_str(), function.body.start_position()));
+    let taken = |name: &str| RESERVED.contains(&name) || CallName::from_word(name).is_some();
+    names.find(|(name, _)| taken(name)).map(|(name, at)| (name.to_owned(), at))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of the engine that grows")]

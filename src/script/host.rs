@@ -2,42 +2,56 @@
 //! broker refuses is never answered, for the script has ended.
 
 use std::cell::RefCell;
-use std::os::unix::net::UnixStream;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::rc::Rc;
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
-use rhai::{Blob, Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
+use rhai::{
+    Blob, Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext, RhaiNativeFunc,
+    Variant,
+};
 use wire::script::{
     Answer, Call, FromWorker, MAX_MESSAGES, MAX_VALUE_BYTES, MAX_WORD_BYTES, ToWorker, Value,
 };
-use wire::{Channel, KeyRef, Name};
+use wire::{CallName, Frame, KeyRef, Name};
 
 use crate::engine::position;
 
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
 
-/// The worker's end of the script socket.
+/// The end of the script socket on this side. It is a file, for a socket would be read with a system
+/// call that is not allowed here.
 #[derive(Clone)]
-pub(crate) struct Host(Rc<RefCell<Channel<ToWorker, FromWorker>>>);
+pub(crate) struct Host(Rc<RefCell<File>>);
 
 impl Host {
-    pub(crate) fn new(socket: UnixStream) -> Self {
-        Self(Rc::new(RefCell::new(Channel::new(socket))))
+    pub(crate) fn new(socket: File) -> Self {
+        Self(Rc::new(RefCell::new(socket)))
     }
 
     /// Sends a frame. A broker that is gone wants nothing more of us.
     pub(crate) fn send(&self, frame: &FromWorker) {
-        if self.0.borrow_mut().send(frame, None).is_err() {
+        let sent =
+            wire::channel::pack(frame).and_then(|bytes| self.0.borrow_mut().write_all(&bytes));
+        if sent.is_err() {
             sandbox::exit_now(0);
         }
     }
 
     /// Waits for a frame. The broker closes the socket when the script is refused or out of time.
     pub(crate) fn receive(&self) -> ToWorker {
-        match self.0.borrow_mut().receive(None) {
-            Ok(frame) => frame,
-            Err(_) => sandbox::exit_now(0),
-        }
+        self.try_receive().unwrap_or_else(|_| sandbox::exit_now(0))
+    }
+
+    fn try_receive(&self) -> io::Result<ToWorker> {
+        let mut socket = self.0.borrow_mut();
+        let mut head = [0; 4];
+        socket.read_exact(&mut head)?;
+        let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
+        let mut body = vec![0; wire::channel::body_length::<ToWorker>(head).map_err(malformed)?];
+        socket.read_exact(&mut body)?;
+        ToWorker::decode(&body).map_err(malformed)
     }
 
     fn call(&self, context: &NativeCallContext<'_>, call: Call) -> Result<Dynamic> {
@@ -62,17 +76,84 @@ fn dynamic(value: Value) -> Dynamic {
     }
 }
 
-/// Gives an engine the host functions.
-pub(crate) fn register(engine: &mut Engine, host: &Host) {
-    spaces(engine, host);
-    keys(engine, host);
-    signing(engine, host);
-    checking(engine, host);
+/// Gives an engine the host functions that are granted. The names of the others are tripwires: they
+/// take any arguments, tell the broker, and the script has ended.
+pub(crate) fn register(engine: &mut Engine, host: &Host, granted: &[CallName]) {
     encodings(engine);
+    no_sign_of_numbers(engine);
     let print = host.clone();
     engine.on_print(move |text| print.send(&FromWorker::Print(bounded(text))));
     let debug = host.clone();
     engine.on_debug(move |text, _, _| debug.send(&FromWorker::Print(bounded(text))));
+    for call in CallName::ALL.iter().filter(|call| !granted.contains(call)) {
+        for word in call.words() {
+            tripwire(engine, host, *call, word);
+        }
+    }
+    let mut granted = Granted { engine, granted };
+    spaces(&mut granted, host);
+    keys(&mut granted, host);
+    signing(&mut granted, host);
+    checking(&mut granted, host);
+}
+
+/// An engine that takes the functions that are granted and no others.
+struct Granted<'g> {
+    engine: &'g mut Engine,
+    granted: &'g [CallName],
+}
+
+impl Granted<'_> {
+    fn offer<A: 'static, const N: usize, const X: bool, R: Variant + Clone, const F: bool>(
+        &mut self,
+        word: &str,
+        function: impl RhaiNativeFunc<A, N, X, R, F> + 'static,
+    ) {
+        if CallName::from_word(word).is_some_and(|call| self.granted.contains(&call)) {
+            self.engine.register_fn(word, function);
+        }
+    }
+}
+
+/// A number is no message. The engine has a `sign` of its own for numbers, which would pass for a
+/// signature.
+fn no_sign_of_numbers(engine: &mut Engine) {
+    let refuse = |what: &str| -> Result<()> {
+        Err(format!("a message is a string or a blob, not {what}: turn it into a string").into())
+    };
+    engine.register_fn("sign", move |_: i64| refuse("a whole number"));
+    engine.register_fn("sign", move |_: f64| refuse("a number"));
+}
+
+/// With as many arguments as any host function takes, and as few.
+fn tripwire(engine: &mut Engine, host: &Host, call: CallName, word: &str) {
+    let trip = |host: &Host| {
+        let host = host.clone();
+        move |context: &NativeCallContext<'_>| -> Result<()> {
+            host.send(&FromWorker::NotGranted(call, position(context.call_position())));
+            // There is no answer, only the end.
+            host.receive();
+            sandbox::exit_now(0)
+        }
+    };
+    let end = trip(host);
+    engine.register_fn(word, move |context: NativeCallContext<'_>| end(&context));
+    let end = trip(host);
+    engine.register_fn(word, move |context: NativeCallContext<'_>, _: Dynamic| end(&context));
+    // More exact than the engine's own functions of the same name, which are for numbers.
+    let end = trip(host);
+    engine.register_fn(word, move |context: NativeCallContext<'_>, _: i64| end(&context));
+    let end = trip(host);
+    engine.register_fn(word, move |context: NativeCallContext<'_>, _: f64| end(&context));
+    let end = trip(host);
+    engine.register_fn(word, move |context: NativeCallContext<'_>, _: Dynamic, _: Dynamic| {
+        end(&context)
+    });
+    let end = trip(host);
+    engine.register_fn(
+        word,
+        move |context: NativeCallContext<'_>, _: Dynamic, _: Dynamic, _: Dynamic| end(&context),
+    );
 }
 
 /// Printed text over the largest output of any policy needs no more of it to be refused.
@@ -81,7 +162,7 @@ fn bounded(text: &str) -> String {
     text.get(..end).unwrap_or_default().to_owned()
 }
 
-fn spaces(engine: &mut Engine, host: &Host) {
+fn spaces(granted: &mut Granted<'_>, host: &Host) {
     for (word, make) in [
         ("create_key_space", Call::CreateKeySpace as fn(Name) -> Call),
         ("select_key_space", Call::SelectKeySpace),
@@ -89,17 +170,17 @@ fn spaces(engine: &mut Engine, host: &Host) {
         ("delete_key_space", Call::DeleteKeySpace),
     ] {
         let host = host.clone();
-        engine.register_fn(word, move |context: NativeCallContext<'_>, name: &str| {
+        granted.offer(word, move |context: NativeCallContext<'_>, name: &str| {
             host.call(&context, make(space(name)?))
         });
     }
     let listing = host.clone();
-    engine.register_fn("list_key_spaces", move |context: NativeCallContext<'_>| {
+    granted.offer("list_key_spaces", move |context: NativeCallContext<'_>| {
         listing.call(&context, Call::ListKeySpaces)
     });
 }
 
-fn keys(engine: &mut Engine, host: &Host) {
+fn keys(granted: &mut Granted<'_>, host: &Host) {
     for (word, make) in [
         ("create_keypair", Call::CreateKeypair as fn(KeyRef) -> Call),
         ("select_keypair", Call::SelectKeypair),
@@ -108,12 +189,12 @@ fn keys(engine: &mut Engine, host: &Host) {
         ("keypair_pub_key", |key| Call::PublicKey(Some(key))),
     ] {
         let host = host.clone();
-        engine.register_fn(word, move |context: NativeCallContext<'_>, name: &str| {
+        granted.offer(word, move |context: NativeCallContext<'_>, name: &str| {
             host.call(&context, make(key(name)?))
         });
     }
     let algorithm = host.clone();
-    engine.register_fn(
+    granted.offer(
         "create_keypair",
         move |context: NativeCallContext<'_>, name: &str, word: &str| {
             if word != "ed25519" {
@@ -124,38 +205,32 @@ fn keys(engine: &mut Engine, host: &Host) {
     );
     for word in ["public_key", "keypair_pub_key"] {
         let host = host.clone();
-        engine.register_fn(word, move |context: NativeCallContext<'_>| {
+        granted.offer(word, move |context: NativeCallContext<'_>| {
             host.call(&context, Call::PublicKey(None))
         });
     }
     let listing = host.clone();
-    engine.register_fn("list_keypairs", move |context: NativeCallContext<'_>| {
+    granted.offer("list_keypairs", move |context: NativeCallContext<'_>| {
         listing.call(&context, Call::ListKeypairs)
     });
 }
 
-fn signing(engine: &mut Engine, host: &Host) {
+fn signing(granted: &mut Granted<'_>, host: &Host) {
     let h = host.clone();
-    engine.register_fn("sign", move |context: NativeCallContext<'_>, message: Dynamic| {
+    granted.offer("sign", move |context: NativeCallContext<'_>, message: Dynamic| {
         h.call(&context, Call::Sign(bytes(message)?, None))
     });
     let h = host.clone();
-    engine.register_fn(
-        "sign",
-        move |context: NativeCallContext<'_>, message: Dynamic, name: &str| {
-            h.call(&context, Call::Sign(bytes(message)?, Some(key(name)?)))
-        },
-    );
+    granted.offer("sign", move |context: NativeCallContext<'_>, message: Dynamic, name: &str| {
+        h.call(&context, Call::Sign(bytes(message)?, Some(key(name)?)))
+    });
     let h = host.clone();
-    engine.register_fn(
-        "sign_in",
-        move |context: NativeCallContext<'_>, ns: &str, message: Dynamic| {
-            let namespace = Name::parse(ns).map_err(|error| error.to_string())?;
-            h.call(&context, Call::SignIn(namespace, bytes(message)?))
-        },
-    );
+    granted.offer("sign_in", move |context: NativeCallContext<'_>, ns: &str, message: Dynamic| {
+        let namespace = Name::parse(ns).map_err(|error| error.to_string())?;
+        h.call(&context, Call::SignIn(namespace, bytes(message)?))
+    });
     let h = host.clone();
-    engine.register_fn("sign_all", move |context: NativeCallContext<'_>, messages: rhai::Array| {
+    granted.offer("sign_all", move |context: NativeCallContext<'_>, messages: rhai::Array| {
         if messages.len() > MAX_MESSAGES {
             return Err(format!("at most {MAX_MESSAGES} messages may be signed at once").into());
         }
@@ -168,16 +243,16 @@ fn signing(engine: &mut Engine, host: &Host) {
 }
 
 /// What needs no private key.
-fn checking(engine: &mut Engine, host: &Host) {
+fn checking(granted: &mut Granted<'_>, host: &Host) {
     let h = host.clone();
-    engine.register_fn(
+    granted.offer(
         "verify",
         move |context: NativeCallContext<'_>, message: Dynamic, signature: &str| {
             h.call(&context, Call::Verify(bytes(message)?, word(signature)?))
         },
     );
     let h = host.clone();
-    engine.register_fn(
+    granted.offer(
         "verify_with",
         move |context: NativeCallContext<'_>, public: &str, message: Dynamic, signature: &str| {
             let (public, signature) = (word(public)?, word(signature)?);
@@ -185,14 +260,11 @@ fn checking(engine: &mut Engine, host: &Host) {
         },
     );
     let h = host.clone();
-    engine.register_fn(
-        "hash",
-        move |context: NativeCallContext<'_>, algorithm: &str, data: Dynamic| {
-            h.call(&context, Call::Hash(word(algorithm)?, bytes(data)?))
-        },
-    );
+    granted.offer("hash", move |context: NativeCallContext<'_>, algorithm: &str, data: Dynamic| {
+        h.call(&context, Call::Hash(word(algorithm)?, bytes(data)?))
+    });
     let h = host.clone();
-    engine.register_fn("random_bytes", move |context: NativeCallContext<'_>, count: i64| {
+    granted.offer("random_bytes", move |context: NativeCallContext<'_>, count: i64| {
         let count = u32::try_from(count).map_err(|_| "the count is not between 1 and 1024")?;
         h.call(&context, Call::RandomBytes(count))
     });

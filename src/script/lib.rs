@@ -7,6 +7,7 @@ mod host;
 mod json;
 mod result;
 mod sightings;
+mod watch;
 pub mod worker;
 
 pub use engine::{CheckedScript, RawScript, check_source};

@@ -1,25 +1,39 @@
-//! The worker process: one job, then the end. Destructors never run: dropping what a script built
-//! can take as long and as deep as the script likes.
+//! The worker process: an engine is built and used once, then the process is confined and forks one
+//! process for each script. Destructors never run there: dropping what a script built can take as long
+//! and go as deep as the script likes.
 
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
-use sandbox::{CappedHeap, Confined};
+use rhai::Engine;
+use sandbox::{Arena, ScriptProcess, Zygote};
 use wire::script::{FromWorker, Job, Task, ToWorker, Usage};
 
-use crate::engine::{RawScript, Steps, build, check_source};
+use crate::engine::{self, RawScript, check_source};
 use crate::host::{Host, register};
+use crate::watch::Watch;
 
-/// Serves the one job that comes over the socket.
-pub fn serve(_confined: Confined, socket: UnixStream, heap: &'static CappedHeap) -> ! {
-    std::panic::set_hook(Box::new(|_| sandbox::exit_now(sandbox::EXIT_PANIC)));
-    let host = Host::new(socket);
-    let ToWorker::Job(job) = host.receive() else { sandbox::exit_now(sandbox::EXIT_PANIC) };
-    if job.build != wire::BUILD {
-        sandbox::exit_now(sandbox::EXIT_PANIC);
+/// Serves the broker at the other end of `control` until it is gone. `memory` is the most bytes that
+/// any script may hold.
+pub fn serve(control: OwnedFd, memory: u64, arena: &'static Arena) -> ! {
+    std::panic::set_hook(Box::new(|panic| sandbox::exit_now(exit_after(panic))));
+    let stack = engine::here();
+    let engine = engine::prepare();
+    if arena.reserve(size(memory)).is_err() {
+        sandbox::exit_now(sandbox::EXIT_MEMORY);
     }
-    heap.cap(size(job.memory_bytes));
+    let process = Zygote::confine(control, memory).fork_for_each_script(wire::BUILD);
+    run_script(process, engine, stack, arena)
+}
+
+/// The life of a script's process.
+fn run_script(process: ScriptProcess, engine: Engine, stack: usize, arena: &'static Arena) -> ! {
+    let _confined = process.confined;
+    let host = Host::new(process.socket);
+    let ToWorker::Job(job) = host.receive() else { sandbox::exit_now(sandbox::EXIT_PANIC) };
+    arena.cap(size(job.memory_bytes));
     let last = match job.task {
-        Task::Run => run(job, &host, heap),
+        Task::Run => run(job, engine, stack, &host, arena),
         Task::Check => match check_source(&job) {
             Ok(sightings) => FromWorker::Sightings(sightings),
             Err(ending) => FromWorker::Done(ending, Usage::default()),
@@ -29,17 +43,32 @@ pub fn serve(_confined: Confined, socket: UnixStream, heap: &'static CappedHeap)
     sandbox::exit_now(0)
 }
 
-fn run(job: Job, host: &Host, heap: &'static CappedHeap) -> FromWorker {
-    let steps = Steps::new(job.operations);
-    let mut engine = build(size(job.call_depth.into()), &steps);
-    register(&mut engine, host);
-    let cap = size(job.memory_bytes);
+fn run(
+    job: Job,
+    mut engine: Engine,
+    stack: usize,
+    host: &Host,
+    arena: &'static Arena,
+) -> FromWorker {
+    let watch = Rc::new(Watch::new(job.operations, size(job.call_depth.into()), stack));
+    engine::bound(&mut engine, &watch);
+    register(&mut engine, host, &job.granted);
     let ending = match RawScript::new(job.source).parse(&engine) {
-        Ok(script) => script.run(&engine, &steps, size(job.result_bytes)),
+        Ok(script) => script.run(&engine, &watch, size(job.result_bytes)),
         Err(ending) => ending,
     };
-    let memory_bytes = heap.peak(cap).try_into().unwrap_or(u64::MAX);
-    FromWorker::Done(ending, Usage { operations: steps.taken(), memory_bytes })
+    let memory_bytes = arena.peak(size(job.memory_bytes)).try_into().unwrap_or(u64::MAX);
+    FromWorker::Done(ending, Usage { operations: watch.steps(), memory_bytes })
+}
+
+/// A script can make the engine panic: by a comparison without an order, or by asking for more bytes
+/// than there are addresses, which is a matter of memory.
+fn exit_after(panic: &std::panic::PanicHookInfo<'_>) -> i32 {
+    if panic.payload_as_str() == Some("capacity overflow") {
+        sandbox::EXIT_MEMORY
+    } else {
+        sandbox::EXIT_PANIC
+    }
 }
 
 fn size(bytes: u64) -> usize {

@@ -58,6 +58,16 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
         Ok(Self::new(self.socket.try_clone()?))
     }
 
+    /// Whether the peer is there and has said nothing that was not read.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let nonblocking = self.socket.set_nonblocking(true);
+        let peeked = (&self.socket).read(&mut [0]);
+        let blocking = self.socket.set_nonblocking(false);
+        let would_wait = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        nonblocking.is_ok() && blocking.is_ok() && would_wait
+    }
+
     /// Closes both directions for every handle.
     pub fn close(&self) {
         // The socket may be gone already, which is what was wanted.

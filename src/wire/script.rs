@@ -27,8 +27,6 @@ pub enum ToWorker {
 /// One script and its bounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
-    /// Must equal [`crate::BUILD`].
-    pub build: String,
     /// Run the script, or only read it.
     pub task: Task,
     /// The script.
@@ -41,6 +39,8 @@ pub struct Job {
     pub call_depth: u32,
     /// Bytes of the value the script may return.
     pub result_bytes: u64,
+    /// The host functions that the policy may allow it. No other exists for it.
+    pub granted: Vec<CallName>,
 }
 
 /// What a worker does with its script.
@@ -79,6 +79,8 @@ pub enum Value {
 pub enum FromWorker {
     /// A host function was called.
     Call(Call, Position),
+    /// A host function was called that is not granted, and so does not exist. It is not answered.
+    NotGranted(CallName, Position),
     /// Something was printed: one text, without the line end that `print` adds.
     Print(String),
     /// The script has ended. Nothing after this is read.

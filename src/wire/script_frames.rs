@@ -15,7 +15,6 @@ impl Frame for ToWorker {
         match self {
             ToWorker::Job(job) => {
                 w.u8(0);
-                w.text(&job.build);
                 w.u8(match job.task {
                     Task::Run => 0,
                     Task::Check => 1,
@@ -25,6 +24,7 @@ impl Frame for ToWorker {
                 w.u64(job.memory_bytes);
                 w.u32(job.call_depth);
                 w.u64(job.result_bytes);
+                w.list(&job.granted, |w, call| w.u8(call.number()));
             }
             ToWorker::Answer(Answer::Fault(message)) => {
                 w.u8(1);
@@ -52,13 +52,13 @@ impl Frame for ToWorker {
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match r.u8()? {
             0 => ToWorker::Job(Job {
-                build: r.text()?.to_owned(),
                 task: if r.flag()? { Task::Check } else { Task::Run },
                 source: r.text()?.to_owned(),
                 operations: r.u64()?,
                 memory_bytes: r.u64()?,
                 call_depth: r.u32()?,
                 result_bytes: r.u64()?,
+                granted: r.list(take_call_name)?,
             }),
             1 => ToWorker::Answer(Answer::Fault(r.text()?.to_owned())),
             2 => ToWorker::Answer(Answer::Value(Value::Bool(r.flag()?))),
@@ -81,6 +81,11 @@ impl Frame for FromWorker {
                 w.u8(0);
                 put_position(w, *at);
                 put_call(w, call);
+            }
+            FromWorker::NotGranted(call, at) => {
+                w.u8(4);
+                w.u8(call.number());
+                put_position(w, *at);
             }
             FromWorker::Print(line) => {
                 w.u8(1);
@@ -132,6 +137,7 @@ impl Frame for FromWorker {
                     literal: r.option(Reader::key_ref)?,
                 })
             })?),
+            4 => FromWorker::NotGranted(take_call_name(r)?, take_position(r)?),
             _ => return Err(Malformed),
         })
     }

@@ -53,13 +53,30 @@ pub(crate) fn listener_of(service: &Service) -> u32 {
     })
 }
 
-/// A worker of a service that runs a script now.
+/// The process of a script that a service runs now: the one under two filters.
 pub(crate) fn worker_of(service: &Service) -> u32 {
-    wait_until("there is a worker", || {
-        let children = descendants(service.process.pid());
-        let mut workers = children.into_iter().filter(|(_, command)| !command.contains("listener"));
-        workers.next().map(|(pid, _)| pid)
-    })
+    wait_until("a script runs", || script_process_below(service.process.pid()))
+}
+
+pub(crate) fn script_process_below(pid: u32) -> Option<u32> {
+    let workers = descendants(pid).into_iter().filter(|(_, command)| !command.contains("listener"));
+    workers.map(|(pid, _)| pid).find(|pid| filters_of(*pid) == Some(2))
+}
+
+/// How many filters of system calls a process is bound to.
+pub(crate) fn filters_of(pid: u32) -> Option<u32> {
+    status_of(pid, "Seccomp_filters")?.parse().ok()
+}
+
+/// One line of what the kernel says of a process.
+pub(crate) fn status_of(pid: u32, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+pub(crate) fn parent_of(pid: u32) -> u32 {
+    status_of(pid, "PPid").unwrap().parse().unwrap()
 }
 
 /// Root sees into processes that others cannot look at, their own included.

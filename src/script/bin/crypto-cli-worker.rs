@@ -1,20 +1,19 @@
-//! The worker: started by the broker with one socket, its memory bound in bytes as its argument.
+//! The worker: started by the launcher with a control socket, and as its argument the most bytes
+//! that a script may hold.
 #![forbid(unsafe_code)]
 
-use sandbox::{CappedHeap, Confined};
+use sandbox::Arena;
 
 #[global_allocator]
-static HEAP: CappedHeap = CappedHeap::new();
+static ARENA: Arena = Arena::new();
 
 fn main() {
-    let memory = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    let (Some(memory), Some(socket)) = (memory, sandbox::inherited_socket()) else {
+    let mut arguments = std::env::args().skip(1);
+    let memory = arguments.next().and_then(|text| text.parse().ok());
+    let (Some(memory), Some(control)) = (memory, sandbox::inherited_socket()) else {
         return refuse("this program is started by `crypto-cli`, not by hand");
     };
-    match Confined::worker(memory) {
-        Ok(confined) => script::worker::serve(confined, socket, &HEAP),
-        Err(error) => refuse(&error.to_string()),
-    }
+    script::worker::serve(control, memory, &ARENA)
 }
 
 #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
