@@ -117,7 +117,7 @@ impl Lanes {
         client: Option<&str>,
         limits: &Limits,
     ) -> Result<Stage<'_>, Failure> {
-        let client = client.filter(|_| self.isolation == Isolation::Client);
+        let client = client.filter(|_| self.keeps());
         let mut last = None;
         // A lane that was killed while it waited is found out by using it.
         for _ in 0..2 {
@@ -151,8 +151,12 @@ impl Lanes {
         Ok(Stage { lanes: self, slot, conversation, client })
     }
 
+    fn keeps(&self) -> bool {
+        self.isolation == Isolation::Client
+    }
+
     fn start(&self) -> Result<Slot, LanesError> {
-        let lane = Lane::start(&self.launcher, self.memory, wire::BUILD)?;
+        let lane = Lane::start(&self.launcher, self.memory, self.keeps(), wire::BUILD)?;
         lane.report().judge(self.strictness)?;
         Ok(Slot { lane, scripts: 0, since: Instant::now(), resident: None })
     }

@@ -45,7 +45,7 @@ pub(crate) fn mention(confined: &Confined) {
 
 /// A lane, whatever this machine grants it.
 pub(crate) fn first_lane(policy: &Policy) -> Result<Lane, Fault> {
-    let lane = Lane::start(&launcher()?, policy.limits().memory, wire::BUILD);
+    let lane = Lane::start(&launcher()?, policy.limits().memory, false, wire::BUILD);
     lane.map_err(|error| LanesError::from(error).into())
 }
 

@@ -17,6 +17,9 @@ use crate::sys::{self, exit_now};
 /// Bytes for what the program itself holds before it knows a script: the engine takes most of it.
 pub(crate) const START_BYTES: usize = 1024 * 1024;
 
+/// Bytes above a block in which the allocator may keep notes of its own.
+const NOTES: usize = 256;
+
 /// The allocator of `crypto-cli-worker`. Exiting by itself tells an exhausted script from a crash:
 /// the standard path prints and aborts, which the system call filter would take for an attack.
 pub struct Arena {
@@ -26,6 +29,8 @@ pub struct Arena {
     /// Address and length of the second region, which scripts use. 0 before it is reserved.
     region: AtomicUsize,
     region_bytes: AtomicUsize,
+    /// The highest address of the region that was ever given out.
+    region_top: AtomicUsize,
     held: AtomicUsize,
     most: AtomicUsize,
     cap: AtomicUsize,
@@ -46,6 +51,7 @@ impl Arena {
             is_started: AtomicBool::new(false),
             region: AtomicUsize::new(0),
             region_bytes: AtomicUsize::new(0),
+            region_top: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             cap: AtomicUsize::new(usize::MAX),
@@ -92,6 +98,15 @@ impl Arena {
         (self.region.load(Ordering::Relaxed), self.region_bytes.load(Ordering::Relaxed))
     }
 
+    /// Where scripts have written: the address of the region, and how many bytes of it.
+    pub(crate) fn used_of_region(&self) -> (usize, usize) {
+        let (start, bytes) = self.region();
+        let top = self.region_top.load(Ordering::Relaxed);
+        // The allocator's own notes may lie above the last block.
+        let used = top.checked_sub(start).map_or(0, |used| (used + NOTES).min(bytes));
+        (start, used)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Talc<Manual, DefaultBinning>> {
         // A panic ends the process, so nobody meets what it left behind.
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +116,16 @@ impl Arena {
             let _claimed = unsafe { free.claim(self.start.get().cast(), START_BYTES) };
         }
         free
+    }
+
+    /// Looks at where a block lies that is about to be given out.
+    fn mark(&self, block: *mut u8, bytes: usize) -> *mut u8 {
+        let (region, length) = self.region();
+        let end = block.addr() + bytes;
+        if (region..=region + length).contains(&end) {
+            self.region_top.fetch_max(end, Ordering::Relaxed);
+        }
+        block
     }
 
     fn take(&self, bytes: usize) {
@@ -122,7 +147,8 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.take(layout.size());
         // SAFETY: the caller promises that the size is not zero.
-        had(unsafe { self.lock().allocate(layout) })
+        let block = had(unsafe { self.lock().allocate(layout) });
+        self.mark(block, layout.size())
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -136,7 +162,7 @@ unsafe impl GlobalAlloc for Arena {
         if unsafe { self.lock().try_realloc_in_place(pointer, layout, new_size) } {
             self.give(layout.size());
             self.take(new_size);
-            return pointer;
+            return self.mark(pointer, new_size);
         }
         // SAFETY: the caller promises that `new_size`, rounded up to the alignment, does not
         // overflow. Both blocks are held at once, which is what a move takes; the old one is at

@@ -44,12 +44,20 @@ pub enum LaneError {
 }
 
 impl Lane {
-    /// Starts a zygote for scripts of at most so much memory, and waits for its report.
+    /// Starts a zygote for scripts of at most so much memory, and waits for its report. With `keeps`
+    /// it can fork processes that are used for more than one script.
     ///
     /// # Errors
     /// See [`LaneError`].
-    pub fn start(launcher: &Arc<Launcher>, memory: u64, build: &str) -> Result<Self, LaneError> {
-        let (process, control) = launcher.launch(Role::Worker, &[memory.to_string()])?;
+    pub fn start(
+        launcher: &Arc<Launcher>,
+        memory: u64,
+        keeps: bool,
+        build: &str,
+    ) -> Result<Self, LaneError> {
+        let mut arguments = vec![memory.to_string()];
+        arguments.extend(keeps.then(|| "keep".to_owned()));
+        let (process, control) = launcher.launch(Role::Worker, &arguments)?;
         if !sys::is_readable(&control, START_PATIENCE)? {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }

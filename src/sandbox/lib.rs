@@ -7,6 +7,7 @@ mod arena;
 mod confine;
 mod control;
 mod filter;
+mod image;
 mod lane;
 mod launcher;
 mod namespaces;
@@ -19,11 +20,12 @@ mod zygote;
 pub use arena::Arena;
 pub use confine::{ConfineError, Confined, STACK_BYTES, Untraced};
 pub use filter::FilterError;
+pub use image::Image;
 pub use lane::{Lane, LaneError};
 pub use launcher::{Launched, Launcher, Role, serve as serve_launcher};
 pub use report::{Layer, NotEnough, Report, State, Strictness};
 pub use spawn::{terminate, tie_to_parent};
-pub use sys::{exit_now, inherited_socket};
+pub use sys::{ScriptSocket, exit_now, inherited_socket};
 pub use zygote::{ScriptProcess, Zygote};
 
 /// The exit code of a script's process when it passed its memory cap. It comes from a process that

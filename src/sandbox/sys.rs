@@ -1,7 +1,6 @@
 //! One safe function for each system call that `rustix` lacks.
 #![expect(unsafe_code, reason = "the module that talks to the kernel")]
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +37,27 @@ pub fn inherited_socket() -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(0) })
 }
 
+/// The socket of a script's process: what is on its descriptor 0, for as long as it lives. It is used
+/// by the two plain system calls for reading and writing.
+#[derive(Clone, Copy)]
+pub struct ScriptSocket(());
+
+impl io::Read for ScriptSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(rustix::stdio::stdin(), buffer)?)
+    }
+}
+
+impl io::Write for ScriptSocket {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stdin(), buffer)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Closes a descriptor with one system call. Dropping it would make another before, in a build with
 /// assertions.
 pub(crate) fn close(descriptor: OwnedFd) {
@@ -46,16 +66,14 @@ pub(crate) fn close(descriptor: OwnedFd) {
     unsafe { libc::close(number) };
 }
 
-/// Puts `socket` on descriptor 0, where `old` was, which is closed by that. It comes back as a file:
-/// those are read and written by the two plain system calls.
-pub(crate) fn onto_descriptor_0(socket: OwnedFd, old: OwnedFd) -> io::Result<File> {
+/// Puts `socket` on descriptor 0, where `old` was, which is closed by that.
+pub(crate) fn onto_descriptor_0(socket: OwnedFd, old: OwnedFd) -> io::Result<ScriptSocket> {
     // The number is given away: what closes it is `dup2`.
     let zero = std::os::fd::IntoRawFd::into_raw_fd(old);
     // SAFETY: both are open descriptors that we own; `dup2` replaces the one by the other.
     done(i64::from(unsafe { libc::dup2(socket.as_raw_fd(), zero) }).min(0))?;
     close(socket);
-    // SAFETY: `zero` is open again, and its former owner has given it away above.
-    Ok(unsafe { File::from_raw_fd(zero) })
+    if zero == 0 { Ok(ScriptSocket(())) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 /// What `fork` returns.

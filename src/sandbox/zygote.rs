@@ -1,7 +1,6 @@
 //! The process that forks one process for each script. It is confined before it hears of one, holds
 //! no key, and never sees a byte of a script.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::control;
 use crate::filter::{Filter, Of};
 use crate::namespaces;
 use crate::report::{Layer, Report, State};
-use crate::sys::{self, Forked, exit_now};
+use crate::sys::{self, Forked, ScriptSocket, exit_now};
 
 /// A confined zygote that has not said so yet.
 pub struct Zygote {
@@ -24,7 +23,7 @@ pub struct Zygote {
 /// The process of a script: confined, with one socket, on which the script will come.
 pub struct ScriptProcess {
     /// Where the script comes from and its answers go.
-    pub socket: File,
+    pub socket: ScriptSocket,
     /// Whether more scripts of the same client may follow.
     pub is_reused: bool,
     /// That it is confined.

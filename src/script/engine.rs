@@ -1,5 +1,6 @@
 //! An engine built from nothing, and a script's way from text to value.
 
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use rhai::packages::{Package, StandardPackage};
@@ -137,7 +138,8 @@ impl RawScript {
 impl CheckedScript {
     /// Runs it to its end.
     pub(crate) fn run(&self, engine: &Engine, watch: &Watch, result_bytes: usize) -> Ending {
-        let evaluated = engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &self.0);
+        let mut scope = ManuallyDrop::new(Scope::new());
+        let evaluated = engine.eval_ast_with_scope::<Dynamic>(&mut scope, &self.0);
         if let Some((failure, text)) = watch.passed() {
             let at = evaluated.err().map(|error| position(error.position()));
             return Ending::Failed(failure, text, at.unwrap_or_default());

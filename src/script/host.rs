@@ -1,16 +1,14 @@
 //! What a script may call. Each call is one frame to the broker and one frame back; a call that the
 //! broker refuses is never answered, for the script has ended.
 
-use std::cell::RefCell;
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::rc::Rc;
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use rhai::{
     Blob, Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext, RhaiNativeFunc,
     Variant,
 };
+use sandbox::ScriptSocket;
 use wire::script::{
     Answer, Call, FromWorker, MAX_MESSAGES, MAX_VALUE_BYTES, MAX_WORD_BYTES, ToWorker, Value,
 };
@@ -20,32 +18,30 @@ use crate::engine::position;
 
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
 
-/// The end of the script socket on this side. It is a file, for a socket would be read with a system
-/// call that is not allowed here.
-#[derive(Clone)]
-pub(crate) struct Host(Rc<RefCell<File>>);
+/// The end of the script socket on this side.
+#[derive(Clone, Copy)]
+pub(crate) struct Host(ScriptSocket);
 
 impl Host {
-    pub(crate) fn new(socket: File) -> Self {
-        Self(Rc::new(RefCell::new(socket)))
+    pub(crate) fn new(socket: ScriptSocket) -> Self {
+        Self(socket)
     }
 
     /// Sends a frame. A broker that is gone wants nothing more of us.
-    pub(crate) fn send(&self, frame: &FromWorker) {
-        let sent =
-            wire::channel::pack(frame).and_then(|bytes| self.0.borrow_mut().write_all(&bytes));
+    pub(crate) fn send(mut self, frame: &FromWorker) {
+        let sent = wire::channel::pack(frame).and_then(|bytes| self.0.write_all(&bytes));
         if sent.is_err() {
             sandbox::exit_now(0);
         }
     }
 
     /// Waits for a frame. The broker closes the socket when the script is refused or out of time.
-    pub(crate) fn receive(&self) -> ToWorker {
+    pub(crate) fn receive(self) -> ToWorker {
         self.try_receive().unwrap_or_else(|_| sandbox::exit_now(0))
     }
 
-    fn try_receive(&self) -> io::Result<ToWorker> {
-        let mut socket = self.0.borrow_mut();
+    fn try_receive(mut self) -> io::Result<ToWorker> {
+        let socket = &mut self.0;
         let mut head = [0; 4];
         socket.read_exact(&mut head)?;
         let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
@@ -54,7 +50,7 @@ impl Host {
         ToWorker::decode(&body).map_err(malformed)
     }
 
-    fn call(&self, context: &NativeCallContext<'_>, call: Call) -> Result<Dynamic> {
+    fn call(self, context: &NativeCallContext<'_>, call: Call) -> Result<Dynamic> {
         if call.message_bytes() > MAX_VALUE_BYTES {
             return Err("the message is longer than 1 MiB".into());
         }
@@ -78,13 +74,11 @@ fn dynamic(value: Value) -> Dynamic {
 
 /// Gives an engine the host functions that are granted. The names of the others are tripwires: they
 /// take any arguments, tell the broker, and the script has ended.
-pub(crate) fn register(engine: &mut Engine, host: &Host, granted: &[CallName]) {
+pub(crate) fn register(engine: &mut Engine, host: Host, granted: &[CallName]) {
     encodings(engine);
     no_sign_of_numbers(engine);
-    let print = host.clone();
-    engine.on_print(move |text| print.send(&FromWorker::Print(bounded(text))));
-    let debug = host.clone();
-    engine.on_debug(move |text, _, _| debug.send(&FromWorker::Print(bounded(text))));
+    engine.on_print(move |text| host.send(&FromWorker::Print(bounded(text))));
+    engine.on_debug(move |text, _, _| host.send(&FromWorker::Print(bounded(text))));
     for call in CallName::ALL.iter().filter(|call| !granted.contains(call)) {
         for word in call.words() {
             tripwire(engine, host, *call, word);
@@ -126,30 +120,21 @@ fn no_sign_of_numbers(engine: &mut Engine) {
 }
 
 /// With as many arguments as any host function takes, and as few.
-fn tripwire(engine: &mut Engine, host: &Host, call: CallName, word: &str) {
-    let trip = |host: &Host| {
-        let host = host.clone();
-        move |context: &NativeCallContext<'_>| -> Result<()> {
-            host.send(&FromWorker::NotGranted(call, position(context.call_position())));
-            // There is no answer, only the end.
-            host.receive();
-            sandbox::exit_now(0)
-        }
+fn tripwire(engine: &mut Engine, host: Host, call: CallName, word: &str) {
+    let end = move |context: &NativeCallContext<'_>| -> Result<()> {
+        host.send(&FromWorker::NotGranted(call, position(context.call_position())));
+        // There is no answer, only the end.
+        host.receive();
+        sandbox::exit_now(0)
     };
-    let end = trip(host);
     engine.register_fn(word, move |context: NativeCallContext<'_>| end(&context));
-    let end = trip(host);
     engine.register_fn(word, move |context: NativeCallContext<'_>, _: Dynamic| end(&context));
     // More exact than the engine's own functions of the same name, which are for numbers.
-    let end = trip(host);
     engine.register_fn(word, move |context: NativeCallContext<'_>, _: i64| end(&context));
-    let end = trip(host);
     engine.register_fn(word, move |context: NativeCallContext<'_>, _: f64| end(&context));
-    let end = trip(host);
     engine.register_fn(word, move |context: NativeCallContext<'_>, _: Dynamic, _: Dynamic| {
         end(&context)
     });
-    let end = trip(host);
     engine.register_fn(
         word,
         move |context: NativeCallContext<'_>, _: Dynamic, _: Dynamic, _: Dynamic| end(&context),
@@ -162,25 +147,23 @@ fn bounded(text: &str) -> String {
     text.get(..end).unwrap_or_default().to_owned()
 }
 
-fn spaces(granted: &mut Granted<'_>, host: &Host) {
+fn spaces(granted: &mut Granted<'_>, host: Host) {
     for (word, make) in [
         ("create_key_space", Call::CreateKeySpace as fn(Name) -> Call),
         ("select_key_space", Call::SelectKeySpace),
         ("load_key_space", Call::SelectKeySpace),
         ("delete_key_space", Call::DeleteKeySpace),
     ] {
-        let host = host.clone();
         granted.offer(word, move |context: NativeCallContext<'_>, name: &str| {
             host.call(&context, make(space(name)?))
         });
     }
-    let listing = host.clone();
     granted.offer("list_key_spaces", move |context: NativeCallContext<'_>| {
-        listing.call(&context, Call::ListKeySpaces)
+        host.call(&context, Call::ListKeySpaces)
     });
 }
 
-fn keys(granted: &mut Granted<'_>, host: &Host) {
+fn keys(granted: &mut Granted<'_>, host: Host) {
     for (word, make) in [
         ("create_keypair", Call::CreateKeypair as fn(KeyRef) -> Call),
         ("select_keypair", Call::SelectKeypair),
@@ -188,48 +171,40 @@ fn keys(granted: &mut Granted<'_>, host: &Host) {
         ("public_key", |key| Call::PublicKey(Some(key))),
         ("keypair_pub_key", |key| Call::PublicKey(Some(key))),
     ] {
-        let host = host.clone();
         granted.offer(word, move |context: NativeCallContext<'_>, name: &str| {
             host.call(&context, make(key(name)?))
         });
     }
-    let algorithm = host.clone();
     granted.offer(
         "create_keypair",
         move |context: NativeCallContext<'_>, name: &str, word: &str| {
             if word != "ed25519" {
                 return Err(format!("no algorithm `{}`: use ed25519", word.escape_debug()).into());
             }
-            algorithm.call(&context, Call::CreateKeypair(key(name)?))
+            host.call(&context, Call::CreateKeypair(key(name)?))
         },
     );
     for word in ["public_key", "keypair_pub_key"] {
-        let host = host.clone();
         granted.offer(word, move |context: NativeCallContext<'_>| {
             host.call(&context, Call::PublicKey(None))
         });
     }
-    let listing = host.clone();
     granted.offer("list_keypairs", move |context: NativeCallContext<'_>| {
-        listing.call(&context, Call::ListKeypairs)
+        host.call(&context, Call::ListKeypairs)
     });
 }
 
-fn signing(granted: &mut Granted<'_>, host: &Host) {
-    let h = host.clone();
+fn signing(granted: &mut Granted<'_>, host: Host) {
     granted.offer("sign", move |context: NativeCallContext<'_>, message: Dynamic| {
-        h.call(&context, Call::Sign(bytes(message)?, None))
+        host.call(&context, Call::Sign(bytes(message)?, None))
     });
-    let h = host.clone();
     granted.offer("sign", move |context: NativeCallContext<'_>, message: Dynamic, name: &str| {
-        h.call(&context, Call::Sign(bytes(message)?, Some(key(name)?)))
+        host.call(&context, Call::Sign(bytes(message)?, Some(key(name)?)))
     });
-    let h = host.clone();
     granted.offer("sign_in", move |context: NativeCallContext<'_>, ns: &str, message: Dynamic| {
         let namespace = Name::parse(ns).map_err(|error| error.to_string())?;
-        h.call(&context, Call::SignIn(namespace, bytes(message)?))
+        host.call(&context, Call::SignIn(namespace, bytes(message)?))
     });
-    let h = host.clone();
     granted.offer("sign_all", move |context: NativeCallContext<'_>, messages: rhai::Array| {
         if messages.len() > MAX_MESSAGES {
             return Err(format!("at most {MAX_MESSAGES} messages may be signed at once").into());
@@ -238,35 +213,31 @@ fn signing(granted: &mut Granted<'_>, host: &Host) {
         if messages.iter().map(|message| message.len() + 4).sum::<usize>() > MAX_VALUE_BYTES {
             return Err("the messages have more than 1 MiB in all".into());
         }
-        h.call(&context, Call::SignAll(messages))
+        host.call(&context, Call::SignAll(messages))
     });
 }
 
 /// What needs no private key.
-fn checking(granted: &mut Granted<'_>, host: &Host) {
-    let h = host.clone();
+fn checking(granted: &mut Granted<'_>, host: Host) {
     granted.offer(
         "verify",
         move |context: NativeCallContext<'_>, message: Dynamic, signature: &str| {
-            h.call(&context, Call::Verify(bytes(message)?, word(signature)?))
+            host.call(&context, Call::Verify(bytes(message)?, word(signature)?))
         },
     );
-    let h = host.clone();
     granted.offer(
         "verify_with",
         move |context: NativeCallContext<'_>, public: &str, message: Dynamic, signature: &str| {
             let (public, signature) = (word(public)?, word(signature)?);
-            h.call(&context, Call::VerifyWith(public, bytes(message)?, signature))
+            host.call(&context, Call::VerifyWith(public, bytes(message)?, signature))
         },
     );
-    let h = host.clone();
     granted.offer("hash", move |context: NativeCallContext<'_>, algorithm: &str, data: Dynamic| {
-        h.call(&context, Call::Hash(word(algorithm)?, bytes(data)?))
+        host.call(&context, Call::Hash(word(algorithm)?, bytes(data)?))
     });
-    let h = host.clone();
     granted.offer("random_bytes", move |context: NativeCallContext<'_>, count: i64| {
         let count = u32::try_from(count).map_err(|_| "the count is not between 1 and 1024")?;
-        h.call(&context, Call::RandomBytes(count))
+        host.call(&context, Call::RandomBytes(count))
     });
 }
 

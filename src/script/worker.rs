@@ -1,12 +1,13 @@
 //! The worker process: an engine is built and used once, then the process is confined and forks one
-//! process for each script. Destructors never run there: dropping what a script built can take as long
-//! and go as deep as the script likes.
+//! process for each script, or for the scripts of one client. Destructors never run there: dropping
+//! what a script built can take as long and go as deep as the script likes.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rhai::Engine;
-use sandbox::{Arena, ScriptProcess, Zygote};
+use sandbox::{Arena, Image, ScriptProcess, Zygote, exit_now};
 use wire::script::{FromWorker, Job, Task, ToWorker, Usage};
 
 use crate::engine::{self, RawScript, check_source};
@@ -14,47 +15,59 @@ use crate::host::{Host, register};
 use crate::watch::Watch;
 
 /// Serves the broker at the other end of `control` until it is gone. `memory` is the most bytes that
-/// any script may hold.
-pub fn serve(control: OwnedFd, memory: u64, arena: &'static Arena) -> ! {
-    std::panic::set_hook(Box::new(|panic| sandbox::exit_now(exit_after(panic))));
+/// any script may hold; with `keeps`, processes may be kept for a client.
+pub fn serve(control: OwnedFd, memory: u64, keeps: bool, arena: &'static Arena) -> ! {
+    std::panic::set_hook(Box::new(|panic| exit_now(exit_after(panic))));
     let stack = engine::here();
-    let engine = engine::prepare();
+    let engine = Box::leak(Box::new(engine::prepare()));
     if arena.reserve(size(memory)).is_err() {
-        sandbox::exit_now(sandbox::EXIT_MEMORY);
+        exit_now(sandbox::EXIT_MEMORY);
     }
+    let image =
+        keeps.then(|| Image::take(arena).unwrap_or_else(|_| exit_now(sandbox::EXIT_MEMORY)));
     let process = Zygote::confine(control, memory).fork_for_each_script(wire::BUILD);
-    run_script(process, engine, stack, arena)
+    match image.filter(|_| process.is_reused) {
+        None => {
+            run_script(&process, engine, stack, arena);
+            exit_now(0)
+        }
+        Some(image) => loop {
+            // The compiler must not think that it knows what is in memory that was put back.
+            run_script(&process, std::hint::black_box(&mut *engine), stack, arena);
+            if !image.put_back() {
+                exit_now(0);
+            }
+        },
+    }
 }
 
-/// The life of a script's process.
-fn run_script(process: ScriptProcess, engine: Engine, stack: usize, arena: &'static Arena) -> ! {
-    let _confined = process.confined;
+/// The life of one script, from its first byte to the last of its answer.
+fn run_script(process: &ScriptProcess, engine: &mut Engine, stack: usize, arena: &'static Arena) {
     let host = Host::new(process.socket);
-    let ToWorker::Job(job) = host.receive() else { sandbox::exit_now(sandbox::EXIT_PANIC) };
+    let ToWorker::Job(job) = host.receive() else { exit_now(sandbox::EXIT_PANIC) };
     arena.cap(size(job.memory_bytes));
     let last = match job.task {
-        Task::Run => run(job, engine, stack, &host, arena),
+        Task::Run => run(job, engine, stack, host, arena),
         Task::Check => match check_source(&job) {
             Ok(sightings) => FromWorker::Sightings(sightings),
             Err(ending) => FromWorker::Done(ending, Usage::default()),
         },
     };
-    host.send(&last);
-    sandbox::exit_now(0)
+    host.send(&ManuallyDrop::new(last));
 }
 
 fn run(
     job: Job,
-    mut engine: Engine,
+    engine: &mut Engine,
     stack: usize,
-    host: &Host,
+    host: Host,
     arena: &'static Arena,
 ) -> FromWorker {
     let watch = Rc::new(Watch::new(job.operations, size(job.call_depth.into()), stack));
-    engine::bound(&mut engine, &watch);
-    register(&mut engine, host, &job.granted);
-    let ending = match RawScript::new(job.source).parse(&engine) {
-        Ok(script) => script.run(&engine, &watch, size(job.result_bytes)),
+    engine::bound(engine, &watch);
+    register(engine, host, &job.granted);
+    let ending = match RawScript::new(job.source).parse(engine) {
+        Ok(script) => ManuallyDrop::new(script).run(engine, &watch, size(job.result_bytes)),
         Err(ending) => ending,
     };
     let memory_bytes = arena.peak(size(job.memory_bytes)).try_into().unwrap_or(u64::MAX);

@@ -100,7 +100,7 @@ fn holds(haystack: &[u8], needles: &[Vec<u8>]) -> bool {
 
 /// All readable memory of a process, one mapping at a time. Whoever is not root cannot read it at
 /// all, which is a property of its own.
-fn memory_holds(pid: u32, needles: &[Vec<u8>]) -> bool {
+pub(crate) fn memory_holds(pid: u32, needles: &[Vec<u8>]) -> bool {
     let opened = fs::File::open(format!("/proc/{pid}/mem"));
     if !is_root() {
         assert_eq!(opened.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
@@ -160,12 +160,12 @@ async fn a_private_key_is_in_the_broker_and_nowhere_else() {
     let asker = client.clone();
     let spin = format!("sign(\"m\", \"{path}\"); loop {{}}");
     let _spinning = tokio::spawn(async move { asker.request(SUBJECT, spin.into()).await });
-    let (worker, listener) = (worker_of(&service), listener_of(&service));
-    let (zygote, launcher) = (parent_of(worker), parent_of(listener));
     wait_until("the worker has its signature", || {
         let signed = service.audit().iter().filter(|e| e["call"] == "sign").count();
         (signed >= 6).then_some(())
     });
+    let (worker, listener) = (worker_of(&service), listener_of(&service));
+    let (zygote, launcher) = (parent_of(worker), parent_of(listener));
     service.process.signal("STOP");
     let copy = Scratch::new();
     fs::create_dir(copy.path("home")).unwrap();

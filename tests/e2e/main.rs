@@ -18,6 +18,7 @@ mod dev;
 mod documents;
 mod drain;
 mod isolation;
+mod kept;
 mod limits;
 mod payloads;
 mod processes;

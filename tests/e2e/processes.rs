@@ -59,8 +59,15 @@ pub(crate) fn worker_of(service: &Service) -> u32 {
 }
 
 pub(crate) fn script_process_below(pid: u32) -> Option<u32> {
+    script_processes_below(pid).first().copied()
+}
+
+pub(crate) fn script_processes_below(pid: u32) -> Vec<u32> {
     let workers = descendants(pid).into_iter().filter(|(_, command)| !command.contains("listener"));
-    workers.map(|(pid, _)| pid).find(|pid| filters_of(*pid) == Some(2))
+    let mut found: Vec<u32> =
+        workers.map(|(pid, _)| pid).filter(|pid| filters_of(*pid) == Some(2)).collect();
+    found.sort_unstable();
+    found
 }
 
 /// How many filters of system calls a process is bound to.

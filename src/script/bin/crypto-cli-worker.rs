@@ -1,5 +1,5 @@
-//! The worker: started by the launcher with a control socket, and as its argument the most bytes
-//! that a script may hold.
+//! The worker: started by the launcher with a control socket. Its arguments are the most bytes that a
+//! script may hold, and `keep` where processes may be kept for a client.
 #![forbid(unsafe_code)]
 
 use sandbox::Arena;
@@ -13,7 +13,8 @@ fn main() {
     let (Some(memory), Some(control)) = (memory, sandbox::inherited_socket()) else {
         return refuse("this program is started by `crypto-cli`, not by hand");
     };
-    script::worker::serve(control, memory, &ARENA)
+    let keeps = arguments.next().as_deref() == Some("keep");
+    script::worker::serve(control, memory, keeps, &ARENA)
 }
 
 #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
