@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use policy::Limits;
+use sandbox::Ended;
 use wire::script::{Ending, FromWorker, Job, Sighting, Task, ToWorker};
 use wire::tree::{Token, Tree};
 use wire::{CallName, Code, ReceiveError};
@@ -56,7 +57,12 @@ pub(crate) fn run(
         Err(failure) => return (Err(failure), usage),
     };
     let ending = converse(&mut stage, job, deadline, session, &mut usage);
-    (leave(stage, ending, limits), usage)
+    let (ending, ended) = leave(stage, ending, limits);
+    // One that could not say what it took is spoken for by the kernel.
+    if let Some(ended) = ended {
+        usage.memory_bytes = ended.peak_bytes;
+    }
+    (ending, usage)
 }
 
 fn converse(
@@ -114,7 +120,7 @@ pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighti
             Err(End::Misbehaved)
         }
     });
-    leave(stage, seen, limits)
+    leave(stage, seen, limits).0
 }
 
 /// A script that uses some of everything, without keys: what it needs of the kernel is not forbidden
@@ -142,7 +148,7 @@ pub(crate) fn self_test(lanes: &Lanes, policy: &Limits) -> Result<(), String> {
         | FromWorker::Print(_)
         | FromWorker::Sightings(_) => Err(End::Misbehaved),
     });
-    match leave(stage, given, limits) {
+    match leave(stage, given, limits).0 {
         Ok(tree) if tree.tokens() == [Token::Int(142)] => Ok(()),
         Ok(_) => Err("a sum came out wrong".to_owned()),
         Err(failure) => Err(failure.to_string()),
@@ -152,32 +158,35 @@ pub(crate) fn self_test(lanes: &Lanes, policy: &Limits) -> Result<(), String> {
 /// What the first script may hold, in bytes: a lane has at least this.
 pub(crate) const SELF_TEST_BYTES: u64 = 1024 * 1024;
 
-/// Gives the lane back or ends it, and says why there is no value.
-fn leave<T>(stage: Stage<'_>, heard: Result<T, End>, limits: &Limits) -> Result<T, Failure> {
-    match heard {
+/// Gives the lane back or ends it, and says why there is no value, and how a process ended that was
+/// cut off.
+fn leave<T>(
+    stage: Stage<'_>,
+    heard: Result<T, End>,
+    limits: &Limits,
+) -> (Result<T, Failure>, Option<Ended>) {
+    let end = match heard {
         Ok(value) => {
             stage.leave_well();
-            Ok(value)
+            return (Ok(value), None);
         }
         Err(End::Failed(failure)) => {
             stage.leave_well();
-            Err(failure)
+            return (Err(failure), None);
         }
-        Err(End::Refused(failure)) => {
-            stage.leave_badly();
-            Err(failure)
-        }
-        Err(End::OutOfTime) => {
-            stage.leave_badly();
-            Err(lanes::out_of_time(limits))
-        }
-        Err(End::Misbehaved) => {
+        Err(end) => end,
+    };
+    let ended = stage.leave_badly();
+    let failure = match end {
+        End::Failed(failure) | End::Refused(failure) => failure,
+        End::OutOfTime => lanes::out_of_time(limits),
+        End::Gone => lanes::explain(ended.map(|ended| ended.status), limits),
+        End::Misbehaved => {
             crate::serve::log("a worker broke the protocol and was ended");
-            stage.leave_badly();
-            Err(Failure::new(Code::Internal, "the worker failed"))
+            Failure::new(Code::Internal, "the worker failed")
         }
-        Err(End::Gone) => Err(lanes::explain(stage.leave_badly(), limits)),
-    }
+    };
+    (Err(failure), ended)
 }
 
 /// Why a conversation stopped without a value.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use policy::{Isolation, Limits, Policy};
-use sandbox::{Lane, LaneError, Launcher, NotEnough, Report, Strictness};
+use sandbox::{Ended, Lane, LaneError, Launcher, NotEnough, Report, Strictness};
 use wire::script::{FromWorker, ToWorker};
 use wire::{Channel, Code};
 
@@ -21,7 +21,7 @@ const MOST_SCRIPTS_OF_ONE_PROCESS: u32 = 200;
 /// How long a client may send nothing before the process that is kept for it is ended.
 const LONGEST_IDLENESS: Duration = Duration::from_secs(60);
 /// How long a script's process may take to be gone once it should be.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+const LAST_WORDS: Duration = Duration::from_millis(30);
 
 /// Signals that end a process whose native stack overflows.
 const SEGMENTATION_FAULT: i32 = 11;
@@ -204,7 +204,7 @@ impl Slot {
         if !self.lane.is_forked() {
             return true;
         }
-        matches!(self.lane.ended(patience), Ok(Some(status)) if is_harmless(status))
+        matches!(self.lane.ended(patience), Ok(Some(ended)) if is_harmless(ended.status))
     }
 }
 
@@ -226,12 +226,13 @@ impl Stage<'_> {
     }
 
     /// The script was cut off or has fallen silent: its process is ended. How it ended, if by itself.
-    pub(crate) fn leave_badly(self) -> Option<ExitStatus> {
+    pub(crate) fn leave_badly(self) -> Option<Ended> {
         let Self { lanes, mut slot, conversation, client: _ } = self;
         conversation.close();
         let ended = slot.lane.ended(LAST_WORDS);
         match ended {
-            Ok(Some(status)) => {
+            Ok(Some(ended)) => {
+                let status = ended.status;
                 if status.signal() == Some(BAD_SYSTEM_CALL) {
                     crate::serve::log(
                         "a script's process made a forbidden system call and was killed",
@@ -240,7 +241,7 @@ impl Stage<'_> {
                 if is_harmless(status) {
                     lanes.give_back(slot);
                 }
-                Some(status)
+                Some(ended)
             }
             // The lane is ended, and with it the process.
             Ok(None) | Err(_) => None,

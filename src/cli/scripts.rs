@@ -15,7 +15,8 @@ use crate::{files, say};
 pub(crate) fn launcher() -> Result<Arc<Launcher>, Fault> {
     let worker = files::worker_path()?;
     let worker = worker.to_str().ok_or_else(|| unusable(&worker))?.to_owned();
-    let launcher = Launcher::start(&["launcher".to_owned(), format!("--worker={worker}")]);
+    let arguments = ["launcher".to_owned(), format!("--worker={worker}")];
+    let launcher = Launcher::start(Path::new("/proc/self/exe"), &arguments);
     launcher.map_err(|error| Fault::system("cannot start the launcher", &error))
 }
 

@@ -15,7 +15,7 @@ use talc::source::Manual;
 use crate::sys::{self, exit_now};
 
 /// Bytes for what the program itself holds before it knows a script: the engine takes most of it.
-pub(crate) const START_BYTES: usize = 1024 * 1024;
+pub(crate) const START_BYTES: usize = 512 * 1024;
 
 /// Bytes above a block in which the allocator may keep notes of its own.
 const NOTES: usize = 256;

@@ -29,6 +29,15 @@ pub struct Lane {
     _process: Launched,
 }
 
+/// The end of a script's process, by the kernel's account.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// How it ended. An exit code is the process's own choice.
+    pub status: ExitStatus,
+    /// The most memory that the whole process had at once, in bytes.
+    pub peak_bytes: u64,
+}
+
 /// Why there is no lane.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
@@ -113,17 +122,20 @@ impl Lane {
     ///
     /// # Errors
     /// When the zygote is gone or could not fork.
-    pub fn ended(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    pub fn ended(&mut self, patience: Duration) -> io::Result<Option<Ended>> {
         if !self.is_forked || !sys::is_readable(self.control.as_fd(), patience)? {
             return Ok(None);
         }
-        let mut message = [0; 5];
+        let mut message = [0; 9];
         let (length, _) = control::receive(&self.control, &mut message)?;
-        let [tag, a, b, c, d] = message;
+        let [tag, a, b, c, d, peak_kib @ ..] = message;
         let number = i32::from_be_bytes([a, b, c, d]);
         self.is_forked = false;
         match (length, tag) {
-            (5, b'E') => Ok(Some(ExitStatus::from_raw(number))),
+            (9, b'E') => {
+                let peak_bytes = u64::from(u32::from_be_bytes(peak_kib)) * 1024;
+                Ok(Some(Ended { status: ExitStatus::from_raw(number), peak_bytes }))
+            }
             (5, b'X') => Err(io::Error::from_raw_os_error(number)),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }

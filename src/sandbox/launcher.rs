@@ -41,13 +41,13 @@ pub struct Launched {
 }
 
 impl Launcher {
-    /// Starts the launcher: this program, with `arguments` that lead it to [`serve`].
+    /// Starts the launcher: the program at `own`, with `arguments` that lead it to [`serve`].
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(arguments: &[String]) -> io::Result<Arc<Self>> {
+    pub fn start(own: &Path, arguments: &[String]) -> io::Result<Arc<Self>> {
         let (ours, theirs) = control::pair()?;
-        let own = Program::open(Path::new("/proc/self/exe"))?;
+        let own = Program::open(own)?;
         let process = Mutex::new(own.start(arguments, theirs)?);
         Ok(Arc::new(Self { control: Mutex::new(Some(ours)), process }))
     }

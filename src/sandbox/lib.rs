@@ -21,7 +21,7 @@ pub use arena::Arena;
 pub use confine::{ConfineError, Confined, STACK_BYTES, Untraced};
 pub use filter::FilterError;
 pub use image::Image;
-pub use lane::{Lane, LaneError};
+pub use lane::{Ended, Lane, LaneError};
 pub use launcher::{Launched, Launcher, Role, serve as serve_launcher};
 pub use report::{Layer, NotEnough, Report, State, Strictness};
 pub use spawn::{terminate, tie_to_parent};

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 use seccompiler::BpfProgram;
 
@@ -81,7 +82,7 @@ pub(crate) enum Forked {
     /// In the new process.
     Child,
     /// In the old one, with the id of the new.
-    Parent(rustix::process::Pid),
+    Parent(Pid),
 }
 
 /// Forks without the handlers that libc runs around it, which make system calls of their own.
@@ -92,10 +93,28 @@ pub(crate) fn fork() -> io::Result<Forked> {
     let pid = unsafe {
         libc::syscall(libc::SYS_clone, i64::from(libc::SIGCHLD), none, none, none, 0_i64)
     };
-    match i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+    match i32::try_from(pid).ok().and_then(Pid::from_raw) {
         Some(pid) => Ok(Forked::Parent(pid)),
         None if pid == 0 => Ok(Forked::Child),
         None => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits until a child has ended: its wait status, and the most memory it had at once, in KiB.
+pub(crate) fn wait(child: Pid) -> io::Result<(i32, u32)> {
+    let mut status = 0;
+    // SAFETY: all zeros is a `rusage`, which is numbers and nothing else.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        let child = child.as_raw_nonzero().get();
+        // SAFETY: both pointers are to locals that outlive the call.
+        if unsafe { libc::wait4(child, &raw mut status, 0, &raw mut used) } == child {
+            return Ok((status, u32::try_from(used.ru_maxrss).unwrap_or(u32::MAX)));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal};
 
 use crate::confine::{ConfineError, Confined, step};
 use crate::control;
@@ -72,12 +72,14 @@ impl Zygote {
                 }
                 Ok(Forked::Parent(child)) => {
                     sys::close(socket);
-                    let status = wait(child);
-                    self.tell(b'E', status);
+                    let (status, peak_kib) = wait(child);
+                    let (status, peak_kib) = (status.to_be_bytes(), peak_kib.to_be_bytes());
+                    self.say(&[b"E".as_slice(), &status, &peak_kib].concat());
                 }
                 Err(error) => {
                     sys::close(socket);
-                    self.tell(b'X', error.raw_os_error().unwrap_or(0));
+                    let error = error.raw_os_error().unwrap_or(0);
+                    self.say(&[b"X".as_slice(), &error.to_be_bytes()].concat());
                 }
             }
         }
@@ -105,11 +107,6 @@ impl Zygote {
             }
             Err(_) => exit_now(crate::EXIT_CONFINE),
         }
-    }
-
-    fn tell(&self, what: u8, number: i32) {
-        let [a, b, c, d] = number.to_be_bytes();
-        self.say(&[what, a, b, c, d]);
     }
 
     /// A broker that is gone wants nothing more of us.
@@ -150,13 +147,7 @@ fn reap(child: Pid, filter: &Filter) -> ! {
     exit_now(0)
 }
 
-/// The wait status of a child once it has ended.
-fn wait(child: Pid) -> i32 {
-    loop {
-        match waitpid(Some(child), WaitOptions::empty()) {
-            Ok(Some((_, status))) => return status.as_raw(),
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => exit_now(crate::EXIT_CONFINE),
-        }
-    }
+/// The wait status of a child once it has ended, and the most memory it had at once, in KiB.
+fn wait(child: Pid) -> (i32, u32) {
+    sys::wait(child).unwrap_or_else(|_| exit_now(crate::EXIT_CONFINE))
 }

@@ -35,10 +35,28 @@ name = "all"
 allow = [{ calls = ["*"], keys = ["*/*"] }]
 "#;
 
+fn own() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_crypto-cli"))
+}
+
 pub(crate) fn cli() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crypto-cli"));
+    let mut command = Command::new(own());
     command.env_clear().stdin(Stdio::null());
     command
+}
+
+/// One of the programs of `tests/hostile`.
+pub(crate) fn hostile(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let built = tests.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(built.is_file(), "`{}` is missing: `cargo build --examples` makes it", built.display());
+    built
+}
+
+/// A launcher of this worker.
+pub(crate) fn launcher(worker: &Path) -> std::sync::Arc<sandbox::Launcher> {
+    let arguments = ["launcher".to_owned(), format!("--worker={}", worker.display())];
+    sandbox::Launcher::start(Path::new(env!("CARGO_BIN_EXE_crypto-cli")), &arguments).unwrap()
 }
 
 /// A scratch folder of this test.
@@ -195,15 +213,17 @@ impl Service {
         let scratch = Scratch::new();
         let (home, nkey) = scratch.home();
         scratch.policy(policy);
-        let process = Self::launch(&scratch, &home, &nats.url());
+        let process = Self::launch(&scratch, &home, &nats.url(), own());
         let service = Self { process, home, nkey, scratch };
         service.await_ready();
         service
     }
 
-    fn launch(scratch: &Scratch, home: &Path, server: &str) -> Running {
+    fn launch(scratch: &Scratch, home: &Path, server: &str, program: &Path) -> Running {
         let log = fs::File::create(scratch.path("listen.log")).unwrap();
-        let child = cli()
+        let child = Command::new(program)
+            .env_clear()
+            .stdin(Stdio::null())
             .args(["listen", "--server", server, "--subject", SUBJECT, "--policy"])
             .arg(scratch.path("policy.toml"))
             .arg("--home")
@@ -219,7 +239,12 @@ impl Service {
 
     /// Starts it again in the same home.
     pub(crate) fn restart(&mut self, nats: &Nats) {
-        self.process = Self::launch(&self.scratch, &self.home, &nats.url());
+        self.restart_as(nats, own());
+    }
+
+    /// The same, of another program.
+    pub(crate) fn restart_as(&mut self, nats: &Nats, program: &Path) {
+        self.process = Self::launch(&self.scratch, &self.home, &nats.url(), program);
         self.await_ready();
     }
 
