@@ -183,7 +183,17 @@ fn json(tree: &Tree) -> String {
 
 fn to_json(value: &impl Serialize) -> String {
     // Texts, numbers and flat structs of them always serialise.
-    serde_json::to_string(value).unwrap_or_default()
+    let json = serde_json::to_string(value).unwrap_or_default();
+    // JSON may hold such characters as they are, but people look at JSON on terminals.
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if wire::steers(character) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
             Ok(for_code(code))
         }
         (error, _) => {
-            say::data(&[answer.payload.as_slice(), b"\n"].concat())?;
+            say::value(&answer.payload)?;
             Ok(error.map_or(Exit::Done, for_code))
         }
     }

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
                 say::talk(outcome.output.trim_end_matches('\n'));
             }
             match ending {
-                Ok(_) => say::data(&[outcome.body(false).as_slice(), b"\n"].concat())?,
+                Ok(_) => say::value(&outcome.body(false))?,
                 Err(failure) => say::talk(&failure.to_string()),
             }
         }

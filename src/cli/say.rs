@@ -1,6 +1,6 @@
 //! What the program prints: data on standard output, talk on standard error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use crate::exit::{Exit, Fault};
 
@@ -14,6 +14,15 @@ pub(crate) fn data(bytes: &[u8]) -> Result<(), Fault> {
 /// Writes a line of data.
 pub(crate) fn line(text: &str) -> Result<(), Fault> {
     data(format!("{text}\n").as_bytes())
+}
+
+/// Writes a script's value and a line end: as it is to a program, and to a terminal without what would
+/// steer it.
+pub(crate) fn value(bytes: &[u8]) -> Result<(), Fault> {
+    if io::stdout().is_terminal() {
+        return line(&wire::shown(&String::from_utf8_lossy(bytes), usize::MAX, true));
+    }
+    data(&[bytes, b"\n"].concat())
 }
 
 /// Writes a line of talk. It may repeat what others sent, so characters that steer a terminal are

@@ -17,7 +17,7 @@ pub use channel::{Channel, ReceiveError};
 pub use code::Code;
 pub use codec::{Frame, Malformed};
 pub use id::{KeyPath, KeyRef, Name};
-pub use shown::shown;
+pub use shown::{shown, steers};
 
 /// Both ends of every channel must have been built together: a worker or listener of another
 /// version is refused.

@@ -21,7 +21,8 @@ pub fn shown(text: &str, most: usize, lines: bool) -> String {
 
 /// Controls, and what changes how the text around it is shown (Unicode bidirectional controls, zero
 /// widths, line separators).
-fn steers(character: char) -> bool {
+#[must_use]
+pub fn steers(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
