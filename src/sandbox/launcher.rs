@@ -80,7 +80,10 @@ impl Launcher {
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the launcher is gone");
         let control = control.as_ref().ok_or_else(gone)?;
-        control::send(control, message, None)?;
+        control::send(control, message, None).map_err(|error| {
+            let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
+            if is_gone { gone() } else { error }
+        })?;
         if !crate::sys::is_readable(control, PATIENCE)? {
             return Err(io::ErrorKind::TimedOut.into());
         }

@@ -166,6 +166,27 @@ pub fn check_source(job: &Job) -> Result<Vec<Sighting>, Ending> {
     RawScript::new(job.source.clone()).parse(&prepare()).map(|script| script.sightings())
 }
 
+/// An engine as the worker builds it, in this very process and without any bounds: what containment
+/// is measured against. It has no host functions.
+pub struct Probe(Engine);
+
+impl Probe {
+    /// Builds it.
+    #[expect(clippy::new_without_default, reason = "nothing of it is a default")]
+    #[must_use]
+    pub fn new() -> Self {
+        Self(prepare())
+    }
+
+    /// Runs a script of the measurement; whether it ended well.
+    #[must_use]
+    pub fn run(&self, source: &str) -> bool {
+        let script = RawScript::new(source.to_owned()).parse(&self.0);
+        let watch = Watch::new(u64::MAX, usize::MAX, 0);
+        script.is_ok_and(|script| matches!(script.run(&self.0, &watch, 1_000), Ending::Value(_)))
+    }
+}
+
 /// A function of the script with a name of the host's, and where it begins.
 fn shadowing(ast: &AST) -> Option<(String, Position)> {
     let functions = ast.iter_fn_def();

@@ -10,4 +10,4 @@ mod sightings;
 mod watch;
 pub mod worker;
 
-pub use engine::{CheckedScript, RawScript, check_source};
+pub use engine::{CheckedScript, Probe, RawScript, check_source};

@@ -35,7 +35,7 @@ name = "all"
 allow = [{ calls = ["*"], keys = ["*/*"] }]
 "#;
 
-fn own() -> &'static Path {
+pub(crate) fn own() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_crypto-cli"))
 }
 
@@ -219,7 +219,7 @@ impl Service {
         service
     }
 
-    fn launch(scratch: &Scratch, home: &Path, server: &str, program: &Path) -> Running {
+    pub(crate) fn launch(scratch: &Scratch, home: &Path, server: &str, program: &Path) -> Running {
         let log = fs::File::create(scratch.path("listen.log")).unwrap();
         let child = Command::new(program)
             .env_clear()

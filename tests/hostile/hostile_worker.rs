@@ -1,6 +1,11 @@
 //! A worker that was taken over: it speaks the protocol badly, in the way that the script names. It
 //! behaves until then, as an attacker would, so the broker's own first script passes.
-#![expect(clippy::unwrap_used, reason = "a hostile program that panics has failed")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a hostile program that panics has failed; its attacks are one list"
+)]
 
 use std::io::{Read, Write};
 
@@ -25,15 +30,13 @@ fn main() {
     let process = Zygote::confine(control, memory).fork_for_each_script(wire::BUILD);
     ARENA.cap(16 * 1024 * 1024);
     let mut peer = Peer(process.socket);
-    loop {
-        let Some(ToWorker::Job(job)) = peer.receive() else { exit_now(0) };
-        if job.source.starts_with("let l = []") {
-            peer.send(&done(Token::Int(142)));
-        } else {
-            attack(&mut peer, &job);
-        }
-        exit_now(0);
+    let Some(ToWorker::Job(job)) = peer.receive() else { exit_now(0) };
+    if job.source.starts_with("let l = []") {
+        peer.send(&done(Token::Int(142)));
+    } else {
+        attack(&mut peer, &job);
     }
+    exit_now(0)
 }
 
 /// As a zygote that was taken over would.
