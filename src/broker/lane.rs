@@ -176,7 +176,7 @@ fn leave<T>(
         }
         Err(end) => end,
     };
-    let ended = stage.leave_badly();
+    let ended = stage.leave_badly(matches!(end, End::Gone));
     let failure = match end {
         End::Failed(failure) | End::Refused(failure) => failure,
         End::OutOfTime => lanes::out_of_time(limits),

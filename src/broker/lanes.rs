@@ -20,8 +20,11 @@ const LONGEST_LIFE: Duration = Duration::from_secs(600);
 const MOST_SCRIPTS_OF_ONE_PROCESS: u32 = 200;
 /// How long a client may send nothing before the process that is kept for it is ended.
 const LONGEST_IDLENESS: Duration = Duration::from_secs(60);
-/// How long a script's process may take to be gone once it should be.
+/// How long a script's process may take to be gone that was told to go.
 const LAST_WORDS: Duration = Duration::from_millis(30);
+/// How long the news may take of one that is going by itself: its memory is given back before its
+/// socket closes, so this is the time of a loaded machine alone.
+const NEWS: Duration = Duration::from_millis(500);
 
 /// Signals that end a process whose native stack overflows.
 const SEGMENTATION_FAULT: i32 = 11;
@@ -225,11 +228,11 @@ impl Stage<'_> {
         }
     }
 
-    /// The script was cut off or has fallen silent: its process is ended. How it ended, if by itself.
-    pub(crate) fn leave_badly(self) -> Option<Ended> {
+    /// The script was cut off, or its process is going: it is ended. How it ended, if by itself.
+    pub(crate) fn leave_badly(self, is_going: bool) -> Option<Ended> {
         let Self { lanes, mut slot, conversation, client: _ } = self;
         conversation.close();
-        let ended = slot.lane.ended(LAST_WORDS);
+        let ended = slot.lane.ended(if is_going { NEWS } else { LAST_WORDS });
         match ended {
             Ok(Some(ended)) => {
                 let status = ended.status;

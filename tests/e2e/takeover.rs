@@ -64,6 +64,7 @@ async fn a_worker_that_breaks_the_protocol_ends_its_own_request_and_no_other() {
         ("never reads", Some("limit-time"), 0),
         ("floods prints", Some("limit-output"), 0),
         ("writes after its result", None, 0),
+        ("works after its deadline", Some("limit-time"), 0),
         ("key of another", Some("policy-denied"), 0),
         ("operation not granted", Some("policy-denied"), 0),
         ("selection of an earlier script", None, 0),

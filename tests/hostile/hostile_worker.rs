@@ -191,6 +191,13 @@ fn attack(peer: &mut Peer, job: &Job) {
             peer.send(&call(Call::CreateKeypair(KeyRef::parse("lab/late").unwrap())));
             spin()
         }
+        "works after its deadline" => {
+            // Some ten seconds of a processor; nobody lets it have them.
+            for _ in 0..10_000_000_000_u64 {
+                std::hint::spin_loop();
+            }
+            peer.send(&call(Call::CreateKeypair(KeyRef::parse("lab/late").unwrap())));
+        }
         "key of another" => peer.send(&sign("vault/b")),
         "operation not granted" => {
             peer.send(&call(Call::DeleteKeySpace(Name::parse("lab").unwrap())));
