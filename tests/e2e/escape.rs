@@ -178,3 +178,39 @@ fn a_zygote_can_fork_and_wait_and_nothing_that_shares_or_reaches_out() {
         assert!(!zygote_fate(&worker, number, arguments), "{number} {arguments:?} is allowed");
     }
 }
+
+/// The real worker in the middle of a real script, made to call the kernel from outside. Root can do
+/// that; another user, the service's own, may not even begin to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_script_that_is_taken_over_dies_of_its_first_other_call() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nwall_clock = \"20 s\"\noperations = 1_000_000_000\n";
+    let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    let calls = [
+        2, 3, 9, 10, 11, 12, 13, 15, 16, 20, 32, 33, 39, 41, 42, 45, 47, 56, 57, 59, 60, 61, 62,
+        72, 89, 96, 101, 157, 186, 201, 228, 231, 247, 257, 262, 302, 308, 317, 318, 319, 322, 425,
+        426, 435, 437, 447,
+    ];
+    for call in calls {
+        let asker = client.clone();
+        let running = tokio::spawn(async move { ask_plainly(&asker, "print(1); loop {}").await });
+        let script = worker_of(&service);
+        let output = std::process::Command::new(hostile("injector"))
+            .args([script.to_string(), call.to_string()])
+            .args(["1", "0", "0"])
+            .output()
+            .unwrap();
+        let fate = text(&output.stdout);
+        if !is_root() {
+            assert_eq!(fate, "refused 1\n", "its own user may trace it");
+            running.abort();
+            return;
+        }
+        let expected = if call == 231 { "exited 1\n" } else { "killed 31\n" };
+        assert_eq!(fate, expected, "{call}: {}", text(&output.stderr));
+        assert_eq!(running.await.unwrap().error.as_deref(), Some("internal"));
+        wait_until("it is gone", || (!is_alive(script)).then_some(()));
+    }
+    assert!(service.log().contains("forbidden system call"), "{}", service.log());
+}

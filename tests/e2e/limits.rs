@@ -29,7 +29,7 @@ fn each_bound_ends_a_script_with_its_own_code() {
         ("[1].map(|x| { loop {} }); 1", "operations = 1000", "limit-operations"),
         (
             "let a = []; loop { a.push(\"0123456789\"); }",
-            "operations = 100_000_000",
+            "operations = 100_000_000\nwall_clock = \"10 s\"",
             "limit-memory",
         ),
         ("let s = \"x\"; loop { s += s; }", "memory = \"1 MiB\"", "limit-memory"),
