@@ -1,7 +1,7 @@
 //! The process's life: connect, confine, subscribe, hand over, drain.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use async_nats::service::{self, ServiceExt};
 use async_nats::{Client, Event, HeaderMap};
 use client::{Connect, ConnectFault, Lasting, Prepared};
 use futures_util::StreamExt;
-use sandbox::{ConfineError, Confined, Untraced};
+use sandbox::{ConfineError, Confined, State, Untraced};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{Receiver, Sender};
 use wire::Code;
@@ -73,11 +73,14 @@ pub fn run(untraced: Untraced, listen: &Listen, broker: UnixStream) -> Result<()
 }
 
 async fn serve(
-    _confined: &Confined,
+    confined: &Confined,
     prepared: Prepared,
     listen: &Listen,
     broker: UnixStream,
 ) -> Result<(), ListenFault> {
+    if confined.landlock() != State::On {
+        log(&format!("landlock: {}", confined.landlock()));
+    }
     let client = prepared.connect(Lasting::ForAWhile, report).await?;
     let refused = |cause: async_nats::Error| ListenFault::Subscribe {
         subject: listen.subject.clone(),
@@ -278,7 +281,7 @@ fn report(event: Event) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the listener speaks")]
 fn log(text: &str) {
-    eprintln!("crypto-cli listener: {text}");
+    // If nobody listens, nobody is told: that is no reason to stop serving.
+    let _unheard = writeln!(io::stderr().lock(), "crypto-cli listener: {text}");
 }

@@ -60,7 +60,7 @@ fn state(restricted: Result<RulesetStatus, RulesetError>) -> State {
         Ok(RulesetStatus::FullyEnforced) => State::On,
         Ok(RulesetStatus::PartiallyEnforced) => State::Partly,
         Ok(RulesetStatus::NotEnforced) => State::Off(libc::ENOSYS),
-        Err(_) => State::Off(libc::EPERM),
+        Err(_) => State::Off(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
     }
 }
 

@@ -15,7 +15,11 @@ use talc::source::Manual;
 use crate::sys::{self, exit_now};
 
 /// Bytes for what the program itself holds before it knows a script: the engine takes most of it.
-pub(crate) const START_BYTES: usize = 512 * 1024;
+pub(crate) const START_BYTES: usize = 384 * 1024;
+
+/// One part in so many of a cap is not given out: the process has pages of its own besides its heap,
+/// and what the kernel counts must stay near the cap.
+const OWN_SHARE: usize = 32;
 
 /// Bytes above a block in which the allocator may keep notes of its own.
 const NOTES: usize = 256;
@@ -29,6 +33,8 @@ pub struct Arena {
     /// Address and length of the second region, which scripts use. 0 before it is reserved.
     region: AtomicUsize,
     region_bytes: AtomicUsize,
+    /// Where the part of the region ends that the allocator has. 0 before it has any.
+    region_end: AtomicUsize,
     /// The highest address of the region that was ever given out.
     region_top: AtomicUsize,
     held: AtomicUsize,
@@ -51,6 +57,7 @@ impl Arena {
             is_started: AtomicBool::new(false),
             region: AtomicUsize::new(0),
             region_bytes: AtomicUsize::new(0),
+            region_end: AtomicUsize::new(0),
             region_top: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
@@ -70,19 +77,37 @@ impl Arena {
         Ok(())
     }
 
+    /// Makes the first `bytes` of the region usable, for what comes before a cap is known.
+    pub fn open(&self, bytes: usize) {
+        let (start, length) = self.region();
+        let base = std::ptr::with_exposed_provenance_mut::<u8>(start);
+        if base.is_null() || self.region_end.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        // SAFETY: the region was mapped for us, readable and writable, is at least as long and
+        // belongs to nobody else; its end is not set, so the allocator does not have it yet.
+        let end = unsafe { self.lock().claim(base, bytes.min(length)) };
+        self.region_end.store(end.map_or(0, |end| end.addr().get()), Ordering::Relaxed);
+    }
+
     /// From now on, at most `bytes` more than is held at this moment; the peak starts anew. The
     /// region is used up to as many bytes, so what the allocator itself needs counts as well.
     pub fn cap(&self, bytes: usize) {
         let held = self.held.load(Ordering::Relaxed);
         self.most.store(held, Ordering::Relaxed);
         self.cap.store(held.saturating_add(bytes), Ordering::Relaxed);
-        let base = std::ptr::with_exposed_provenance_mut::<u8>(self.region.load(Ordering::Relaxed));
-        let usable = bytes.min(self.region_bytes.load(Ordering::Relaxed));
-        if !base.is_null() {
-            // SAFETY: the region was mapped for us, readable and writable, is at least `usable` long
-            // and belongs to nobody else; a process caps its heap once after each time that the
-            // region was untouched or put back, so the allocator does not have it yet.
-            let _claimed = unsafe { self.lock().claim(base, usable) };
+        // What is free in the start region is the script's as well, so it has less of the other.
+        let free = START_BYTES.saturating_sub(held);
+        let (start, length) = self.region();
+        let usable = (bytes - bytes / OWN_SHARE).saturating_sub(free).min(length);
+        self.open(usable);
+        let end = std::ptr::with_exposed_provenance_mut(self.region_end.load(Ordering::Relaxed));
+        let wanted = std::ptr::with_exposed_provenance_mut::<u8>(start + usable);
+        if let Some(end) = NonNull::new(end).filter(|end| end.as_ptr() < wanted) {
+            // SAFETY: `end` is what the allocator returned for its heap in the region, which reaches
+            // at least to `wanted` and is nobody else's beyond `end`.
+            let end = unsafe { self.lock().extend(end, wanted) };
+            self.region_end.store(end.addr().get(), Ordering::Relaxed);
         }
     }
 

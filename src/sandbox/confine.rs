@@ -135,6 +135,7 @@ impl Untraced {
     /// The step that failed.
     pub fn begin_child() -> Result<Self, ConfineError> {
         Confined::end_with_parent()?;
+        sys::ignore_stop_signals();
         step("close_range", close_from(3))?;
         Self::begin()
     }

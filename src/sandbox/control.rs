@@ -1,4 +1,4 @@
-//! The control socket between a lane and its zygote: one packet a message, specified in `CONTROL.md`.
+//! The sockets between the processes of the sandbox: one packet a message, specified in `CONTROL.md`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -36,18 +36,19 @@ impl Of {
     #[cfg(test)]
     pub(crate) const ALL: [Of; 5] = [Of::Script, Of::Zygote, Of::Reaper, Of::Broker, Of::Listener];
 
-    fn file(self) -> (&'static str, &'static str) {
+    /// Its files: the one that is named like it, and what it shares with others.
+    fn files(self) -> Vec<(&'static str, &'static str)> {
         macro_rules! file {
             ($name:literal) => {
                 ($name, include_str!(concat!("../../policy/sandbox/", $name)))
             };
         }
         match self {
-            Of::Script => file!("script.filter"),
-            Of::Zygote => file!("zygote.filter"),
-            Of::Reaper => file!("reaper.filter"),
-            Of::Broker => file!("broker.filter"),
-            Of::Listener => file!("listener.filter"),
+            Of::Script => vec![file!("script.filter")],
+            Of::Zygote => vec![file!("zygote.filter")],
+            Of::Reaper => vec![file!("reaper.filter")],
+            Of::Broker => vec![file!("broker.filter"), file!("common.filter")],
+            Of::Listener => vec![file!("listener.filter"), file!("common.filter")],
         }
     }
 }
@@ -55,8 +56,7 @@ impl Of {
 impl Filter {
     /// Compiles a role's filter. Done before a process is confined, for it allocates.
     pub(crate) fn of(role: Of) -> Result<Self, FilterError> {
-        let (file, text) = role.file();
-        Lines::read(file, text).and_then(|lines| lines.compile())
+        Lines::read(&role.files()).and_then(Lines::compile)
     }
 
     /// Binds this thread, and those it starts, to it.
@@ -75,44 +75,48 @@ struct Lines {
 }
 
 impl Lines {
-    fn read(file: &'static str, text: &str) -> Result<Self, FilterError> {
+    fn read(files: &[(&'static str, &str)]) -> Result<Self, FilterError> {
+        let (first, _) = files.first().copied().unwrap_or_default();
+        let mut otherwise = None;
         let mut lines = Self {
-            file,
+            file: first,
             otherwise: SeccompAction::KillProcess,
             allowed: BTreeMap::new(),
             missing: BTreeMap::new(),
         };
-        let mut has_otherwise = false;
-        for (index, line) in text.lines().enumerate() {
-            let wrong = |what: &str| FilterError { file, line: index + 1, what: what.to_owned() };
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+        for (file, text) in files {
+            for (index, line) in text.lines().enumerate() {
+                let wrong = |what: String| FilterError { file, line: index + 1, what };
+                lines.read_line(line.trim(), &mut otherwise).map_err(wrong)?;
             }
-            if let Some(action) = line.strip_prefix("otherwise ") {
-                has_otherwise = true;
-                lines.otherwise = match action.trim() {
-                    "kill" => SeccompAction::KillProcess,
-                    "refuse" => SeccompAction::Errno(libc::EPERM.unsigned_abs()),
-                    _ => return Err(wrong("write `otherwise kill` or `otherwise refuse`")),
-                };
-                continue;
-            }
-            let (rule, why) =
-                line.split_once('#').ok_or_else(|| wrong("a rule needs a reason after `#`"))?;
-            if why.trim().len() < 5 {
-                return Err(wrong("a rule needs a reason after `#`"));
-            }
-            lines.add(rule).map_err(|what| wrong(&what))?;
         }
-        if !has_otherwise {
-            return Err(FilterError {
-                file,
-                line: 1,
-                what: "there is no line `otherwise`".to_owned(),
-            });
-        }
+        let missing =
+            || FilterError { file: first, line: 1, what: "no line `otherwise`".to_owned() };
+        lines.otherwise = otherwise.ok_or_else(missing)?;
         Ok(lines)
+    }
+
+    fn read_line(
+        &mut self,
+        line: &str,
+        otherwise: &mut Option<SeccompAction>,
+    ) -> Result<(), String> {
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(());
+        }
+        if let Some(action) = line.strip_prefix("otherwise ") {
+            *otherwise = Some(match action.trim() {
+                "kill" => SeccompAction::KillProcess,
+                "refuse" => SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+                _ => return Err("write `otherwise kill` or `otherwise refuse`".to_owned()),
+            });
+            return Ok(());
+        }
+        let (rule, why) = line.split_once('#').unwrap_or((line, ""));
+        if why.trim().len() < 5 {
+            return Err("a rule needs a reason after `#`".to_owned());
+        }
+        self.add(rule)
     }
 
     fn add(&mut self, rule: &str) -> Result<(), String> {
@@ -212,20 +216,21 @@ mod tests {
     use super::*;
 
     fn refusal(text: &str) -> String {
-        let read = Lines::read("t.filter", text).and_then(Lines::compile);
+        let read = Lines::read(&[("t.filter", text)]).and_then(Lines::compile);
         read.err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
     fn every_rule_of_every_filter_has_a_reason_and_compiles() {
         for role in Of::ALL {
-            let (file, text) = role.file();
-            let rules = text.lines().filter(|l| {
-                !l.trim().is_empty() && !l.starts_with('#') && !l.starts_with("otherwise")
-            });
-            for rule in rules {
-                let reason = rule.split_once('#').map(|(_, why)| why.trim());
-                assert!(reason.is_some_and(|why| why.len() >= 5), "{file}: {rule}");
+            for (file, text) in role.files() {
+                let rules = text.lines().filter(|l| {
+                    !l.trim().is_empty() && !l.starts_with('#') && !l.starts_with("otherwise")
+                });
+                for rule in rules {
+                    let reason = rule.split_once('#').map(|(_, why)| why.trim());
+                    assert!(reason.is_some_and(|why| why.len() >= 5), "{file}: {rule}");
+                }
             }
             assert!(Filter::of(role).is_ok(), "{:?}", Filter::of(role).err());
         }
@@ -237,10 +242,7 @@ mod tests {
         let no_reason = format!("{file} line 2: a rule needs a reason after `#`");
         assert_eq!(refusal("otherwise kill\nread fd == 0\n"), no_reason);
         assert_eq!(refusal("otherwise kill\nread fd == 0 # x\n"), no_reason);
-        assert_eq!(
-            refusal("read # the reason\n"),
-            format!("{file} line 1: there is no line `otherwise`")
-        );
+        assert_eq!(refusal("read # the reason\n"), format!("{file} line 1: no line `otherwise`"));
         for (rule, what) in [
             ("reed", "no system call `reed` is known"),
             ("read fd = 0", "`=` is no comparison"),

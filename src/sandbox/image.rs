@@ -1,6 +1,7 @@
 //! The memory of a process as it was before it met a script, and the way back to it. For a process
-//! that is kept for one client, between two of its scripts: nothing that the first one wrote is left,
-//! and no address that it learned holds anything of the second.
+//! that is kept for one client, between two of its scripts: nothing of the first is left where the
+//! second could find it. What stays are registers and the frame that does this, which no script can
+//! read, and sizes that the allocator noted.
 #![expect(unsafe_code, reason = "memory is put back under the feet of the program")]
 
 use std::io;
@@ -14,8 +15,6 @@ const PAGE: usize = 4096;
 static ZEROS: [u8; PAGE] = [0; PAGE];
 /// Stack below the frame that puts memory back which it and what it calls may use, in bytes.
 const OWN_STACK: usize = 16 * 1024;
-/// A process whose scripts have used more than this, in bytes, costs less to replace.
-const WORTH_KEEPING: usize = 2 * 1024 * 1024;
 
 /// The image of a process: all memory it can write, but its stack and the region for scripts, which
 /// are empty.
@@ -59,6 +58,9 @@ impl Image {
             }
         }
         drop(maps);
+        if stack_end == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let total = regions.iter().map(|region| region.bytes).sum();
         let copy = sys::reserve_memory(total)?;
         let image = Self { regions, copy, stack_end, arena };
@@ -76,11 +78,10 @@ impl Image {
         Ok(image)
     }
 
-    /// Puts all memory back to the image and wipes what scripts have used; whether the process is
-    /// worth keeping. Whatever was allocated since is gone: no value that holds such memory may be
-    /// used after this, and none is, for the caller begins anew with what the image holds.
-    #[must_use]
-    pub fn put_back(&self) -> bool {
+    /// Puts all memory back to the image and wipes what scripts have used. Whatever was allocated
+    /// since is gone: no value that holds such memory may be used after this, and none is, for the
+    /// caller begins anew with what the image holds.
+    pub fn put_back(&self) {
         let (start, used) = self.arena.used_of_region();
         // SAFETY: those bytes are of the region for scripts, which is mapped and writable, and by
         // the contract above nobody holds any of it.
@@ -98,7 +99,6 @@ impl Image {
             }
         });
         self.wipe_stack();
-        used <= WORTH_KEEPING
     }
 
     /// Wipes the stack below this frame, down to its end.

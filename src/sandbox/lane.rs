@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control;
-use crate::launcher::{Launched, Launcher, Role};
+use crate::launcher::{KEEP, Launched, Launcher, Role};
 use crate::report::Report;
 use crate::sys;
 
@@ -65,7 +65,7 @@ impl Lane {
         build: &str,
     ) -> Result<Self, LaneError> {
         let mut arguments = vec![memory.to_string()];
-        arguments.extend(keeps.then(|| "keep".to_owned()));
+        arguments.extend(keeps.then(|| KEEP.to_owned()));
         let (process, control) = launcher.launch(Role::Worker, &arguments)?;
         if !sys::is_readable(&control, START_PATIENCE)? {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
@@ -145,5 +145,12 @@ impl Lane {
     #[must_use]
     pub fn is_forked(&self) -> bool {
         self.is_forked
+    }
+
+    /// Whether the zygote is there and waits to be told to fork.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        let has_news = sys::is_readable(self.control.as_fd(), Duration::ZERO);
+        !self.is_forked && has_news.is_ok_and(|has_news| !has_news)
     }
 }

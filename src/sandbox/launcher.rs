@@ -18,6 +18,9 @@ use crate::spawn::Program;
 /// How long the launcher may take to answer: it forks, and waits for nobody.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The one word among a worker's arguments: it may keep processes.
+pub(crate) const KEEP: &str = "keep";
+
 /// What the launcher can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -41,7 +44,8 @@ pub struct Launched {
 }
 
 impl Launcher {
-    /// Starts the launcher: the program at `own`, with `arguments` that lead it to [`serve`].
+    /// Starts the launcher: the program at `own`, with `arguments` that lead it to [`serve`]. What it
+    /// will start is settled by them: later it is told numbers alone.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -77,15 +81,17 @@ impl Launcher {
 
     /// One message, one answer of five bytes; shorter ones end in zeros.
     fn ask(&self, message: &[u8]) -> io::Result<([u8; 5], Option<OwnedFd>)> {
-        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the launcher is gone");
-        let control = control.as_ref().ok_or_else(gone)?;
+        let control = held.as_ref().ok_or_else(gone)?;
         control::send(control, message, None).map_err(|error| {
             let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
             if is_gone { gone() } else { error }
         })?;
         if !crate::sys::is_readable(control, PATIENCE)? {
-            return Err(io::ErrorKind::TimedOut.into());
+            // A late answer would be taken for that to the next message.
+            *held = None;
+            return Err(gone());
         }
         let mut answer = [0; 6];
         let (length, descriptor) = control::receive(control, &mut answer)?;
@@ -112,8 +118,10 @@ impl Drop for Launcher {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let _gone = process.kill();
-        let _status = process.wait();
+        // A launcher that stands still dies with us, by the kernel's hand; we may not be able to.
+        if process.kill().is_ok() {
+            let _status = process.wait();
+        }
     }
 }
 
@@ -136,22 +144,21 @@ impl Launched {
     /// # Errors
     /// When the launcher is gone.
     pub fn last_words(&self, patience: Duration) -> io::Result<ExitStatus> {
-        let mut until = Instant::now() + patience;
-        loop {
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
-            if Instant::now() >= until {
-                self.kill()?;
-                until = Instant::now() + patience;
-            }
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.kill()
     }
 
-    fn kill(&self) -> io::Result<()> {
+    /// Ends it. It is forgotten by the launcher, so this is the last that is heard of it.
+    fn kill(&self) -> io::Result<ExitStatus> {
         let [a, b, c, d] = self.id.to_be_bytes();
-        self.launcher.ask(&[b'K', a, b, c, d]).map(|_| ())
+        let ([_, a, b, c, d], _) = self.launcher.ask(&[b'K', a, b, c, d])?;
+        Ok(ExitStatus::from_raw(i32::from_be_bytes([a, b, c, d])))
     }
 }
 
@@ -162,11 +169,12 @@ impl Drop for Launched {
     }
 }
 
-/// The launcher's part: serves the broker until it is gone, then ends what it started.
+/// The launcher's part: serves the broker until it is gone, then ends what it started. This program in
+/// another role is started with `own`, to which the broker adds a number.
 ///
 /// # Errors
 /// When this process cannot begin, or a program cannot be opened.
-pub fn serve(control: &OwnedFd, worker: &Path) -> Result<(), ConfineError> {
+pub fn serve(control: &OwnedFd, worker: &Path, own: &[String]) -> Result<(), ConfineError> {
     let _untraced = Untraced::begin_child()?;
     let open = |path: &Path| crate::confine::step("open", Program::open(path));
     let programs = (open(Path::new("/proc/self/exe"))?, open(worker)?);
@@ -178,38 +186,47 @@ pub fn serve(control: &OwnedFd, worker: &Path) -> Result<(), ConfineError> {
         let message = buffer.get(..length).unwrap_or_default();
         let answered = match message {
             [b'S', role, arguments @ ..] => {
-                start(&programs, *role, arguments).map(|(child, socket)| {
+                start(&programs, *role, own, arguments).map(|(child, socket)| {
                     next = next.wrapping_add(1);
                     started.insert(next, child);
                     (numbered(b'S', next.to_be_bytes()), Some(socket))
                 })
             }
             [b'W', id @ ..] => status(&mut started, id).map(|answer| (answer, None)),
-            [b'K', id @ ..] => {
-                kill(&mut started, id);
-                Ok((vec![b'K'], None))
-            }
+            [b'K', id @ ..] => kill(&mut started, id)
+                .map(|status| (numbered(b'K', status.into_raw().to_be_bytes()), None)),
             _ => break,
         };
         let (answer, socket) = answered.unwrap_or_else(|error: io::Error| {
-            (numbered(b'X', error.raw_os_error().unwrap_or(0).to_be_bytes()), None)
+            (numbered(b'X', error.raw_os_error().unwrap_or(libc::EIO).to_be_bytes()), None)
         });
         if control::send(control, &answer, socket.as_ref()).is_err() {
             break;
         }
     }
     for child in started.values_mut() {
-        end(child);
+        let _status = end(child);
     }
     Ok(())
 }
 
-fn start(programs: &(Program, Program), role: u8, args: &[u8]) -> io::Result<(Child, OwnedFd)> {
+fn start(
+    programs: &(Program, Program),
+    role: u8,
+    own: &[String],
+    args: &[u8],
+) -> io::Result<(Child, OwnedFd)> {
     let args = std::str::from_utf8(args).map_err(|_| io::ErrorKind::InvalidInput)?;
     let args: Vec<String> = args.split_terminator('\0').map(str::to_owned).collect();
-    if role == Role::Own as u8 {
+    // A broker that was taken over has no other use of a launcher than that of a good one.
+    let is_harmless = |arg: &String| arg == KEEP || arg.bytes().all(|byte| byte.is_ascii_digit());
+    let starts_own = role == Role::Own as u8;
+    if !args.iter().all(is_harmless) || (starts_own && own.is_empty()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    if starts_own {
         let (ours, theirs) = UnixStream::pair()?;
-        Ok((programs.0.start(&args, theirs.into())?, ours.into()))
+        Ok((programs.0.start(&[own, &args].concat(), theirs.into())?, ours.into()))
     } else {
         let (ours, theirs) = control::pair()?;
         Ok((programs.1.start(&args, theirs)?, ours))
@@ -227,17 +244,19 @@ fn status(started: &mut HashMap<u32, Child>, id: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Ends a process, for good: it is forgotten.
-fn kill(started: &mut HashMap<u32, Child>, id: &[u8]) {
-    let id = <[u8; 4]>::try_from(id).map(u32::from_be_bytes);
-    if let Some(mut child) = id.ok().and_then(|id| started.remove(&id)) {
-        end(&mut child);
-    }
+fn kill(started: &mut HashMap<u32, Child>, id: &[u8]) -> io::Result<ExitStatus> {
+    end(&mut started.remove(&number(id)?).ok_or(io::ErrorKind::NotFound)?)
 }
 
-fn end(child: &mut Child) {
+fn end(child: &mut Child) -> io::Result<ExitStatus> {
     // Either it has ended by itself, or it is ended now: both are what is wanted.
     let _ended = child.kill();
-    let _status = child.wait();
+    child.wait()
+}
+
+fn number(id: &[u8]) -> io::Result<u32> {
+    let id = <[u8; 4]>::try_from(id).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(u32::from_be_bytes(id))
 }
 
 fn numbered(tag: u8, [a, b, c, d]: [u8; 4]) -> Vec<u8> {

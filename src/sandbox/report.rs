@@ -61,6 +61,7 @@ impl fmt::Display for State {
         match self {
             State::On => f.write_str("on"),
             State::Partly => f.write_str("partly on: the kernel is older"),
+            State::Off(0) => f.write_str("off"),
             State::Off(error) => {
                 write!(f, "off: {}", std::io::Error::from_raw_os_error(*error))
             }

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
@@ -149,13 +149,23 @@ pub(crate) fn end_after(time: Duration) -> io::Result<()> {
     }))
 }
 
-/// Puts every signal back to what the kernel does by default, and takes away the second stack on
+/// Ignores the signals by which whoever stops a service reaches all of its processes at once: the
+/// broker alone decides when the others end, after what was begun is done.
+pub(crate) fn ignore_stop_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: to ignore a signal runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Puts every signal back to what the kernel does by default, but those that stop a service, and takes away the second stack on
 /// which the runtime would report an overflow: nothing of ours runs when the process is hurt.
 pub(crate) fn default_signals() -> io::Result<()> {
     for signal in 1..=64 {
         // SAFETY: the default action runs no code of ours. Signals that cannot be set are refused.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    ignore_stop_signals();
     let none =
         libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
     // SAFETY: no handler is left that could be running on the second stack.
@@ -177,13 +187,17 @@ pub(crate) fn reserve_memory(bytes: usize) -> io::Result<usize> {
 /// Whether something can be read from `socket`, or its peer is gone, within `patience`.
 pub(crate) fn is_readable(socket: impl AsFd, patience: Duration) -> io::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
-    let patience = Timespec { tv_sec: seconds, tv_nsec: patience.subsec_nanos().into() };
-    let mut polled = [PollFd::new(&socket, PollFlags::IN)];
-    match poll(&mut polled, Some(&patience)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let seconds = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
+        let left = Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() };
+        let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+        match poll(&mut polled, Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
