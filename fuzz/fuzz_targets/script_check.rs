@@ -14,5 +14,5 @@ fuzz_target!(|source: &str| {
         result_bytes: 1 << 16,
         granted: vec![],
     };
-    let _sightings = script::check_source(&job);
+    let _sightings = script::check_source(job);
 });

@@ -62,13 +62,14 @@ const WARM_UP: &str = r#"
 
 /// Sets the bounds of one script.
 pub(crate) fn bound(engine: &mut Engine, watch: &Rc<Watch>) {
-    engine.set_max_call_levels(watch.most_levels().saturating_add(1));
+    // The engine's own error of too many levels can be swallowed by `sort` and caught behind `map`. So
+    // levels are looked at where a variable is, and what has none meets the end of the stack in time:
+    // both end the script for good.
+    engine.set_max_call_levels(usize::MAX);
     let watch = Rc::clone(watch);
     let levels = Rc::clone(&watch);
     // The engine's own count starts anew in callbacks of native functions, so it is not used.
     engine.on_progress(move |_| (!watch.step()).then_some(Dynamic::UNIT));
-    // The engine's own error of too many levels can be swallowed by `sort` and caught behind `map`,
-    // so it has one level more, where the first look at a variable ends the script for good.
     #[expect(
         deprecated,
         reason = "the engine marks by this what may change, and its version is pinned"
@@ -157,13 +158,17 @@ impl CheckedScript {
     }
 }
 
-/// Parses a script and reports the host functions that it names, as a worker does for a
-/// [`wire::script::Task::Check`].
+/// Parses a script and reports the host functions that it names.
+pub(crate) fn check(job: Job, engine: &Engine) -> Result<Vec<Sighting>, Ending> {
+    RawScript::new(job.source).parse(engine).map(|script| script.sightings())
+}
+
+/// The same with an engine of its own, as a worker does for a [`wire::script::Task::Check`].
 ///
 /// # Errors
 /// The ending that says why it is no script.
-pub fn check_source(job: &Job) -> Result<Vec<Sighting>, Ending> {
-    RawScript::new(job.source.clone()).parse(&prepare()).map(|script| script.sightings())
+pub fn check_source(job: Job) -> Result<Vec<Sighting>, Ending> {
+    check(job, &prepare())
 }
 
 /// An engine as the worker builds it, in this very process and without any bounds: what containment
@@ -202,7 +207,6 @@ fn failed(mut error: EvalAltResult) -> Ending {
         EvalAltResult::ErrorStackOverflow(_) => Failure::Depth,
         EvalAltResult::ErrorDataTooLarge(..) => Failure::Memory,
         EvalAltResult::ErrorTooManyOperations(_) => Failure::Operations,
-        EvalAltResult::ErrorParsing(..) => Failure::Parse,
         _ => Failure::Script,
     };
     let at = position(error.take_position());

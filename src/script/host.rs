@@ -37,15 +37,22 @@ impl Host {
 
     /// Waits for a frame. The broker closes the socket when the script is refused or out of time.
     pub(crate) fn receive(self) -> ToWorker {
-        self.try_receive().unwrap_or_else(|_| sandbox::exit_now(0))
+        self.receive_into(|_| {})
     }
 
-    fn try_receive(mut self) -> io::Result<ToWorker> {
+    /// The same; `make_room` is told how long the frame is before there is memory for it.
+    pub(crate) fn receive_into(self, make_room: impl FnOnce(usize)) -> ToWorker {
+        self.try_receive(make_room).unwrap_or_else(|_| sandbox::exit_now(0))
+    }
+
+    fn try_receive(mut self, make_room: impl FnOnce(usize)) -> io::Result<ToWorker> {
         let socket = &mut self.0;
         let mut head = [0; 4];
         socket.read_exact(&mut head)?;
         let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
-        let mut body = vec![0; wire::channel::body_length::<ToWorker>(head).map_err(malformed)?];
+        let length = wire::channel::body_length::<ToWorker>(head).map_err(malformed)?;
+        make_room(length);
+        let mut body = vec![0; length];
         socket.read_exact(&mut body)?;
         ToWorker::decode(&body).map_err(malformed)
     }

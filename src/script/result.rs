@@ -3,7 +3,7 @@
 use rhai::{Array, Dynamic, Map};
 use wire::Malformed;
 use wire::script::{Ending, Failure, Position};
-use wire::tree::{MAX_DEPTH, Token, Tree};
+use wire::tree::{MAX_DEPTH, MAX_TOKENS, Token, Tree};
 
 // What a token takes on the wire, in bytes.
 const NUMBER: usize = 9;
@@ -50,6 +50,9 @@ fn tokens(value: Dynamic, most: usize) -> Result<Vec<Token>, Fault> {
     let mut left = most.saturating_add(TEXT_OVERHEAD);
     let mut next = Some(value);
     loop {
+        if tokens.len() >= MAX_TOKENS {
+            return Err(Fault::TooLarge);
+        }
         if let Some(value) = next.take() {
             put(value, &mut tokens, &mut open, &mut left)?;
         }
@@ -91,6 +94,10 @@ fn put(
     } else if let Ok(value) = value.as_int() {
         take(NUMBER)?;
         tokens.push(Token::Int(value));
+    } else if let Some(byte) = value.clone().try_cast::<u8>() {
+        // What a blob is made of.
+        take(NUMBER)?;
+        tokens.push(Token::Int(byte.into()));
     } else if let Ok(value) = value.as_float() {
         take(NUMBER)?;
         if !value.is_finite() {

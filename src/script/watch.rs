@@ -46,11 +46,6 @@ impl Watch {
         Some((failure, text))
     }
 
-    /// Levels of calls that a script may nest.
-    pub(crate) fn most_levels(&self) -> usize {
-        self.most_levels
-    }
-
     /// Looks at how deep calls nest; whether the script may go on.
     pub(crate) fn is_within(&self, level: usize) -> bool {
         if self.passed.get().is_none() && level > self.most_levels {

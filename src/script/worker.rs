@@ -10,9 +10,12 @@ use rhai::Engine;
 use sandbox::{Arena, Image, ScriptProcess, Zygote, exit_now};
 use wire::script::{FromWorker, Job, Task, ToWorker, Usage};
 
-use crate::engine::{self, RawScript, check_source};
+use crate::engine::{self, RawScript, check};
 use crate::host::{Host, register};
 use crate::watch::Watch;
+
+/// Bytes for a job beside its frame and its source.
+const ROOM_FOR_A_JOB: usize = 64 * 1024;
 
 /// Serves the broker at the other end of `control` until it is gone. `memory` is the most bytes that
 /// any script may hold; with `keeps`, processes may be kept for a client.
@@ -34,9 +37,7 @@ pub fn serve(control: OwnedFd, memory: u64, keeps: bool, arena: &'static Arena) 
         Some(image) => loop {
             // The compiler must not think that it knows what is in memory that was put back.
             run_script(&process, std::hint::black_box(&mut *engine), stack, arena);
-            if !image.put_back() {
-                exit_now(0);
-            }
+            image.put_back();
         },
     }
 }
@@ -44,11 +45,13 @@ pub fn serve(control: OwnedFd, memory: u64, keeps: bool, arena: &'static Arena) 
 /// The life of one script, from its first byte to the last of its answer.
 fn run_script(process: &ScriptProcess, engine: &mut Engine, stack: usize, arena: &'static Arena) {
     let host = Host::new(process.socket);
-    let ToWorker::Job(job) = host.receive() else { exit_now(sandbox::EXIT_PANIC) };
+    // The frame, the source in it, and some: what the script may hold is not known yet.
+    let job = host.receive_into(|length| arena.open(2 * length + ROOM_FOR_A_JOB));
+    let ToWorker::Job(job) = job else { exit_now(sandbox::EXIT_PANIC) };
     arena.cap(size(job.memory_bytes));
     let last = match job.task {
         Task::Run => run(job, engine, stack, host, arena),
-        Task::Check => match check_source(&job) {
+        Task::Check => match check(job, engine) {
             Ok(sightings) => FromWorker::Sightings(sightings),
             Err(ending) => FromWorker::Done(ending, Usage::default()),
         },

@@ -182,10 +182,21 @@ impl<'a> Reader<'a> {
     /// [`Malformed`] when the count or an item is.
     pub fn list<T>(
         &mut self,
+        take: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        self.list_of_at_most(usize::MAX, take)
+    }
+    /// The same, of at most so many items.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the count or an item is.
+    pub fn list_of_at_most<T>(
+        &mut self,
+        most: usize,
         mut take: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
         let count = self.length()?;
-        if count > self.0.len() {
+        if count > self.0.len().min(most) {
             return Err(Malformed);
         }
         (0..count).map(|_| take(self)).collect()

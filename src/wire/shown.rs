@@ -19,14 +19,14 @@ pub fn shown(text: &str, most: usize, lines: bool) -> String {
     shown
 }
 
-/// Controls, and what changes how the text around it is shown (Unicode bidirectional controls, zero
-/// widths, line separators).
+/// Controls, and what changes how the text around it is shown or is not seen in it (Unicode
+/// bidirectional controls, zero widths, line separators, annotations, tags).
 #[must_use]
 pub fn steers(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
         )
 }
 

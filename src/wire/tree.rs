@@ -2,9 +2,13 @@
 //! recurses and the broker needs no parser for what a worker returns.
 
 use crate::codec::{Malformed, Reader, Writer};
+use crate::script::MAX_VALUE_BYTES;
 
 /// Deepest nesting of a result. Ordinary results nest two or three levels.
 pub const MAX_DEPTH: usize = 32;
+/// Most tokens of a value: as many as the JSON of the largest result can hold. Each takes far more room
+/// in memory than on the wire.
+pub const MAX_TOKENS: usize = MAX_VALUE_BYTES / 2;
 
 /// One piece of a value, in writing order.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,7 +135,7 @@ impl Tree {
     }
 
     pub(crate) fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Self::new(r.list(|r| {
+        Self::new(r.list_of_at_most(MAX_TOKENS, |r| {
             Ok(match r.u8()? {
                 0 => Token::Unit,
                 1 => Token::Bool(false),
