@@ -51,13 +51,13 @@ pub(crate) fn run(
     session: &mut Session<'_>,
 ) -> (Result<Tree, Failure>, Usage) {
     let mut usage = Usage::default();
-    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
     let mut stage = match lanes.stage(session.client(), limits) {
         Ok(stage) => stage,
         Err(failure) => return (Err(failure), usage),
     };
+    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
     let ending = converse(&mut stage, job, deadline, session, &mut usage);
-    let (ending, ended) = leave(stage, ending, limits);
+    let (ending, ended) = leave(stage, ending, limits, usage.memory_bytes);
     // One that could not say what it took is spoken for by the kernel.
     if let Some(ended) = ended {
         usage.memory_bytes = ended.peak_bytes;
@@ -103,14 +103,7 @@ fn converse(
 /// Why it is no script.
 pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighting>, Failure> {
     let job = job(Task::Check, script, limits, Vec::new())?;
-    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
-    let mut stage = lanes.stage(None, limits)?;
-    let conversation = &mut stage.conversation;
-    let heard = conversation
-        .send(&ToWorker::Job(job), Some(deadline))
-        .map_err(End::from)
-        .and_then(|()| Ok(conversation.receive(Some(deadline))?));
-    let seen = heard.and_then(|frame| match frame {
+    ask_once(lanes, job, limits, |frame| match frame {
         FromWorker::Sightings(sightings) => Ok(sightings),
         FromWorker::Done(ending, _) => match told(ending, 0) {
             Err(failure) => Err(End::Failed(failure)),
@@ -119,8 +112,7 @@ pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighti
         FromWorker::Call(..) | FromWorker::NotGranted(..) | FromWorker::Print(_) => {
             Err(End::Misbehaved)
         }
-    });
-    leave(stage, seen, limits).0
+    })
 }
 
 /// A script that uses some of everything, without keys: what it needs of the kernel is not forbidden
@@ -130,29 +122,41 @@ pub(crate) fn self_test(lanes: &Lanes, policy: &Limits) -> Result<(), String> {
     let mut limits = policy.clone();
     (limits.script, limits.operations, limits.memory) = (1_000, 100_000, SELF_TEST_BYTES);
     (limits.wall_clock, limits.call_depth, limits.result) = (5_000, 16, 1_000);
-    let limits = &limits;
     let script =
         br#"let l = []; for i in 0..100 { l.push(`${i}`); } parse_json("[42]")[0] + l.len()"#;
-    let job = job(Task::Run, script, limits, Vec::new()).map_err(|failure| failure.to_string())?;
-    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
-    let mut stage = lanes.stage(None, limits).map_err(|failure| failure.to_string())?;
-    let conversation = &mut stage.conversation;
-    let heard = conversation
-        .send(&ToWorker::Job(job), Some(deadline))
-        .map_err(End::from)
-        .and_then(|()| Ok(conversation.receive(Some(deadline))?));
-    let given = heard.and_then(|frame| match frame {
-        FromWorker::Done(ending, _) => told(ending, limits.result).map_err(End::Failed),
-        FromWorker::Call(..)
-        | FromWorker::NotGranted(..)
-        | FromWorker::Print(_)
-        | FromWorker::Sightings(_) => Err(End::Misbehaved),
+    let job = job(Task::Run, script, &limits, Vec::new());
+    let given = job.and_then(|job| {
+        ask_once(lanes, job, &limits, |frame| match frame {
+            FromWorker::Done(ending, _) => told(ending, limits.result).map_err(End::Failed),
+            FromWorker::Call(..)
+            | FromWorker::NotGranted(..)
+            | FromWorker::Print(_)
+            | FromWorker::Sightings(_) => Err(End::Misbehaved),
+        })
     });
-    match leave(stage, given, limits).0 {
+    match given {
         Ok(tree) if tree.tokens() == [Token::Int(142)] => Ok(()),
         Ok(_) => Err("a sum came out wrong".to_owned()),
         Err(failure) => Err(failure.to_string()),
     }
+}
+
+/// One job and the one frame that answers it.
+fn ask_once<T>(
+    lanes: &Lanes,
+    job: Job,
+    limits: &Limits,
+    read: impl FnOnce(FromWorker) -> Result<T, End>,
+) -> Result<T, Failure> {
+    let mut stage = lanes.stage(None, limits)?;
+    let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
+    let conversation = &mut stage.conversation;
+    let heard = conversation
+        .send(&ToWorker::Job(job), Some(deadline))
+        .map_err(End::from)
+        .and_then(|()| Ok(conversation.receive(Some(deadline))?))
+        .and_then(read);
+    leave(stage, heard, limits, 0).0
 }
 
 /// What the first script may hold, in bytes: a lane has at least this.
@@ -164,14 +168,15 @@ fn leave<T>(
     stage: Stage<'_>,
     heard: Result<T, End>,
     limits: &Limits,
+    memory_bytes: u64,
 ) -> (Result<T, Failure>, Option<Ended>) {
     let end = match heard {
         Ok(value) => {
-            stage.leave_well();
+            stage.leave_well(memory_bytes);
             return (Ok(value), None);
         }
         Err(End::Failed(failure)) => {
-            stage.leave_well();
+            stage.leave_well(memory_bytes);
             return (Err(failure), None);
         }
         Err(end) => end,

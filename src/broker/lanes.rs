@@ -19,7 +19,11 @@ const LONGEST_LIFE: Duration = Duration::from_secs(600);
 /// Scripts after which a process that is kept for one client is replaced.
 const MOST_SCRIPTS_OF_ONE_PROCESS: u32 = 200;
 /// How long a client may send nothing before the process that is kept for it is ended.
-const LONGEST_IDLENESS: Duration = Duration::from_secs(60);
+const LONGEST_IDLENESS: Duration = Duration::from_secs(10);
+/// A process whose script has held more than this, in bytes, costs less to replace than to put back.
+const WORTH_KEEPING: u64 = 2 * 1024 * 1024;
+/// How long a process may take to be gone that has said its last word: to give memory back takes time.
+const LONGEST_LEAVE: Duration = Duration::from_secs(1);
 /// How long a script's process may take to be gone that was told to go.
 const LAST_WORDS: Duration = Duration::from_millis(30);
 /// How long the news may take of one that is going by itself: its memory is given back before its
@@ -42,6 +46,8 @@ pub struct Lanes {
     strictness: Strictness,
     isolation: Isolation,
     memory: u64,
+    /// Most lanes that wait: as many as may run at once.
+    most: usize,
     idle: Mutex<Vec<Slot>>,
 }
 
@@ -64,6 +70,8 @@ struct Slot {
     lane: Lane,
     scripts: u32,
     since: Instant,
+    /// When the last script left it, or its process was told to go.
+    left: Instant,
     resident: Option<Resident>,
 }
 
@@ -72,7 +80,6 @@ struct Resident {
     client: String,
     conversation: Conversation,
     scripts: u32,
-    last: Instant,
 }
 
 /// A script's process that has been given nothing yet.
@@ -95,7 +102,8 @@ impl Lanes {
     ) -> Result<Self, LanesError> {
         let isolation = policy.isolation();
         let memory = policy.limits().memory.max(crate::lane::SELF_TEST_BYTES);
-        let lanes = Self { launcher, strictness, isolation, memory, idle: Mutex::default() };
+        let most = usize::try_from(policy.limits().concurrent).unwrap_or(1);
+        let lanes = Self { launcher, strictness, isolation, memory, most, idle: Mutex::default() };
         let slot = lanes.start()?;
         lanes.give_back(slot);
         crate::lane::self_test(&lanes, policy.limits()).map_err(LanesError::SelfTest)?;
@@ -161,87 +169,144 @@ impl Lanes {
     fn start(&self) -> Result<Slot, LanesError> {
         let lane = Lane::start(&self.launcher, self.memory, self.keeps(), wire::BUILD)?;
         lane.report().judge(self.strictness)?;
-        Ok(Slot { lane, scripts: 0, since: Instant::now(), resident: None })
+        let now = Instant::now();
+        Ok(Slot { lane, scripts: 0, since: now, left: now, resident: None })
     }
 
-    /// The lane where this client's process waits, or else one without a process. Lanes whose time
-    /// is over, and processes that have been idle, end here.
+    /// A lane that can take a script of this client: the one where its process waits, or one without
+    /// a process. What turns out not to be in order ends here, outside of the lock; where the last
+    /// script's process is still on its way out, the lane waits on.
     fn take(&self, client: Option<&str>) -> Option<Slot> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain_mut(Slot::is_fresh);
-        let is_home =
-            |slot: &Slot| slot.resident.as_ref().map(|resident| resident.client.as_str()) == client;
-        let at = idle.iter().rposition(is_home);
-        let at = at.or_else(|| idle.iter().rposition(|slot| slot.resident.is_none()));
-        // Somebody else's process makes room: its lane is ended, for it cannot be told to go.
-        if at.is_none() && idle.len() >= RESIDENTS {
-            drop(idle.remove(0));
+        let mut leaving = Vec::new();
+        let mut found = None;
+        while let Some(mut slot) = self.choose(client) {
+            match slot.look(client) {
+                Look::Ready => {
+                    found = Some(slot);
+                    break;
+                }
+                Look::Leaving if leaving.len() < self.most => leaving.push(slot),
+                Look::Leaving | Look::Over => {}
+            }
         }
-        at.map(|at| idle.remove(at))
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(leaving);
+        found
+    }
+
+    fn choose(&self, client: Option<&str>) -> Option<Slot> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |slot: &Slot| slot.resident.as_ref().map(|resident| resident.client.clone());
+        let own = idle.iter().rposition(|slot| of(slot).as_deref() == client);
+        let free = || idle.iter().rposition(|slot| slot.resident.is_none());
+        // Beyond what may run at once, somebody else's process makes room: the one that has waited
+        // longest.
+        let other = || (idle.len() >= self.most).then_some(0);
+        own.or_else(free).or_else(other).map(|at| idle.remove(at))
     }
 
     fn give_back(&self, slot: Slot) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
     }
+
+    /// Ends the lanes whose time is over, and the processes of clients that send nothing.
+    pub(crate) fn sweep(&self) {
+        let mut over = Vec::new();
+        {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut at = 0;
+            while let Some(slot) = idle.get(at) {
+                if slot.is_over() {
+                    over.push(idle.remove(at));
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        // They are ended by being dropped, and nobody waits for that.
+        drop(over);
+    }
 }
 
-/// Most processes that are kept for clients and wait.
-const RESIDENTS: usize = 16;
+/// What a lane that waits is good for.
+enum Look {
+    /// Another script.
+    Ready,
+    /// Another script, once the last one's process is gone.
+    Leaving,
+    /// Nothing.
+    Over,
+}
 
 impl Slot {
-    /// Whether it can take another script.
-    fn is_fresh(&mut self) -> bool {
-        let is_young = self.scripts < MOST_SCRIPTS && self.since.elapsed() < LONGEST_LIFE;
-        let is_ready = match &self.resident {
-            // It has something to say, or is gone: neither is in order.
-            Some(resident) => {
-                resident.last.elapsed() < LONGEST_IDLENESS && resident.conversation.is_silent()
-            }
-            None => self.has_no_process(LAST_WORDS),
+    /// Whether it can take a script of this client.
+    fn look(&mut self, client: Option<&str>) -> Look {
+        if self.is_over() {
+            return Look::Over;
+        }
+        // A process that waits for its client says nothing.
+        let is_fit = |resident: &Resident| {
+            Some(resident.client.as_str()) == client && resident.conversation.is_silent()
         };
-        is_young && is_ready
+        if self.resident.as_ref().is_some_and(is_fit) {
+            return Look::Ready;
+        }
+        self.evict();
+        if !self.lane.is_forked() {
+            return if self.lane.is_waiting() { Look::Ready } else { Look::Over };
+        }
+        match self.lane.ended(Duration::ZERO) {
+            Ok(Some(ended)) if is_harmless(ended.status) => Look::Ready,
+            Ok(Some(ended)) => {
+                note(ended.status);
+                Look::Over
+            }
+            Ok(None) if self.left.elapsed() < LONGEST_LEAVE => Look::Leaving,
+            Ok(None) | Err(_) => Look::Over,
+        }
     }
 
-    /// Whether the last script's process is gone, and ended in a way that leaves no doubt.
-    fn has_no_process(&mut self, patience: Duration) -> bool {
-        if !self.lane.is_forked() {
-            return true;
+    fn is_over(&self) -> bool {
+        self.scripts >= MOST_SCRIPTS
+            || self.since.elapsed() >= LONGEST_LIFE
+            || (self.resident.is_some() && self.left.elapsed() >= LONGEST_IDLENESS)
+    }
+
+    /// Closes the socket of the process that waits: it ends, or its lane does.
+    fn evict(&mut self) {
+        if let Some(resident) = self.resident.take() {
+            resident.conversation.close();
+            self.left = Instant::now();
         }
-        matches!(self.lane.ended(patience), Ok(Some(ended)) if is_harmless(ended.status))
     }
 }
 
 impl Stage<'_> {
     /// The script has ended with a word of its own: its lane can take another. A process that is
-    /// kept puts its memory back by itself.
-    pub(crate) fn leave_well(self) {
+    /// kept puts its memory back by itself, unless its script says that it held much.
+    pub(crate) fn leave_well(self, memory_bytes: u64) {
         let Self { lanes, mut slot, conversation, client } = self;
+        slot.left = Instant::now();
         match client {
-            Some((client, scripts)) if scripts < MOST_SCRIPTS_OF_ONE_PROCESS => {
-                let last = Instant::now();
-                slot.resident = Some(Resident { client, conversation, scripts, last });
-                lanes.give_back(slot);
+            Some((client, scripts))
+                if scripts < MOST_SCRIPTS_OF_ONE_PROCESS && memory_bytes < WORTH_KEEPING =>
+            {
+                slot.resident = Some(Resident { client, conversation, scripts });
             }
-            // Its lane is ended with it.
-            Some(_) => {}
-            None => lanes.give_back(slot),
+            // It ends when it finds its socket closed.
+            Some(_) | None => conversation.close(),
         }
+        lanes.give_back(slot);
     }
 
     /// The script was cut off, or its process is going: it is ended. How it ended, if by itself.
     pub(crate) fn leave_badly(self, is_going: bool) -> Option<Ended> {
         let Self { lanes, mut slot, conversation, client: _ } = self;
         conversation.close();
-        let ended = slot.lane.ended(if is_going { NEWS } else { LAST_WORDS });
-        match ended {
+        slot.left = Instant::now();
+        match slot.lane.ended(if is_going { NEWS } else { LAST_WORDS }) {
             Ok(Some(ended)) => {
-                let status = ended.status;
-                if status.signal() == Some(BAD_SYSTEM_CALL) {
-                    crate::serve::log(
-                        "a script's process made a forbidden system call and was killed",
-                    );
-                }
-                if is_harmless(status) {
+                note(ended.status);
+                if is_harmless(ended.status) {
                     lanes.give_back(slot);
                 }
                 Some(ended)
@@ -249,6 +314,17 @@ impl Stage<'_> {
             // The lane is ended, and with it the process.
             Ok(None) | Err(_) => None,
         }
+    }
+}
+
+/// Tells the operator of an end that could be an attack on the process itself.
+fn note(status: ExitStatus) {
+    match status.signal() {
+        None | Some(ALARM) => {}
+        Some(BAD_SYSTEM_CALL) => {
+            crate::serve::log("a script's process made a forbidden system call and was killed");
+        }
+        Some(signal) => crate::serve::log(&format!("a script's process ended by signal {signal}")),
     }
 }
 
@@ -279,10 +355,7 @@ pub(crate) fn explain(status: Option<ExitStatus>, limits: &Limits) -> Failure {
         Some(SEGMENTATION_FAULT | BUS_ERROR) => {
             Failure::new(Code::LimitDepth, "the script nested deeper than the native stack")
         }
-        Some(_) | None => {
-            crate::serve::log(&format!("a script's process ended unexpectedly: {status}"));
-            Failure::new(Code::Internal, "the worker ended unexpectedly")
-        }
+        Some(_) | None => Failure::new(Code::Internal, "the worker ended unexpectedly"),
     }
 }
 

@@ -188,7 +188,9 @@ fn to_json(value: &impl Serialize) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
         if wire::steers(character) {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             escaped.push(character);
         }

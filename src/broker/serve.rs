@@ -1,6 +1,6 @@
 //! Serving the listener: it is started, watched and started again; its requests go to the lanes.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,6 +29,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// First and longest pause before a listener that ended is started again.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often lanes are looked at that wait.
+const SWEEP: Duration = Duration::from_secs(2);
 /// A listener that lived this long is not failing at its start.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -73,15 +75,13 @@ impl Link {
 }
 
 /// Serves until SIGTERM or SIGINT. Then the listener hands in what it has taken, every request is
-/// answered, and this returns. `listener` are its arguments, to which the number of requests that it
-/// may hold is added. `ready` is told each time a listener is subscribed.
+/// answered, and this returns. `ready` is told each time a listener is subscribed.
 ///
 /// # Errors
 /// When the first listener cannot start.
 pub fn serve(
     _confined: &Confined,
     broker: &Arc<Broker>,
-    listener: &[String],
     ready: impl Fn(),
 ) -> Result<(), ServeError> {
     let running = usize::try_from(broker.policy().limits().concurrent).unwrap_or(1);
@@ -92,7 +92,8 @@ pub fn serve(
     // Those that run at the end of the grace may take their whole time.
     let wall_clock = Duration::from_millis(broker.policy().limits().wall_clock);
     watch_signals(&state, GRACE + wall_clock + REPLY_PATIENCE)?;
-    let supervisor = Supervisor { broker, listener, capacity: running + waiting, state, jobs };
+    keep_house(broker)?;
+    let supervisor = Supervisor { broker, capacity: running + waiting, state, jobs };
     let result = supervisor.run(ready);
     drop(supervisor);
     for lane in lanes {
@@ -166,6 +167,19 @@ fn start_lanes(
     (0..count).map(lane).collect()
 }
 
+/// Ends what has waited too long, for as long as there is a broker.
+fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
+    let broker = Arc::downgrade(broker);
+    std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+        while let Some(broker) = broker.upgrade() {
+            broker.lanes.sweep();
+            drop(broker);
+            std::thread::sleep(SWEEP);
+        }
+    })?;
+    Ok(())
+}
+
 /// The first signal drains, the second ends at once; the kernel then ends our children.
 fn watch_signals(state: &Arc<State>, longest: Duration) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
@@ -191,7 +205,6 @@ fn watch_signals(state: &Arc<State>, longest: Duration) -> io::Result<()> {
 /// Keeps a listener running.
 struct Supervisor<'s> {
     broker: &'s Broker,
-    listener: &'s [String],
     capacity: usize,
     state: Arc<State>,
     jobs: SyncSender<(Request, Arc<Link>)>,
@@ -199,8 +212,8 @@ struct Supervisor<'s> {
 
 impl Supervisor<'_> {
     fn run(&self, ready: impl Fn()) -> Result<(), ServeError> {
-        let mut arguments = self.listener.to_vec();
-        arguments.extend(["--capacity".to_owned(), self.capacity.to_string()]);
+        // All that the launcher is told; the other arguments it has from the start.
+        let arguments = [self.capacity.to_string()];
         let (mut was_ready, mut pause) = (false, FIRST_PAUSE);
         loop {
             let started = Instant::now();
@@ -286,7 +299,7 @@ impl Supervisor<'_> {
 }
 
 /// One line to the operator.
-#[expect(clippy::print_stderr, reason = "the one place where the broker speaks")]
 pub(crate) fn log(text: &str) {
-    eprintln!("crypto-cli: {text}");
+    // If nobody listens, nobody is told: that is no reason to stop signing.
+    let _unheard = writeln!(io::stderr().lock(), "crypto-cli: {text}");
 }

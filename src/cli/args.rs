@@ -162,6 +162,8 @@ pub(crate) struct ListenerArgs {
 pub(crate) struct LauncherArgs {
     #[arg(long)]
     pub(crate) worker: PathBuf,
+    #[arg(last = true)]
+    pub(crate) own: Vec<String>,
 }
 
 /// How much of the sandbox may be missing.

@@ -24,7 +24,7 @@ struct Finding {
 
 pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     let untraced = Untraced::begin()?;
-    let launcher = scripts::launcher()?;
+    let launcher = scripts::launcher(&[])?;
     let policy =
         files::read_policy(&files::policy_path(args.policy.as_deref(), args.home.as_deref())?)?
             .policy;
@@ -103,6 +103,8 @@ fn print(findings: &[Finding], format: Format) -> Result<(), Fault> {
         }
         Format::Text => {
             for Finding { file, line, column, code, message } in findings {
+                // A file's name is its maker's choice.
+                let file = wire::shown(file, usize::MAX, false);
                 say::line(&format!("{file}:{line}:{column}: {code}: {message}"))?;
             }
             if findings.is_empty() {

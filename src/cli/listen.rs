@@ -20,7 +20,7 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     check_subject(&args.queue_group)?;
     let listener = arguments(args)?;
     let untraced = Untraced::begin()?;
-    let launcher = scripts::launcher()?;
+    let launcher = scripts::launcher(&listener)?;
     let path = files::policy_path(args.policy.as_deref(), args.unlock.home.as_deref())?;
     let policy = files::read_policy(&path)?;
     let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
@@ -38,7 +38,7 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
         let (subject, server) = (&args.subject, &args.nats.server);
         say::talk(&format!("crypto-cli: `{service}` ({nkey}) serves `{subject}` on {server}"));
     };
-    match broker::serve(&confined, &broker, &listener, ready) {
+    match broker::serve(&confined, &broker, ready) {
         Ok(()) => Ok(Exit::Done),
         Err(ServeError::Listener { code }) => {
             Err(Fault::new(exit_of_listener(code), "the listener could not start: see above"))
@@ -106,6 +106,8 @@ fn arguments(args: &ListenArgs) -> Result<Vec<String>, Fault> {
         let whole = whole.to_str().ok_or_else(unusable)?;
         arguments.push(format!("{flag}={whole}"));
     }
+    // The number of requests that it may hold is the broker's to say.
+    arguments.push("--capacity".to_owned());
     Ok(arguments)
 }
 

@@ -11,11 +11,13 @@ use crate::args::{LauncherArgs, Sandbox, SandboxArgs};
 use crate::exit::{Exit, Fault};
 use crate::{files, say};
 
-/// Starts the launcher: before anything secret is read, for it holds what we hold now.
-pub(crate) fn launcher() -> Result<Arc<Launcher>, Fault> {
+/// Starts the launcher: before anything secret is read, for it holds what we hold now. It can start this
+/// program again with the arguments `own`, if there are any.
+pub(crate) fn launcher(own: &[String]) -> Result<Arc<Launcher>, Fault> {
     let worker = files::worker_path()?;
     let worker = worker.to_str().ok_or_else(|| unusable(&worker))?.to_owned();
-    let arguments = ["launcher".to_owned(), format!("--worker={worker}")];
+    let arguments = ["launcher".to_owned(), format!("--worker={worker}"), "--".to_owned()];
+    let arguments = [&arguments, own].concat();
     let launcher = Launcher::start(Path::new("/proc/self/exe"), &arguments);
     launcher.map_err(|error| Fault::system("cannot start the launcher", &error))
 }
@@ -46,7 +48,7 @@ pub(crate) fn mention(confined: &Confined) {
 
 /// A lane, whatever this machine grants it.
 pub(crate) fn first_lane(policy: &Policy) -> Result<Lane, Fault> {
-    let lane = Lane::start(&launcher()?, policy.limits().memory, false, wire::BUILD);
+    let lane = Lane::start(&launcher(&[])?, policy.limits().memory, false, wire::BUILD);
     lane.map_err(|error| LanesError::from(error).into())
 }
 
@@ -68,6 +70,6 @@ pub(crate) fn serve(args: &LauncherArgs) -> Result<Exit, Fault> {
     let Some(control) = sandbox::inherited_socket() else {
         return Err(Fault::usage("this role is started by other commands"));
     };
-    sandbox::serve_launcher(&control, &args.worker)?;
+    sandbox::serve_launcher(&control, &args.worker, &args.own)?;
     Ok(Exit::Done)
 }

@@ -169,7 +169,13 @@ impl Prepared {
                 on_event(event);
                 std::future::ready(())
             });
-        options.connect(self.addresses).await.map_err(|error| explain(&self.to, &error))
+        let connected = if lasting == Lasting::Once && self.to.server.tls {
+            // Who is not confined can look the name up, and a server may want to hear it (SNI).
+            options.connect(self.to.server.address.clone()).await
+        } else {
+            options.connect(self.addresses).await
+        };
+        connected.map_err(|error| explain(&self.to, &error))
     }
 }
 
