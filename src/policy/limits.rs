@@ -45,7 +45,7 @@ bounds! {
     /// Length of the script, in bytes. At most what one NATS message holds by default.
     Script script: Bytes = 64 * KIB, max MIB;
     /// Steps of the engine.
-    Operations operations: Count = 1_000_000, max 1_000_000_000;
+    Operations operations: Count = 1_000_000, max 1_000_000_000_000;
     /// Memory that the script holds at once, in bytes.
     Memory memory: Bytes = 16 * MIB, max 1024 * MIB;
     /// Time from start to end, in milliseconds.
