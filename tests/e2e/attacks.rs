@@ -55,7 +55,7 @@ fn run(script: &Path) -> serde_json::Value {
         .output()
         .unwrap();
     let shown = String::from_utf8(output.stdout.clone()).unwrap();
-    assert!(!shown.trim_end().chars().any(char::is_control), "{script:?}: {shown}");
+    assert!(!shown.trim_end().chars().any(wire::steers), "{script:?}: {shown}");
     serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{script:?}: {output:?}"))
 }
 

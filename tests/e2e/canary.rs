@@ -136,7 +136,7 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_key_is_in_the_broker_and_nowhere_else() {
     let nats = Nats::plain();
-    let limits = "[limits]\nwall_clock = \"60 s\"\noperations = 1_000_000_000\n";
+    let limits = "[limits]\nwall_clock = \"60 s\"\noperations = 1_000_000_000_000\n";
     let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let client = nats.client().await;
     let make = "create_key_space(\"telling-space\"); create_keypair(\"telling-key\"); public_key()";

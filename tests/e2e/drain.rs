@@ -33,7 +33,8 @@ async fn on_sigterm_every_accepted_request_is_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_the_queue_the_answer_is_busy_and_comes_at_once() {
     let nats = Nats::plain();
-    let limits = "[limits]\nwall_clock = \"10 s\"\noperations = 1_000_000_000\nconcurrent = 1\n";
+    let limits =
+        "[limits]\nwall_clock = \"10 s\"\noperations = 1_000_000_000_000\nconcurrent = 1\n";
     let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let client = nats.client().await;
     let spin = "let i = 0; loop { i += 1; if i > 200000 { break; } } 1";
@@ -52,7 +53,7 @@ async fn beyond_the_queue_the_answer_is_busy_and_comes_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_at_a_stop_was_not_done() {
     let nats = Nats::plain();
-    let limits = "[limits]\nwall_clock = \"6 s\"\noperations = 1_000_000_000\nconcurrent = 1\n";
+    let limits = "[limits]\nwall_clock = \"6 s\"\noperations = 1_000_000_000_000\nconcurrent = 1\n";
     let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let client = nats.client().await;
     // Longer together than the time that is given to those who wait.

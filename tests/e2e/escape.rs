@@ -179,12 +179,23 @@ fn a_zygote_can_fork_and_wait_and_nothing_that_shares_or_reaches_out() {
     }
 }
 
+/// What became of a running process that was made to make a call from outside.
+fn injected(pid: u32, call: u64, arguments: [u64; 4]) -> String {
+    let output = std::process::Command::new(hostile("injector"))
+        .args([pid.to_string(), call.to_string()])
+        .args(arguments.map(|argument| argument.to_string()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
 /// The real worker in the middle of a real script, made to call the kernel from outside. Root can do
 /// that; another user, the service's own, may not even begin to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_script_that_is_taken_over_dies_of_its_first_other_call() {
     let nats = Nats::plain();
-    let limits = "[limits]\nwall_clock = \"20 s\"\noperations = 1_000_000_000\n";
+    let limits = "[limits]\nwall_clock = \"20 s\"\noperations = 1_000_000_000_000\n";
     let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let client = nats.client().await;
     let calls = [
@@ -196,21 +207,40 @@ async fn a_running_script_that_is_taken_over_dies_of_its_first_other_call() {
         let asker = client.clone();
         let running = tokio::spawn(async move { ask_plainly(&asker, "print(1); loop {}").await });
         let script = worker_of(&service);
-        let output = std::process::Command::new(hostile("injector"))
-            .args([script.to_string(), call.to_string()])
-            .args(["1", "0", "0"])
-            .output()
-            .unwrap();
-        let fate = text(&output.stdout);
+        let fate = injected(script, call, [1, 0, 0, 0]);
         if !is_root() {
             assert_eq!(fate, "refused 1\n", "its own user may trace it");
             running.abort();
             return;
         }
         let expected = if call == 231 { "exited 1\n" } else { "killed 31\n" };
-        assert_eq!(fate, expected, "{call}: {}", text(&output.stderr));
+        assert_eq!(fate, expected, "{call}");
         assert_eq!(running.await.unwrap().error.as_deref(), Some("internal"));
         wait_until("it is gone", || (!is_alive(script)).then_some(()));
     }
     assert!(service.log().contains("forbidden system call"), "{}", service.log());
+}
+
+#[test]
+fn a_listener_that_is_taken_over_cannot_connect_out_of_landlocks_sight() {
+    const SOCKET: u64 = 41;
+    const SENDTO: u64 = 44;
+    const MPTCP: u64 = 262;
+    const MSG_FASTOPEN: u64 = 0x2000_0000;
+    const UNIX: u64 = 1;
+    let nats = Nats::plain();
+    for (call, arguments, expected) in [
+        (SOCKET, [2, 1, MPTCP, 0], "lived -1\n"),
+        (SOCKET, [10, 1, MPTCP, 0], "lived -1\n"),
+        (SOCKET, [2, 2, 0, 0], "lived -1\n"),
+        (SOCKET, [UNIX, 1, 0, 0], "lived -1\n"),
+        (SENDTO, [9999, 0, 0, MSG_FASTOPEN], "lived -1\n"),
+        // That the filter alone refuses: without the flag it is for the want of such a socket.
+        (SENDTO, [9999, 0, 0, 0], "lived -9\n"),
+    ] {
+        let service = Service::start(&nats, OPEN_TO_ANYBODY);
+        let fate = injected(listener_of(&service), call, arguments);
+        let expected = if is_root() { expected } else { "refused 1\n" };
+        assert_eq!(fate, expected, "{call} {arguments:?}");
+    }
 }

@@ -5,7 +5,8 @@ use proof::Identity;
 use crate::canary::memory_holds;
 use crate::support::*;
 
-const LIMITS: &str = "[limits]\nwall_clock = \"2 s\"\noperations = 100_000_000\nconcurrent = 2\n";
+const LIMITS: &str =
+    "[limits]\nwall_clock = \"2 s\"\noperations = 1_000_000_000_000\nconcurrent = 4\n";
 
 fn policy(alice: &Identity, bob: &Identity) -> String {
     let clients = client_entry("alice", alice, "all") + &client_entry("bob", bob, "all");
@@ -89,4 +90,35 @@ async fn a_kept_process_is_replaced_after_any_abnormal_end_and_after_its_share()
         assert_eq!(ask_signed(&client, &service, &alice, "40 + 2").await.text, "42");
     }
     assert_ne!(kept(&service), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_process_whose_client_sends_nothing_is_ended() {
+    let nats = Nats::plain();
+    let (alice, bob) = (Identity::generate(), Identity::generate());
+    let service = Service::start(&nats, &policy(&alice, &bob));
+    service.await_proofs();
+    let client = nats.client().await;
+    assert_eq!(ask_signed(&client, &service, &alice, "40 + 2").await.text, "42");
+    assert_eq!(kept(&service).len(), 1);
+    // Ten seconds, and some until it is seen.
+    tokio::time::sleep(std::time::Duration::from_secs(13)).await;
+    assert!(kept(&service).is_empty());
+    assert_eq!(ask_signed(&client, &service, &alice, "40 + 2").await.text, "42");
+}
+
+/// The region for scripts opens by the size of each, and closes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_and_small_scripts_of_one_client_take_turns() {
+    let nats = Nats::plain();
+    let (alice, bob) = (Identity::generate(), Identity::generate());
+    let policy = policy(&alice, &bob).replacen("[limits]", "[limits]\nscript = \"1 MiB\"", 1);
+    let service = Service::start(&nats, &policy);
+    service.await_proofs();
+    let client = nats.client().await;
+    let large = |bytes: usize| format!("//{}\n40 + 2", "x".repeat(bytes));
+    for bytes in [10, 300_000, 10, 1_000_000, 0, 600_000, 600_000, 5] {
+        let reply = ask_signed(&client, &service, &alice, &large(bytes)).await;
+        assert_eq!((reply.error.as_deref(), reply.text.as_str()), (None, "42"), "{bytes}");
+    }
 }

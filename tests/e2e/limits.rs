@@ -33,7 +33,7 @@ fn each_bound_ends_a_script_with_its_own_code() {
             "limit-memory",
         ),
         ("let s = \"x\"; loop { s += s; }", "memory = \"1 MiB\"", "limit-memory"),
-        ("loop {}", "operations = 1_000_000_000\nwall_clock = \"100 ms\"", "limit-time"),
+        ("loop {}", "operations = 1_000_000_000_000\nwall_clock = \"100 ms\"", "limit-time"),
         ("fn f(n) { f(n + 1) } f(0)", "call_depth = 8", "limit-depth"),
         (many_calls, "host_calls = 50", "limit-host-calls"),
         (

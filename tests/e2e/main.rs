@@ -33,3 +33,4 @@ mod stage;
 mod support;
 mod takeover;
 mod transactions;
+mod upsets;

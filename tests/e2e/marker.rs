@@ -10,7 +10,7 @@ const SPIN: &str = "print(\"on\"); loop {}";
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_script_is_left_in_the_zygote_or_in_the_next_script() {
     let nats = Nats::plain();
-    let limits = "[limits]\nwall_clock = \"2 s\"\noperations = 1_000_000_000\nconcurrent = 1\n";
+    let limits = "[limits]\nwall_clock = \"2 s\"\noperations = 1_000_000_000_000\nconcurrent = 1\n";
     let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let client = nats.client().await;
     for (end, code) in [

@@ -45,11 +45,16 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     processes().iter().any(|(alive, ..)| *alive == pid)
 }
 
+/// The launcher's command line holds the listener's.
+pub(crate) fn is_listener(command: &str) -> bool {
+    command.contains("listener") && !command.contains("launcher")
+}
+
 /// The listener of a service.
 pub(crate) fn listener_of(service: &Service) -> u32 {
     wait_until("there is a listener", || {
         let children = descendants(service.process.pid());
-        children.into_iter().find(|(_, command)| command.contains("listener")).map(|(pid, _)| pid)
+        children.into_iter().find(|(_, command)| is_listener(command)).map(|(pid, _)| pid)
     })
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::*;
 
-const LONG: &str = "[limits]\nwall_clock = \"10 s\"\noperations = 1_000_000_000\n";
+const LONG: &str = "[limits]\nwall_clock = \"10 s\"\noperations = 1_000_000_000_000\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_has_one_socket_and_nothing_else() {

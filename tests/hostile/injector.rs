@@ -1,4 +1,4 @@
-//! Makes a running process make a system call, as code that took it over would: `injector PID NUMBER A B C`.
+//! Makes a running process make a system call, as code that took it over would: `injector PID NUMBER A B C D`.
 //! Prints what became of it: `killed SIGNAL`, `exited CODE` or `lived RESULT`. Needs the right to trace,
 //! which root has, and nobody else for processes of ours.
 #![expect(unsafe_code, reason = "a debugger is made of it")]
@@ -36,7 +36,8 @@ fn main() {
         registers.rip = entry;
         registers.orig_rax = u64::MAX;
         registers.rax = arguments[1];
-        (registers.rdi, registers.rsi, registers.rdx) = (arguments[2], arguments[3], arguments[4]);
+        (registers.rdi, registers.rsi) = (arguments[2], arguments[3]);
+        (registers.rdx, registers.r10) = (arguments[4], arguments[5]);
         libc::ptrace(libc::PTRACE_SETREGS, pid, none, &raw mut registers);
         libc::ptrace(libc::PTRACE_SINGLESTEP, pid, none, none);
         assert_eq!(libc::waitpid(pid, &raw mut status, libc::__WALL), pid);

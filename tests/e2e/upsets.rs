@@ -1,0 +1,106 @@
+//! What operators and machines do to processes, short of killing them all.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use sandbox::Role;
+
+use crate::support::*;
+
+/// As a service manager does it: the signal goes to every process of the group at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_signal_to_all_processes_still_drains() {
+    for name in ["TERM", "INT"] {
+        let nats = Nats::plain();
+        let limits = "[limits]\nwall_clock = \"10 s\"\nconcurrent = 2\n";
+        let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+        let client = nats.client().await;
+        let slow = "let i = 0; while i < 150000 { i += 1; } i";
+        let asked: Vec<_> = (0..6)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { ask_plainly(&client, slow).await })
+            })
+            .collect();
+        worker_of(&service);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        for (pid, _) in descendants(service.process.pid()) {
+            // One that runs a script may be gone by now.
+            let sent = std::process::Command::new("kill")
+                .args([&format!("-{name}"), &pid.to_string()])
+                .output();
+            assert!(sent.is_ok());
+        }
+        service.process.signal(name);
+        for reply in futures_util::future::join_all(asked).await {
+            let reply = reply.unwrap();
+            assert_eq!((reply.error.as_deref(), reply.text.as_str()), (None, "150000"));
+        }
+        assert!(service.process.ended().success());
+    }
+}
+
+#[test]
+fn a_process_that_closed_its_socket_and_lives_on_is_killed_and_its_end_told() {
+    let launcher = launcher(&hostile("probing_worker"));
+    let (process, socket) = launcher.launch(Role::Worker, &["1048576".to_owned()]).unwrap();
+    assert_eq!(process.ended().unwrap(), None);
+    let status = process.last_words(Duration::from_millis(20)).unwrap();
+    assert_eq!(status.signal(), Some(9), "{status}");
+    drop(socket);
+    // The launcher can start another.
+    let again = launcher.launch(Role::Worker, &["1048576".to_owned()]).unwrap();
+    assert_eq!(again.0.ended().unwrap(), None);
+}
+
+#[test]
+fn a_launcher_takes_numbers_from_the_broker_and_nothing_that_steers_a_program() {
+    let launcher = launcher(&hostile("probing_worker"));
+    for bad in ["--server=nats://elsewhere", "/etc/passwd", "-1", "keep.", "1 2", "--"] {
+        for role in [Role::Own, Role::Worker] {
+            let error = launcher.launch(role, &[bad.to_owned()]).map(drop).unwrap_err();
+            assert!(!error.to_string().contains("gone"), "{bad}: {error}");
+        }
+    }
+    assert!(launcher.launch(Role::Worker, &["1048576".to_owned()]).is_ok());
+}
+
+/// The time of a script begins when it has a process, however long that took to start.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_start_of_a_lane_is_not_taken_from_the_scripts_time() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nwall_clock = \"3 ms\"\n";
+    let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    let mut served = 0;
+    for _ in 0..30 {
+        let ended: Vec<u32> = descendants(service.process.pid())
+            .into_iter()
+            .filter(|(_, command)| !command.contains("listener"))
+            .map(|(pid, _)| pid)
+            .collect();
+        for pid in &ended {
+            let sent =
+                std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).output();
+            assert!(sent.is_ok());
+        }
+        wait_until("no lane waits", || ended.iter().all(|pid| !is_alive(*pid)).then_some(()));
+        served += usize::from(ask_plainly(&client, "40 + 2").await.text == "42");
+    }
+    // A new zygote takes longer than that to start.
+    assert!(served > 0, "no script was served by a new lane");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_of_the_longest_length_runs() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nscript = \"1 MiB\"\n";
+    let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    let end = "\n40 + 2";
+    // The server takes no message over 1 MiB, headers and all.
+    let script = format!("//{}{end}", "x".repeat(1_040_000));
+    let reply = ask_plainly(&client, &script).await;
+    assert_eq!((reply.error.as_deref(), reply.text.as_str()), (None, "42"));
+    drop(service);
+}
