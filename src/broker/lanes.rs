@@ -129,20 +129,14 @@ impl Lanes {
         limits: &Limits,
     ) -> Result<Stage<'_>, Failure> {
         let client = client.filter(|_| self.keeps());
-        let mut last = None;
         // A lane that was killed while it waited is found out by using it.
-        for _ in 0..2 {
-            let slot = match self.take(client) {
-                Some(slot) => slot,
-                None => self.start().map_err(|error| unavailable(&error))?,
-            };
-            match self.enter(slot, client, limits) {
-                Ok(stage) => return Ok(stage),
-                Err(error) => last = Some(error),
+        while let Some(slot) = self.take(client) {
+            if let Ok(stage) = self.enter(slot, client, limits) {
+                return Ok(stage);
             }
         }
-        let reason = last.map_or_else(String::new, |error| error.to_string());
-        Err(unavailable(&format!("a worker could not be used: {reason}")))
+        let slot = self.start().map_err(|error| unavailable(&error))?;
+        self.enter(slot, client, limits).map_err(|error| unavailable(&error))
     }
 
     fn enter(
