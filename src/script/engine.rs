@@ -41,7 +41,6 @@ pub(crate) fn prepare() -> Engine {
     engine.set_max_functions(MAX_FUNCTIONS);
     engine.set_max_variables(MAX_VARIABLES);
     engine.register_fn("parse_json", crate::json::parse);
-    engine.register_fn("pad", pad_array);
     engine.register_fn("sleep", |_: i64| no_clock());
     engine.register_fn("sleep", |_: f64| no_clock());
     // What it gives is of no interest.
@@ -85,15 +84,6 @@ pub(crate) fn bound(engine: &mut Engine, watch: &Rc<Watch>) {
 
 fn no_clock() -> Result<(), Box<EvalAltResult>> {
     Err("there is no clock here, so nothing to sleep by".into())
-}
-
-/// The engine's own check of the new length wraps around before it compares.
-fn pad_array(array: &mut rhai::Array, length: i64, item: Dynamic) {
-    if let Ok(length) = usize::try_from(length)
-        && length > array.len()
-    {
-        array.resize(length, item);
-    }
 }
 
 /// An address on the stack, about where the caller is.

@@ -119,3 +119,20 @@ fn arguments_of_any_length_are_errors_that_a_script_can_catch() {
         assert_eq!(outcome["result"], 1, "{call}: {outcome}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_nest_as_deep_as_the_policy_says_and_no_deeper() {
+    for depth in [1, 8, 64] {
+        let nats = Nats::plain();
+        let limits = format!("[limits]\ncall_depth = {depth}\n");
+        let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+        let client = nats.client().await;
+        let nested = |calls: u32| {
+            format!("fn f(n) {{ if n == 1 {{ 1 }} else {{ 1 + f(n - 1) }} }} f({calls})")
+        };
+        assert_eq!(ask_plainly(&client, &nested(depth)).await.text, depth.to_string());
+        let reply = ask_plainly(&client, &nested(depth + 1)).await;
+        assert_eq!(reply.error.as_deref(), Some("limit-depth"), "{depth}: {}", reply.text);
+        drop(service);
+    }
+}
