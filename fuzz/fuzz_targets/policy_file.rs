@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::{Act, Policy, Target};
+use policy::{Act, Facts, Policy, Target};
 use wire::{CallName, KeyPath, Name, Touches};
 
 fuzz_target!(|text: &str| {
@@ -21,7 +21,7 @@ fuzz_target!(|text: &str| {
                         Touches::Space | Touches::WholeSpace => Target::Space(name()),
                         Touches::Key => Target::Key(KeyPath { space: name(), key: name() }),
                     };
-                    let _decision = policy.decide(&caller, Act { call: *call, target }, 0);
+                    let _decision = policy.decide(&caller, Act { call: *call, target }, &Facts::default());
                 }
             }
         }

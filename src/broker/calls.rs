@@ -1,7 +1,7 @@
 //! What each host function does, once the session has counted it.
 
 use keyspace::{KeyspaceError, Staged};
-use policy::{Act, Decision, Permit, Target};
+use policy::{Act, Decision, Facts, Permit, Target};
 use wire::script::{Call, Value};
 use wire::{CallName, KeyPath, KeyRef, Name};
 
@@ -13,7 +13,6 @@ const MOST_RANDOM_BYTES: u32 = 1024;
 impl<'b> Session<'b> {
     /// Does what a call asks for.
     pub(crate) fn perform(&mut self, call: Call) -> Done<Value> {
-        let message_bytes = call.message_bytes();
         let name = call.name();
         match call {
             Call::CreateKeySpace(space) => self.create_space(space),
@@ -25,39 +24,40 @@ impl<'b> Session<'b> {
             Call::DeleteKeypair(key) => self.delete_key(key),
             Call::ListKeypairs => self.list_keys(),
             Call::PublicKey(key) => {
-                let public =
-                    self.with_key(name, key, 0, |staged, permit| staged.public_key(permit))?;
+                let read = |staged: &Staged<'_>, permit| staged.public_key(permit);
+                let public = self.with_key(name, key, Facts::default(), read)?;
                 Ok(Value::Text(hex(&public)))
             }
             Call::Sign(message, key) => {
                 not_namespaced(&message)?;
                 let sign = |staged: &Staged<'_>, permit| staged.sign(permit, &message);
-                Ok(Value::Text(hex(&self.with_key(name, key, message_bytes, sign)?)))
+                Ok(Value::Text(hex(&self.with_key(name, key, on(&message), sign)?)))
             }
             Call::SignIn(namespace, message) => {
                 let sign =
                     |staged: &Staged<'_>, permit| staged.sign_in(permit, &namespace, &message);
-                Ok(Value::Text(hex(&self.with_key(name, None, message_bytes, sign)?)))
+                let facts = Facts { namespace: Some(namespace.as_str()), ..on(&message) };
+                Ok(Value::Text(hex(&self.with_key(name, None, facts, sign)?)))
             }
             Call::SignAll(messages) => self.sign_all(&messages),
             Call::Verify(message, signature) => {
                 let read = |staged: &Staged<'_>, permit| staged.public_key(permit);
-                let public = self.with_key(name, None, message_bytes, read)?;
+                let public = self.with_key(name, None, on(&message), read)?;
                 let signature = unhex(&signature, "a signature")?;
                 Ok(Value::Bool(keyspace::verify_with(&public, &message, &signature)))
             }
             Call::VerifyWith(public, message, signature) => {
-                let _permit = self.permit(name, Target::Nothing, message_bytes)?;
+                let _permit = self.permit(name, Target::Nothing, on(&message))?;
                 let public = unhex(&public, "a public key")?;
                 let signature = unhex(&signature, "a signature")?;
                 Ok(Value::Bool(keyspace::verify_with(&public, &message, &signature)))
             }
             Call::Hash(algorithm, data) => {
-                let _permit = self.permit(name, Target::Nothing, message_bytes)?;
+                let _permit = self.permit(name, Target::Nothing, on(&data))?;
                 hash(&algorithm, &data)
             }
             Call::RandomBytes(count) => {
-                let _permit = self.permit(name, Target::Nothing, 0)?;
+                let _permit = self.permit(name, Target::Nothing, Facts::default())?;
                 random_bytes(count)
             }
         }
@@ -72,7 +72,7 @@ impl<'b> Session<'b> {
             }
             not_namespaced(message)?;
             let sign = |staged: &Staged<'_>, permit| staged.sign(permit, message);
-            signatures.push(hex(&self.with_key(CallName::Sign, None, message.len(), sign)?));
+            signatures.push(hex(&self.with_key(CallName::Sign, None, on(message), sign)?));
         }
         Ok(Value::Texts(signatures))
     }
@@ -82,16 +82,17 @@ impl<'b> Session<'b> {
         &self,
         call: CallName,
         key: Option<KeyRef>,
-        message_bytes: usize,
+        facts: Facts<'_>,
         act: impl FnOnce(&Staged<'b>, Permit) -> Result<Option<T>, KeyspaceError>,
     ) -> Done<T> {
         let path = self.key_or_selected(key)?;
-        let permit = self.permit(call, Target::Key(path.clone()), message_bytes)?;
+        let permit = self.permit(call, Target::Key(path.clone()), facts)?;
         act(&self.staged, permit)?.ok_or_else(|| no_key(&path))
     }
 
     fn create_space(&mut self, space: Name) -> Done<Value> {
-        let permit = self.permit(CallName::CreateKeySpace, Target::Space(space.clone()), 0)?;
+        let permit =
+            self.permit(CallName::CreateKeySpace, Target::Space(space.clone()), Facts::default())?;
         self.room_for_new_key()?;
         let made = self.staged.create_space(permit)?;
         if made {
@@ -102,7 +103,8 @@ impl<'b> Session<'b> {
     }
 
     fn select_space(&mut self, space: Name) -> Done<Value> {
-        let permit = self.permit(CallName::SelectKeySpace, Target::Space(space.clone()), 0)?;
+        let permit =
+            self.permit(CallName::SelectKeySpace, Target::Space(space.clone()), Facts::default())?;
         let there = self.staged.select_space(permit)?;
         if there {
             (self.space, self.key) = (Some(space), None);
@@ -111,7 +113,8 @@ impl<'b> Session<'b> {
     }
 
     fn delete_space(&mut self, space: Name) -> Done<Value> {
-        let permit = self.permit(CallName::DeleteKeySpace, Target::Space(space.clone()), 0)?;
+        let permit =
+            self.permit(CallName::DeleteKeySpace, Target::Space(space.clone()), Facts::default())?;
         let gone = self.staged.delete_space(permit)?;
         if gone && self.space.as_ref() == Some(&space) {
             (self.space, self.key) = (None, None);
@@ -128,7 +131,8 @@ impl<'b> Session<'b> {
 
     fn create_key(&mut self, key: KeyRef) -> Done<Value> {
         let path = self.path(key)?;
-        let permit = self.permit(CallName::CreateKeypair, Target::Key(path.clone()), 0)?;
+        let permit =
+            self.permit(CallName::CreateKeypair, Target::Key(path.clone()), Facts::default())?;
         self.room_for_new_key()?;
         let made = self.staged.create_key(permit, self.broker.clock.seconds())?;
         let made = made.ok_or_else(|| no_space(&path.space))?;
@@ -141,7 +145,8 @@ impl<'b> Session<'b> {
 
     fn select_key(&mut self, key: KeyRef) -> Done<Value> {
         let path = self.path(key)?;
-        let permit = self.permit(CallName::SelectKeypair, Target::Key(path.clone()), 0)?;
+        let permit =
+            self.permit(CallName::SelectKeypair, Target::Key(path.clone()), Facts::default())?;
         let there = self.staged.select_key(permit)?;
         if there {
             (self.space, self.key) = (Some(path.space.clone()), Some(path));
@@ -151,7 +156,8 @@ impl<'b> Session<'b> {
 
     fn delete_key(&mut self, key: KeyRef) -> Done<Value> {
         let path = self.path(key)?;
-        let permit = self.permit(CallName::DeleteKeypair, Target::Key(path.clone()), 0)?;
+        let permit =
+            self.permit(CallName::DeleteKeypair, Target::Key(path.clone()), Facts::default())?;
         let gone = self.staged.delete_key(permit)?;
         if gone && self.key.as_ref() == Some(&path) {
             self.key = None;
@@ -173,14 +179,12 @@ impl<'b> Session<'b> {
     /// The names on which the policy grants the listing. The first grant is spent: a listing counts
     /// once against the rate of its rule.
     fn shown(&self, names: Vec<Name>, act: impl Fn(&Name) -> Act) -> Done<Value> {
-        let now = self.broker.clock.milliseconds();
         let mut shown = Vec::new();
         for name in names {
             let act = act(&name);
-            if let Decision::Allow(grant) = self.broker.policy.decide(self.caller, act.clone(), now)
-            {
+            if let Decision::Allow(grant) = self.decide(act.clone(), Facts::default()) {
                 if shown.is_empty() {
-                    let _permit = self.spend(grant, &act, 0)?;
+                    let _permit = self.spend(grant, &act)?;
                 }
                 shown.push(name.to_string());
             }
@@ -202,6 +206,11 @@ impl<'b> Session<'b> {
             }),
         }
     }
+}
+
+/// What is known of an act on this message.
+fn on(message: &[u8]) -> Facts<'_> {
+    Facts { message: Some(message), ..Facts::default() }
 }
 
 /// What `sign_in` signs cannot be had from `sign`.

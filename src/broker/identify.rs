@@ -20,7 +20,7 @@ pub(crate) enum Unidentified {
     UnusableHeader,
     #[error("{0}")]
     Proof(#[from] Fault),
-    #[error("`{0}` is no client of the policy, or it has expired")]
+    #[error("`{0}` is no client of the policy, or has expired, or is revoked")]
     UnknownClient(String),
     #[error("the proof was used before")]
     Used,

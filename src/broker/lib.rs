@@ -150,6 +150,11 @@ impl Broker {
         script: &[u8],
         as_json: bool,
     ) -> (Outcome, bool) {
+        let caller = &caller.clone().running(script);
+        if !self.policy.may_run(caller) {
+            let text = "the policy does not allow this script to this caller";
+            return (Outcome::failed(Failure::new(Code::PolicyDenied, text)), false);
+        }
         let limits = self.policy.limits_for(caller);
         let job = match lane::job(Task::Run, script, &limits, self.policy.calls_for(caller)) {
             Ok(job) => job,

@@ -3,9 +3,9 @@
 use std::sync::PoisonError;
 
 use keyspace::{KeyspaceError, Staged};
-use policy::{Act, Caller, Decision, Foresight, Grant, Limits, Permit, Refusal, Target};
+use policy::{Act, Caller, Decision, Facts, Foresight, Grant, Limits, Permit, Refusal, Target};
 use wire::script::{Answer, Call, Position};
-use wire::{CallName, Code, KeyPath, Name};
+use wire::{Algorithm, CallName, Code, KeyPath, Name};
 
 use crate::Broker;
 use crate::audit::Entry;
@@ -134,18 +134,12 @@ impl<'b> Session<'b> {
     }
 
     /// The decision, its terms, its record: what a key cannot be used without.
-    pub(crate) fn permit(
-        &self,
-        call: CallName,
-        target: Target,
-        message_bytes: usize,
-    ) -> Done<Permit> {
+    pub(crate) fn permit(&self, call: CallName, target: Target, facts: Facts<'_>) -> Done<Permit> {
         let act = Act { call, target };
-        let now = self.broker.clock.milliseconds();
-        match self.broker.policy.decide(self.caller, act.clone(), now) {
+        match self.decide(act.clone(), facts) {
             Decision::Refuse(refusal) => Err(self.refuse(&act, &refusal)),
             Decision::Allow(grant) => {
-                let permit = self.spend(grant, &act, message_bytes)?;
+                let permit = self.spend(grant, &act)?;
                 let entry = Entry::allowed(self.id, self.caller, &permit);
                 self.broker.audit.record(&entry).map_err(|error| Stop::End(error.into()))?;
                 Ok(permit)
@@ -153,11 +147,18 @@ impl<'b> Session<'b> {
         }
     }
 
-    pub(crate) fn spend(&self, grant: Grant, act: &Act, message_bytes: usize) -> Done<Permit> {
-        let bytes = u64::try_from(message_bytes).unwrap_or(u64::MAX);
+    /// The decision at this moment.
+    pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Decision {
+        let now = self.broker.clock.milliseconds();
+        // Every key is of this algorithm.
+        let facts = Facts { algorithm: Some(Algorithm::Ed25519), now, ..facts };
+        self.broker.policy.decide(self.caller, act, &facts)
+    }
+
+    pub(crate) fn spend(&self, grant: Grant, act: &Act) -> Done<Permit> {
         // A thread that panicked with the book left whole uses in it.
         let mut book = self.broker.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        grant.spend(bytes, &mut book).map_err(|refusal| self.refuse(act, &refusal))
+        grant.spend(&mut book).map_err(|refusal| self.refuse(act, &refusal))
     }
 
     fn refuse(&self, act: &Act, refusal: &Refusal) -> Stop {
@@ -166,13 +167,10 @@ impl<'b> Session<'b> {
             return Stop::End(error.into());
         }
         Stop::End(match refusal {
-            Refusal::RateUsedUp { .. } => {
+            Refusal::RateUsedUp { .. } | Refusal::UsesUsedUp { .. } => {
                 Failure::new(Code::RateLimited, format!("`{}` was used too often", act.call))
             }
-            Refusal::NoRule { .. }
-            | Refusal::Denied { .. }
-            | Refusal::WrongTime { .. }
-            | Refusal::MessageTooLong { .. } => {
+            Refusal::NoRule { .. } | Refusal::Denied { .. } | Refusal::Unmet { .. } => {
                 let text = format!("the policy does not allow this use of `{}`", act.call);
                 Failure::new(Code::PolicyDenied, text)
             }

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use policy::{Act, Decision, Permit, Policy, RateBook, Target};
+use policy::{Act, Decision, Facts, Permit, Policy, RateBook, Target};
 use tempfile::TempDir;
 use wire::{CallName, KeyPath, Name};
 
@@ -39,8 +39,8 @@ fn permit(call: CallName, target: Target) -> Permit {
                 allow = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n";
     let policy = Policy::parse("p.toml", text).unwrap();
     let caller = policy.anonymous().unwrap();
-    match policy.decide(&caller, Act { call, target }, 0) {
-        Decision::Allow(grant) => grant.spend(0, &mut RateBook::default()).unwrap(),
+    match policy.decide(&caller, Act { call, target }, &Facts::default()) {
+        Decision::Allow(grant) => grant.spend(&mut RateBook::default()).unwrap(),
         Decision::Refuse(refusal) => panic!("{refusal}"),
     }
 }

@@ -1,9 +1,10 @@
 //! The decision: may this caller do this?
 
-use wire::{CallName, KeyPath, KeyRef, Name, Touches};
+use wire::{Algorithm, CallName, KeyPath, KeyRef, Name, Touches};
 
-use crate::grant::{Grant, Target};
-use crate::{Caller, Policy, Rule};
+use crate::grant::{Grant, Offer, Target};
+use crate::terms::Unmet;
+use crate::{Caller, Policy, Role, Rule};
 
 /// What a caller wants to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,19 @@ pub struct Act {
     pub call: CallName,
     /// What it is to be done to.
     pub target: Target,
+}
+
+/// What is known of an act beside its name, as far as there is such a thing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// What is to be signed, verified or hashed.
+    pub message: Option<&'a [u8]>,
+    /// The namespace of `sign_in`.
+    pub namespace: Option<&'a str>,
+    /// The algorithm of the key.
+    pub algorithm: Option<Algorithm>,
+    /// Unix milliseconds.
+    pub now: u64,
 }
 
 /// May it be done?
@@ -43,35 +57,29 @@ pub enum Refusal {
         /// Its line.
         line: usize,
     },
-    /// The rule does not hold at this time of day.
-    #[error("{rule} (line {line}) does not allow `{call}` at this time of day", call = act.call)]
-    WrongTime {
+    /// The rules that would allow it do so on other terms; this is the first of them.
+    #[error("no rule allows `{call}`{on}: {rule} (line {line}) {unmet}", call = act.call, on = act.target.on())]
+    Unmet {
         /// What was asked.
         act: Act,
         /// The rule.
         rule: String,
         /// Its line.
         line: usize,
+        /// The term.
+        unmet: Unmet,
     },
-    /// The message is longer than the rule allows.
-    #[error("the message has {bytes} bytes, {rule} (line {line}) allows {max}")]
-    MessageTooLong {
-        /// Of the message.
-        bytes: u64,
-        /// Of the rule.
-        max: u64,
-        /// The rule.
-        rule: String,
-        /// Its line.
-        line: usize,
-    },
-    /// The rate of the rule is used up.
-    #[error("the rate of {rule} (line {line}) is used up")]
+    /// The rate is used up.
+    #[error("the rate of {account} is used up")]
     RateUsedUp {
-        /// The rule.
-        rule: String,
-        /// Its line.
-        line: usize,
+        /// A rule with its line, or a client.
+        account: String,
+    },
+    /// The uses are used up, for good.
+    #[error("the uses of {account} are used up")]
+    UsesUsedUp {
+        /// A rule with its line, or a client.
+        account: String,
     },
 }
 
@@ -85,24 +93,37 @@ pub enum Foresight {
 }
 
 impl Policy {
-    /// Decides. Any deny that matches refuses; else the first allow that matches and holds at this
-    /// time grants; else it is refused. `now` is Unix milliseconds.
-    pub fn decide(&self, caller: &Caller, act: Act, now: u64) -> Decision {
+    /// Decides. Any deny that matches refuses; else every allow that matches and whose terms hold is
+    /// offered; without one it is refused. The order of rules and roles changes nothing.
+    pub fn decide(&self, caller: &Caller, act: Act, facts: &Facts<'_>) -> Decision {
         let mut denies = self.denies_of(caller);
-        if let Some(rule) = denies.find(|rule| rule.denies(&act) && rule.holds_at(now)) {
+        if let Some(rule) = denies.find(|rule| rule.denies(&act, facts)) {
             let (rule, line) = (rule.name.clone(), rule.line);
             return Decision::Refuse(Refusal::Denied { act, rule, line });
         }
-        let allows = self.allows_of(caller);
-        let mut matching = allows.filter(|rule| rule.allows(&act)).peekable();
-        let untimely = matching.peek().map(|rule| (rule.name.clone(), rule.line));
-        if let Some(rule) = matching.find(|rule| rule.holds_at(now)) {
-            return Decision::Allow(Grant::new(caller, rule, act, now));
+        let (mut offers, mut first_unmet) = (Vec::new(), None);
+        let roles = self.roles_of(caller);
+        for (role, rule) in roles.flat_map(|role| role.allow.iter().map(move |rule| (role, rule))) {
+            if !rule.allows(&act) {
+                continue;
+            }
+            let other_script = (!role.is_for(caller)).then_some(Unmet::Script);
+            match other_script.or_else(|| rule.terms.unmet(&act, facts)) {
+                None => offers.push(Offer::new(caller, rule)),
+                Some(unmet) => {
+                    first_unmet.get_or_insert((rule, unmet));
+                }
+            }
         }
-        Decision::Refuse(match untimely {
-            Some((rule, line)) => Refusal::WrongTime { act, rule, line },
-            None => Refusal::NoRule { act },
-        })
+        if offers.is_empty() {
+            return Decision::Refuse(match first_unmet {
+                Some((rule, unmet)) => {
+                    Refusal::Unmet { act, rule: rule.name.clone(), line: rule.line, unmet }
+                }
+                None => Refusal::NoRule { act },
+            });
+        }
+        Decision::Allow(Grant::new(caller, act, offers, facts.now))
     }
 
     /// Whether a call could be allowed at all, with the key space or key that it is given where the
@@ -123,9 +144,9 @@ impl Policy {
 
     fn foresee_on_space(&self, caller: &Caller, call: CallName, space: &Name) -> Foresight {
         let act = Act { call, target: Target::Space(space.clone()) };
-        // A rule with a time of day may hold later, so only the timeless ones are certain.
+        // A rule with terms may not hold when the call is made, so only those without are certain.
         let mut denies = self.denies_of(caller);
-        if let Some(rule) = denies.find(|rule| rule.denies(&act) && rule.between.is_none()) {
+        if let Some(rule) = denies.find(|rule| rule.denies_always(&act)) {
             let (rule, line) = (rule.name.clone(), rule.line);
             return Foresight::Refused(Refusal::Denied { act, rule, line }.to_string());
         }
@@ -144,11 +165,19 @@ impl Policy {
     }
 
     fn allows_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Rule> {
-        self.roles_of(caller).flat_map(|role| &role.allow)
+        self.roles_of(caller).filter(|role| role.is_for(caller)).flat_map(|role| &role.allow)
     }
 
     fn denies_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Rule> {
         self.roles_of(caller).flat_map(|role| &role.deny)
+    }
+}
+
+impl Role {
+    /// Whether the role is for the script that the caller runs. Before there is one, it may be.
+    pub(crate) fn is_for(&self, caller: &Caller) -> bool {
+        let script = caller.script.as_ref();
+        self.scripts.is_empty() || script.is_none_or(|script| self.scripts.contains(script))
     }
 }
 
@@ -167,10 +196,19 @@ impl Rule {
             }
     }
 
+    /// A term that cannot be looked at is taken to hold: what is not known does not open anything.
+    fn denies(&self, act: &Act, facts: &Facts<'_>) -> bool {
+        self.names(act) && self.terms.unmet(act, facts).is_none_or(|unmet| !unmet.is_known(facts))
+    }
+
+    fn denies_always(&self, act: &Act) -> bool {
+        self.names(act) && self.terms.are_none()
+    }
+
     /// A deny without `keys` denies its calls on everything. A deny on keys does not close their
     /// key space, but no call that takes all its keys may take those, and to delete a key space is
     /// to delete its keys.
-    fn denies(&self, act: &Act) -> bool {
+    fn names(&self, act: &Act) -> bool {
         let deletes_keys = act.call == CallName::DeleteKeySpace;
         let listed = self.calls.contains(&act.call)
             || (deletes_keys && self.calls.contains(&CallName::DeleteKeypair));
@@ -193,17 +231,6 @@ impl Rule {
                 Touches::Space | Touches::WholeSpace => !self.keys.is_empty(),
                 Touches::Key => self.keys.iter().any(|keys| keys.could_match_key(known)),
             }
-    }
-
-    fn holds_at(&self, now: u64) -> bool {
-        let minute = (now / 60_000) % (24 * 60);
-        self.between.is_none_or(|day| {
-            if day.from <= day.to {
-                (day.from..day.to).contains(&minute)
-            } else {
-                minute >= day.from || minute < day.to
-            }
-        })
     }
 }
 

@@ -3,9 +3,60 @@
 use std::fmt;
 use std::ops::Range;
 
+macro_rules! mistakes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal;)+) => {
+        /// What kind of thing is wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Mistake { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Mistake {
+            /// Its code: the same for as long as the language lives.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Mistake::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+mistakes! {
+    /// The file is not TOML.
+    Syntax = "policy-syntax";
+    /// A key that must be there is not.
+    Missing = "policy-missing";
+    /// A key that does not exist.
+    UnknownKey = "policy-unknown-key";
+    /// A value of another type.
+    Type = "policy-type";
+    /// A value that cannot be read.
+    Value = "policy-value";
+    /// A number beyond its bounds.
+    Bound = "policy-bound";
+    /// A name that stands for something else already.
+    Taken = "policy-taken";
+    /// Not a public user nkey.
+    Nkey = "policy-nkey";
+    /// A role that does not exist.
+    UnknownRole = "policy-unknown-role";
+    /// A host function that does not exist.
+    UnknownCall = "policy-unknown-call";
+    /// A list that says nothing.
+    EmptyList = "policy-empty-list";
+    /// An allow on keys that names none.
+    NoKeys = "policy-no-keys";
+    /// A pattern that reaches nothing that the rule is about.
+    IdlePattern = "policy-idle-pattern";
+    /// A term that says nothing of the rule's calls.
+    IdleTerm = "policy-idle-term";
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// What kind of thing.
+    pub mistake: Mistake,
+    /// Where it stands in the file, in bytes.
+    pub span: Range<usize>,
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -34,7 +85,7 @@ impl Diagnostics {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, diagnostic) in self.found.iter().enumerate() {
-            let Diagnostic { line, column, message, help } = diagnostic;
+            let Diagnostic { line, column, message, help, .. } = diagnostic;
             let newline = if index == 0 { "" } else { "\n" };
             write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?;
             if let Some(help) = help {
@@ -51,7 +102,7 @@ impl std::error::Error for Diagnostics {}
 pub(crate) struct Findings<'t> {
     file: &'t str,
     text: &'t str,
-    found: Vec<(usize, Diagnostic)>,
+    found: Vec<Diagnostic>,
 }
 
 impl<'t> Findings<'t> {
@@ -59,10 +110,17 @@ impl<'t> Findings<'t> {
         Self { file, text, found: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, span: &Range<usize>, message: impl Into<String>, help: &str) {
+    pub(crate) fn add(
+        &mut self,
+        span: &Range<usize>,
+        mistake: Mistake,
+        message: impl Into<String>,
+        help: &str,
+    ) {
         let (line, column) = self.place(span.start);
         let help = (!help.is_empty()).then(|| help.to_owned());
-        self.found.push((span.start, Diagnostic { line, column, message: message.into(), help }));
+        let (span, message) = (span.clone(), message.into());
+        self.found.push(Diagnostic { mistake, span, line, column, message, help });
     }
 
     /// Line and column of a byte offset, both from 1.
@@ -79,11 +137,10 @@ impl<'t> Findings<'t> {
             return Ok(value);
         }
         if self.found.is_empty() {
-            self.add(&(0..0), "the policy could not be read", "");
+            self.add(&(0..0), Mistake::Syntax, "the policy could not be read", "");
         }
-        self.found.sort_by_key(|(offset, _)| *offset);
-        let found = self.found.into_iter().map(|(_, diagnostic)| diagnostic).collect();
-        Err(Diagnostics { file: self.file.to_owned(), found })
+        self.found.sort_by_key(|diagnostic| diagnostic.span.start);
+        Err(Diagnostics { file: self.file.to_owned(), found: self.found })
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use toml::de::DeTable;
 
-use crate::diagnostic::{Diagnostics, Findings, did_you_mean};
+use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
 use crate::limits::{Bound, Limits, Unit, parse_measure};
-use crate::rules::read_rules;
-use crate::table::{Item, Table};
+use crate::rate::{Allowance, Window};
+use crate::rules::{hex, read_rules};
+use crate::table::{Item, Table, read_each};
 use crate::{Client, Isolation, Policy, Role, RoleId};
 
 /// Largest policy file, in bytes: some ten thousand rules, and still read in a blink.
@@ -23,14 +24,14 @@ impl Policy {
         let mut findings = Findings::new(file, text);
         if text.len() > MAX_POLICY_BYTES {
             let message = format!("the policy has more than {MAX_POLICY_BYTES} bytes");
-            findings.add(&(0..0), message, "");
+            findings.add(&(0..0), Mistake::Bound, message, "");
             return findings.finish(None);
         }
         let document = match DeTable::parse(text) {
             Ok(document) => document,
             Err(error) => {
                 let message = error.message().replace('\n', ", ");
-                findings.add(&error.span().unwrap_or(0..0), message, "");
+                findings.add(&error.span().unwrap_or(0..0), Mistake::Syntax, message, "");
                 return findings.finish(None);
             }
         };
@@ -45,7 +46,7 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
     if let Some(version) = version
         && version.whole_number(findings).is_some_and(|number| number != 1)
     {
-        findings.add(&version.span, "this program reads policies of version 1", "");
+        findings.add(&version.span, Mistake::Value, "this program reads policies of version 1", "");
     }
     let service = top.required("service", "add `[service]` with a `name`", findings);
     let service = service.and_then(|item| read_service(&item, findings));
@@ -64,9 +65,10 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
     let clients = clients.map(|item| read_clients(&item, &roles, findings)).unwrap_or_default();
     let anonymous = anonymous.and_then(|item| {
         let mut table = item.table("[anonymous]", findings)?;
+        let rate = table.optional("rate").map(|item| read_rates(&item, findings));
         let ids = read_role_names(&mut table, &roles, findings);
         table.finish(findings);
-        Some(ids)
+        Some((ids, Allowance { rate: rate.unwrap_or_default(), uses: None }))
     });
     top.finish(findings);
     Some(Policy { service: service?, limits, isolation, clients, anonymous, roles })
@@ -92,7 +94,7 @@ fn read_isolation(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Isolat
         text => {
             let message = format!("unknown isolation `{}`", text.escape_debug());
             let help = "`script` is a fresh process for each script, `client` one for each client";
-            findings.add(&isolation.span, message, help);
+            findings.add(&isolation.span, Mistake::Value, message, help);
             None
         }
     }
@@ -130,7 +132,8 @@ fn read_limit(item: &Item<'_>, bound: Bound, findings: &mut Findings<'_>) -> Opt
         read_measure(item, bound.unit(), findings)?
     };
     if value == 0 {
-        findings.add(&item.span, format!("`{}` is 0, so no script could run", bound.key()), "");
+        let message = format!("`{}` is 0, so no script could run", bound.key());
+        findings.add(&item.span, Mistake::Bound, message, "");
         return None;
     }
     if value > bound.ceiling() {
@@ -140,7 +143,7 @@ fn read_limit(item: &Item<'_>, bound: Bound, findings: &mut Findings<'_>) -> Opt
             Unit::Milliseconds => " ms",
         };
         let message = format!("`{}` is at most {}{unit}", bound.key(), bound.ceiling());
-        findings.add(&item.span, message, "");
+        findings.add(&item.span, Mistake::Bound, message, "");
         return None;
     }
     Some(value)
@@ -154,19 +157,24 @@ pub(crate) fn read_measure(
     match parse_measure(item.text(findings)?, unit) {
         Ok(value) => Some(value),
         Err(help) => {
-            findings.add(&item.span, "not a size or a duration", help);
+            findings.add(&item.span, Mistake::Value, "not a size or a duration", help);
             None
         }
     }
 }
 
 /// A name that is shown in messages and logs: printable, at most 128 bytes.
-fn read_label(item: &Item<'_>, what: &str, findings: &mut Findings<'_>) -> Option<String> {
+pub(crate) fn read_label(
+    item: &Item<'_>,
+    what: &str,
+    findings: &mut Findings<'_>,
+) -> Option<String> {
     let text = item.text(findings)?;
     let good = !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
     if !good {
         let message = format!("`{}` cannot be a {what}", text.escape_debug());
-        findings.add(&item.span, message, "use 1 to 128 printable ASCII characters, no spaces");
+        let help = "use 1 to 128 printable ASCII characters, no spaces";
+        findings.add(&item.span, Mistake::Value, message, help);
     }
     good.then(|| text.to_owned())
 }
@@ -180,6 +188,8 @@ fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) ->
         let name = table.required("name", "", findings);
         let nkey = table.required("nkey", "the client's public user nkey, \"U...\"", findings);
         let expires = table.optional("expires").and_then(|item| item.instant(findings));
+        let revoked = table.optional("revoked").and_then(|item| item.flag(findings));
+        let rate = table.optional("rate").map(|item| read_rates(&item, findings));
         let ids = read_role_names(&mut table, roles, findings);
         table.finish(findings);
         let name = name.and_then(|item| Some((read_label(&item, "client name", findings)?, item)));
@@ -188,13 +198,16 @@ fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) ->
             continue;
         };
         if name == "anonymous" || clients.iter().any(|other| other.name == name) {
-            findings.add(&name_at.span, format!("the client name `{name}` is taken"), "");
+            let message = format!("the client name `{name}` is taken");
+            findings.add(&name_at.span, Mistake::Taken, message, "");
         }
         if let Some(other) = clients.iter().find(|other| other.nkey == nkey) {
             let message = format!("this nkey is already the client `{}`", other.name);
-            findings.add(&nkey_at.span, message, "give one client all its roles");
+            findings.add(&nkey_at.span, Mistake::Taken, message, "give one client all its roles");
         }
-        clients.push(Client { name, nkey, roles: ids, expires });
+        let allowance = Allowance { rate: rate.unwrap_or_default(), uses: None };
+        let revoked = revoked.unwrap_or(false);
+        clients.push(Client { name, nkey, roles: ids, expires, revoked, allowance });
     }
     clients
 }
@@ -208,7 +221,7 @@ fn read_nkey(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> {
         } else {
             "a public user nkey is 56 characters and begins with `U`"
         };
-        findings.add(&item.span, "not a public user nkey", help);
+        findings.add(&item.span, Mistake::Nkey, "not a public user nkey", help);
     }
     good.then(|| text.to_owned())
 }
@@ -227,7 +240,8 @@ fn read_role_names(
             Some(index) => ids.push(RoleId(index)),
             None => {
                 let help = did_you_mean(word, roles.iter().map(|role| role.name.as_str()));
-                findings.add(&span, format!("no role is named `{}`", word.escape_debug()), &help);
+                let message = format!("no role is named `{}`", word.escape_debug());
+                findings.add(&span, Mistake::UnknownRole, message, &help);
             }
         }
     }
@@ -245,14 +259,31 @@ fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
         let name = name.unwrap_or_default();
         let limits = table.optional("limits");
         let limits = limits.map(|item| read_limits(&item, "a role's limits", false, findings));
+        let scripts = table
+            .optional("scripts")
+            .map(|item| read_each(&item, findings, "the digest of a script", read_script_digest));
         let allow = table.optional("allow").map(|item| read_rules(&item, &name, true, findings));
         let deny = table.optional("deny").map(|item| read_rules(&item, &name, false, findings));
         table.finish(findings);
         if let Some(at) = name_at.filter(|_| roles.iter().any(|other| other.name == name)) {
-            findings.add(&at.span, format!("the role name `{name}` is taken"), "");
+            let message = format!("the role name `{name}` is taken");
+            findings.add(&at.span, Mistake::Taken, message, "");
         }
         let (limits, allow) = (limits.unwrap_or_default(), allow.unwrap_or_default());
-        roles.push(Role { name, limits, allow, deny: deny.unwrap_or_default() });
+        let (scripts, deny) = (scripts.unwrap_or_default(), deny.unwrap_or_default());
+        roles.push(Role { name, limits, scripts, allow, deny });
     }
     roles
+}
+
+fn read_script_digest(text: &str) -> Result<[u8; 32], &'static str> {
+    let help = "write `sha256:` and the 64 hexadecimal digits that `sha256sum` prints";
+    let digits = text.strip_prefix("sha256:").ok_or(help)?;
+    hex(digits).and_then(|bytes| bytes.try_into().ok()).ok_or(help)
+}
+
+pub(crate) fn read_rates(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Window> {
+    let mut windows = read_each(item, findings, "a rate", Window::parse);
+    windows.sort_unstable();
+    windows
 }

@@ -4,7 +4,7 @@
 use wire::{CallName, KeyPath, Name};
 
 use crate::decide::{Act, Refusal};
-use crate::rate::{RateBook, Window};
+use crate::rate::{Allowance, Exhausted, RateBook};
 use crate::{Caller, Rule};
 
 /// What an act is done to.
@@ -22,13 +22,27 @@ pub enum Target {
 #[derive(Debug)]
 #[must_use]
 pub struct Grant {
-    client: String,
+    act: Act,
+    client: Account,
+    /// The rules that allow it, in an order that does not come from the file; never empty.
+    offers: Vec<Offer>,
+    now: u64,
+}
+
+/// A rule that allows.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Offer {
+    allowance: Allowance,
+    account: String,
     rule: String,
     line: usize,
-    act: Act,
-    message_max: Option<u64>,
-    rate: Vec<Window>,
-    now: u64,
+}
+
+#[derive(Debug)]
+struct Account {
+    name: String,
+    account: String,
+    allowance: Allowance,
 }
 
 /// Leave to do one act, once. Only [`Grant::spend`] makes one, and doing the act consumes it.
@@ -38,34 +52,66 @@ pub struct Permit {
     act: Act,
     rule: String,
     line: usize,
+    accounts: Vec<String>,
+}
+
+impl Offer {
+    pub(crate) fn new(caller: &Caller, rule: &Rule) -> Self {
+        Self {
+            allowance: rule.allowance.clone(),
+            account: format!("{} {}", rule.identity, caller.name),
+            rule: rule.name.clone(),
+            line: rule.line,
+        }
+    }
 }
 
 impl Grant {
-    pub(crate) fn new(caller: &Caller, rule: &Rule, act: Act, now: u64) -> Self {
-        Self {
-            client: caller.name.clone(),
-            rule: rule.name.clone(),
-            line: rule.line,
-            act,
-            message_max: rule.message_max,
-            rate: rule.rate.clone(),
-            now,
-        }
+    pub(crate) fn new(caller: &Caller, act: Act, mut offers: Vec<Offer>, now: u64) -> Self {
+        // What costs nothing comes first.
+        offers.sort();
+        let name = caller.name.clone();
+        let client = Account {
+            account: format!("client {name}"),
+            name,
+            allowance: caller.allowance.clone(),
+        };
+        Self { act, client, offers, now }
     }
 
-    /// Spends the grant on a message of this length.
+    /// The rule that allows it, with its line, before anything is counted.
+    #[must_use]
+    pub fn rule(&self) -> (&str, usize) {
+        self.offers.first().map_or(("", 0), |offer| (&offer.rule, offer.line))
+    }
+
+    /// Spends the grant: counts a use of the client and of the first rule that has one left.
     ///
     /// # Errors
-    /// The [`Refusal`] when the message or the rate does not fit the rule's terms.
-    pub fn spend(self, message_bytes: u64, book: &mut RateBook) -> Result<Permit, Refusal> {
-        let Self { client, rule, line, act, message_max, rate, now } = self;
-        if let Some(max) = message_max.filter(|max| message_bytes > *max) {
-            return Err(Refusal::MessageTooLong { bytes: message_bytes, max, rule, line });
+    /// The [`Refusal`] when there is none; then nothing was counted.
+    pub fn spend(self, book: &mut RateBook) -> Result<Permit, Refusal> {
+        let Self { act, client, offers, now } = self;
+        let mut refusal = Refusal::NoRule { act: act.clone() };
+        for (at, offer) in offers.into_iter().enumerate() {
+            let charges =
+                [(&*client.account, &client.allowance), (&*offer.account, &offer.allowance)];
+            let (account, exhausted) = match book.charge(&charges, now) {
+                Ok(()) => {
+                    let charged = charges.iter().filter(|(_, all)| !all.is_boundless());
+                    let accounts = charged.map(|(account, _)| (*account).to_owned()).collect();
+                    return Ok(Permit { act, rule: offer.rule, line: offer.line, accounts });
+                }
+                Err((0, exhausted)) => (format!("the client `{}`", client.name), exhausted),
+                Err((_, exhausted)) => (format!("{} (line {})", offer.rule, offer.line), exhausted),
+            };
+            if at == 0 {
+                refusal = match exhausted {
+                    Exhausted::Rate => Refusal::RateUsedUp { account },
+                    Exhausted::Uses => Refusal::UsesUsedUp { account },
+                };
+            }
         }
-        if !book.charge(&client, &rule, &rate, now) {
-            return Err(Refusal::RateUsedUp { rule, line });
-        }
-        Ok(Permit { act, rule, line })
+        Err(refusal)
     }
 }
 
@@ -86,5 +132,11 @@ impl Permit {
     #[must_use]
     pub fn rule(&self) -> (&str, usize) {
         (&self.rule, self.line)
+    }
+
+    /// The accounts of the [`RateBook`] that were charged for it.
+    #[must_use]
+    pub fn accounts(&self) -> &[String] {
+        &self.accounts
     }
 }

@@ -5,28 +5,35 @@
 mod decide;
 mod diagnostic;
 mod file;
+mod glob;
 mod grant;
+mod identity;
 mod limits;
+mod moment;
 mod pattern;
 mod rate;
 mod rules;
 mod table;
+mod terms;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Act, Decision, Foresight, Refusal};
-pub use diagnostic::{Diagnostic, Diagnostics};
+pub use decide::{Act, Decision, Facts, Foresight, Refusal};
+pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
 pub use file::MAX_POLICY_BYTES;
 pub use grant::{Grant, Permit, Target};
 pub use limits::Limits;
 pub use rate::RateBook;
+pub use terms::Unmet;
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
 use wire::CallName;
 
 use crate::pattern::Pattern;
-use crate::rate::Window;
+use crate::rate::Allowance;
+use crate::terms::Terms;
 
 /// A policy: made only by parsing a whole file, so it is never half of one.
 #[derive(Debug)]
@@ -35,7 +42,7 @@ pub struct Policy {
     limits: Limits,
     isolation: Isolation,
     clients: Vec<Client>,
-    anonymous: Option<Vec<RoleId>>,
+    anonymous: Option<(Vec<RoleId>, Allowance)>,
     roles: Vec<Role>,
 }
 
@@ -58,13 +65,15 @@ impl Policy {
         self.isolation
     }
 
-    /// The client with this user nkey, if the policy knows it and it has not expired.
+    /// The client with this user nkey, if the policy knows it, and it has neither expired
+    /// nor been revoked.
     #[must_use]
     pub fn client_by_nkey(&self, nkey: &str, now: u64) -> Option<Caller> {
         self.caller(now, |client| client.nkey == nkey)
     }
 
-    /// The client of this name, if the policy knows it and it has not expired.
+    /// The client of this name, if the policy knows it, and it has neither expired
+    /// nor been revoked.
     #[must_use]
     pub fn client_by_name(&self, name: &str, now: u64) -> Option<Caller> {
         self.caller(now, |client| client.name == name)
@@ -73,8 +82,8 @@ impl Policy {
     /// The caller of unsigned requests, where the policy has an `[anonymous]` section.
     #[must_use]
     pub fn anonymous(&self) -> Option<Caller> {
-        let roles = self.anonymous.clone()?;
-        Some(Caller { name: "anonymous".to_owned(), nkey: None, roles })
+        let (roles, allowance) = self.anonymous.clone()?;
+        Some(Caller { name: "anonymous".to_owned(), nkey: None, roles, allowance, script: None })
     }
 
     /// Everybody the policy knows now: its clients, and the anonymous caller if there is one.
@@ -89,17 +98,28 @@ impl Policy {
     /// that one of the caller's roles sets.
     #[must_use]
     pub fn limits_for(&self, caller: &Caller) -> Limits {
-        let roles = self.roles_of(caller);
+        let roles = self.roles_of(caller).filter(|role| role.is_for(caller));
         roles.fold(self.limits.clone(), |limits, role| limits.lowered_by(&role.limits))
+    }
+
+    /// Whether the caller may run its script at all: roles that are for other scripts give it nothing.
+    #[must_use]
+    pub fn may_run(&self, caller: &Caller) -> bool {
+        caller.roles.is_empty() || self.roles_of(caller).any(|role| role.is_for(caller))
     }
 
     fn caller(&self, now: u64, wanted: impl Fn(&Client) -> bool) -> Option<Caller> {
         let client = self.clients.iter().find(|client| wanted(client))?;
-        if client.expires.is_some_and(|at| now >= at) {
+        if client.revoked || client.expires.is_some_and(|at| now >= at) {
             return None;
         }
-        let (name, nkey) = (client.name.clone(), Some(client.nkey.clone()));
-        Some(Caller { name, nkey, roles: client.roles.clone() })
+        Some(Caller {
+            name: client.name.clone(),
+            nkey: Some(client.nkey.clone()),
+            roles: client.roles.clone(),
+            allowance: client.allowance.clone(),
+            script: None,
+        })
     }
 
     fn roles_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Role> {
@@ -122,6 +142,9 @@ pub struct Caller {
     name: String,
     nkey: Option<String>,
     roles: Vec<RoleId>,
+    allowance: Allowance,
+    /// SHA-256 of the script that it runs, once that is known.
+    script: Option<[u8; 32]>,
 }
 
 impl Caller {
@@ -129,6 +152,12 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The caller as it runs this script.
+    #[must_use]
+    pub fn running(self, script: &[u8]) -> Self {
+        Self { script: Some(Sha256::digest(script).into()), ..self }
     }
 
     /// The user nkey, unless the caller is anonymous.
@@ -145,6 +174,8 @@ struct Client {
     roles: Vec<RoleId>,
     /// Unix seconds.
     expires: Option<u64>,
+    revoked: bool,
+    allowance: Allowance,
 }
 
 /// The place of a role in [`Policy::roles`].
@@ -155,6 +186,8 @@ struct RoleId(usize);
 struct Role {
     name: String,
     limits: BTreeMap<limits::Bound, u64>,
+    /// SHA-256 of the scripts that the role is for; none is any.
+    scripts: Vec<[u8; 32]>,
     allow: Vec<Rule>,
     deny: Vec<Rule>,
 }
@@ -170,14 +203,8 @@ struct Rule {
     /// Whether `keys` stands in the rule at all.
     names_keys: bool,
     keys: Vec<Pattern>,
-    message_max: Option<u64>,
-    rate: Vec<Window>,
-    between: Option<DayTime>,
-}
-
-/// A part of the day in UTC, in minutes from midnight; the end is outside.
-#[derive(Debug, Clone, Copy)]
-struct DayTime {
-    from: u64,
-    to: u64,
+    terms: Terms,
+    allowance: Allowance,
+    /// What it is, wherever it stands in the file: see [`identity`].
+    identity: String,
 }

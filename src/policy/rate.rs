@@ -1,12 +1,12 @@
-//! Rate windows: at most so many uses in any stretch of so many seconds.
+//! What rules and clients have used: rate windows and totals.
 
 use std::collections::{BTreeMap, VecDeque};
 
 /// Most uses one window may allow: each is remembered while the window lasts.
-const MAX_USES: u64 = 1_000_000;
+const MAX_USES: u64 = 100_000;
 
 /// `"100/1s"`: at most 100 uses in any one second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Window {
     uses: usize,
     milliseconds: u64,
@@ -24,8 +24,8 @@ impl Window {
         let (count, unit) = split.ok_or(Self::HELP)?;
         let uses = uses.trim().parse::<u64>().map_err(|_| Self::HELP)?;
         let count = count.trim().parse::<u64>().map_err(|_| Self::HELP)?;
-        if uses > MAX_USES {
-            return Err("a rate window allows at most 1000000 uses");
+        if uses == 0 || uses > MAX_USES {
+            return Err("a rate window allows 1 to 100000 uses");
         }
         if count == 0 || count > 366 {
             return Err("a rate window lasts 1 to 366 of its unit");
@@ -35,37 +35,110 @@ impl Window {
     }
 }
 
-/// The uses that rate windows remember, by client and rule.
+/// What may be used of one account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Allowance {
+    pub(crate) rate: Vec<Window>,
+    /// Most uses in all.
+    pub(crate) uses: Option<u64>,
+}
+
+impl Allowance {
+    pub(crate) fn is_boundless(&self) -> bool {
+        self.rate.is_empty() && self.uses.is_none()
+    }
+}
+
+/// What is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    Rate,
+    Uses,
+}
+
+/// What was used of every account. An account is a client, or a rule and a client: see
+/// [`crate::Permit::accounts`].
 #[derive(Debug, Default)]
 pub struct RateBook {
-    /// Milliseconds of each use, oldest first.
-    uses: BTreeMap<(String, String), VecDeque<u64>>,
+    accounts: BTreeMap<String, Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    total: u64,
+    /// Milliseconds of each use that a window may still ask for, oldest first.
+    times: VecDeque<u64>,
 }
 
 impl RateBook {
-    /// Counts one use, or refuses it, in which case nothing is counted.
+    /// Counts one use of each of these accounts, or of none when one is exhausted: which, and how.
     pub(crate) fn charge(
         &mut self,
-        client: &str,
-        rule: &str,
-        windows: &[Window],
+        charges: &[(&str, &Allowance)],
         now: u64,
-    ) -> bool {
-        let Some(longest) = windows.iter().map(|window| window.milliseconds).max() else {
-            return true;
+    ) -> Result<(), (usize, Exhausted)> {
+        for (at, (account, allowance)) in charges.iter().enumerate() {
+            let used = self.accounts.get_mut(*account);
+            if let Some(exhausted) = used.and_then(|used| used.exhausted(allowance, now)) {
+                return Err((at, exhausted));
+            }
+            if allowance.uses == Some(0) {
+                return Err((at, Exhausted::Uses));
+            }
+        }
+        for (account, _) in charges.iter().filter(|(_, all)| !all.is_boundless()) {
+            self.accounts.entry((*account).to_owned()).or_default().add(now);
+        }
+        Ok(())
+    }
+
+    /// Counts a use that a record tells of.
+    pub fn recall(&mut self, account: &str, at: u64) {
+        self.accounts.entry(account.to_owned()).or_default().add(at);
+    }
+
+    /// Every account with its total and the times of its latest uses, in Unix milliseconds.
+    pub fn accounts(&self) -> impl Iterator<Item = (&str, u64, impl Iterator<Item = u64>)> {
+        let all = self.accounts.iter();
+        all.map(|(account, used)| (account.as_str(), used.total, used.times.iter().copied()))
+    }
+
+    /// Puts back an account as [`RateBook::accounts`] told of it.
+    pub fn put_back(&mut self, account: &str, total: u64, times: impl IntoIterator<Item = u64>) {
+        let used = Used { total, times: times.into_iter().collect() };
+        self.accounts.insert(account.to_owned(), used);
+    }
+}
+
+impl Used {
+    fn exhausted(&mut self, allowance: &Allowance, now: u64) -> Option<Exhausted> {
+        if allowance.uses.is_some_and(|most| self.total >= most) {
+            return Some(Exhausted::Uses);
+        }
+        // A clock that is set back does not make uses forgotten.
+        let now = self.times.back().copied().unwrap_or(0).max(now);
+        let has_room = |window: &Window| {
+            let start =
+                self.times.partition_point(|at| at.saturating_add(window.milliseconds) <= now);
+            self.times.len() - start < window.uses
         };
-        let uses = self.uses.entry((client.to_owned(), rule.to_owned())).or_default();
-        while uses.front().is_some_and(|at| at.saturating_add(longest) <= now) {
-            uses.pop_front();
+        if !allowance.rate.iter().all(has_room) {
+            return Some(Exhausted::Rate);
         }
-        let fits = windows.iter().all(|window| {
-            let start = uses.partition_point(|at| at.saturating_add(window.milliseconds) <= now);
-            uses.len() - start < window.uses
-        });
-        if fits {
-            uses.push_back(now);
+        let longest = allowance.rate.iter().map(|window| window.milliseconds).max().unwrap_or(0);
+        while self.times.front().is_some_and(|at| at.saturating_add(longest) <= now) {
+            self.times.pop_front();
         }
-        fits
+        None
+    }
+
+    fn add(&mut self, at: u64) {
+        self.total = self.total.saturating_add(1);
+        let at = self.times.back().copied().unwrap_or(0).max(at);
+        self.times.push_back(at);
+        if self.times.len() > usize::try_from(MAX_USES).unwrap_or(usize::MAX) {
+            self.times.pop_front();
+        }
     }
 }
 
@@ -73,13 +146,18 @@ impl RateBook {
 mod tests {
     use super::*;
 
+    fn allowance(windows: &[&str], uses: Option<u64>) -> Allowance {
+        let rate = windows.iter().map(|text| Window::parse(text).unwrap()).collect();
+        Allowance { rate, uses }
+    }
+
     #[test]
     fn no_stretch_of_the_window_holds_more_than_its_uses() {
-        let windows = [Window::parse("3/1s").unwrap(), Window::parse("5/1m").unwrap()];
+        let allowance = allowance(&["3/1s", "5/1m"], None);
         let mut book = RateBook::default();
         let mut used = Vec::new();
         for now in (0..120_000).step_by(100) {
-            if book.charge("c", "r", &windows, now) {
+            if book.charge(&[("c", &allowance)], now).is_ok() {
                 used.push(now);
             }
         }
@@ -93,17 +171,57 @@ mod tests {
     }
 
     #[test]
-    fn one_client_does_not_spend_the_rate_of_another() {
-        let windows = [Window::parse("1/1d").unwrap()];
+    fn accounts_are_charged_together_or_not_at_all() {
+        let (one, many) = (allowance(&["1/1d"], None), allowance(&["9/1d"], None));
         let mut book = RateBook::default();
-        assert!(book.charge("a", "r", &windows, 0));
-        assert!(!book.charge("a", "r", &windows, 1));
-        assert!(book.charge("b", "r", &windows, 1));
+        assert_eq!(book.charge(&[("client", &many), ("rule", &one)], 0), Ok(()));
+        let refused = Err((1, Exhausted::Rate));
+        assert_eq!(book.charge(&[("client", &many), ("rule", &one)], 1), refused);
+        let totals: Vec<_> = book.accounts().map(|(name, total, _)| (name, total)).collect();
+        assert_eq!(totals, [("client", 1), ("rule", 1)]);
+        assert_eq!(book.charge(&[("client", &many), ("other", &one)], 1), Ok(()));
+    }
+
+    #[test]
+    fn a_total_is_for_ever_and_a_clock_set_back_gives_nothing_back() {
+        let three = allowance(&["2/1s"], Some(3));
+        let mut book = RateBook::default();
+        for (now, expected) in [
+            (10_000, Ok(())),
+            (10_001, Ok(())),
+            (10_002, Err((0, Exhausted::Rate))),
+            (5_000, Err((0, Exhausted::Rate))),
+            (12_000, Ok(())),
+            (99_000_000, Err((0, Exhausted::Uses))),
+        ] {
+            assert_eq!(book.charge(&[("c", &three)], now), expected, "{now}");
+        }
+        assert_eq!(
+            RateBook::default().charge(&[("c", &allowance(&[], Some(0)))], 1),
+            Err((0, Exhausted::Uses))
+        );
+    }
+
+    #[test]
+    fn a_book_that_was_written_down_and_put_back_is_the_same() {
+        let some = allowance(&["3/1m"], Some(4));
+        let mut book = RateBook::default();
+        for now in [1, 2, 3] {
+            book.charge(&[("c", &some)], now).unwrap();
+        }
+        let mut again = RateBook::default();
+        for (account, total, times) in book.accounts() {
+            again.put_back(account, total, times);
+        }
+        assert_eq!(again.charge(&[("c", &some)], 4), Err((0, Exhausted::Rate)));
+        assert_eq!(again.charge(&[("c", &some)], 60_004), Ok(()));
+        assert_eq!(again.charge(&[("c", &some)], 60_005), Err((0, Exhausted::Uses)));
     }
 
     #[test]
     fn windows_without_a_unit_or_with_absurd_numbers_are_refused() {
-        for bad in ["100", "100/1", "x/1s", "1/0s", "1/x", "1/400d", "99999999/1s", "-1/1s"] {
+        for bad in ["100", "100/1", "x/1s", "0/1s", "1/0s", "1/x", "1/400d", "99999999/1s", "-1/1s"]
+        {
             assert!(Window::parse(bad).is_err(), "{bad}");
         }
     }

@@ -1,14 +1,21 @@
 //! The rules of a role.
 
-use wire::{CallName, Touches};
+use wire::{Algorithm, CallName, Touches};
 
-use crate::diagnostic::{Findings, did_you_mean};
-use crate::file::read_measure;
+use crate::Rule;
+use crate::diagnostic::{Findings, Mistake, did_you_mean};
+use crate::file::{read_label, read_measure, read_rates};
+use crate::glob::Glob;
+use crate::identity::identity;
 use crate::limits::Unit;
-use crate::pattern::Pattern;
-use crate::rate::Window;
-use crate::table::{Item, Table};
-use crate::{DayTime, Rule};
+use crate::moment::Hours;
+use crate::pattern::{Pattern, name};
+use crate::rate::Allowance;
+use crate::table::{Item, Table, read_each};
+use crate::terms::Terms;
+
+/// Longest prefix or pattern of messages, in bytes: it is compared with every message.
+const MAX_FORM_BYTES: usize = 256;
 
 pub(crate) fn read_rules(
     item: &Item<'_>,
@@ -21,57 +28,66 @@ pub(crate) fn read_rules(
     for (index, item) in item.list(findings).into_iter().enumerate() {
         let name = format!("{role}.{list}[{index}]");
         if let Some(table) = item.table(&name, findings) {
-            rules.push(read_rule(name, table, allows, findings));
+            rules.push(read_rule(role, name, table, allows, findings));
         }
     }
     rules
 }
 
 fn read_rule(
-    name: String,
+    role: &str,
+    place: String,
     mut table: Table<'_>,
     allows: bool,
     findings: &mut Findings<'_>,
 ) -> Rule {
+    let label = table.optional("name").and_then(|item| read_label(&item, "rule name", findings));
     let calls_at = table.required("calls", "add `calls = [\"sign\"]`", findings);
     let calls = calls_at.map(|item| (read_calls(&item, findings), item.span));
     let (calls, calls_span) = calls.unwrap_or(((Vec::new(), false), table.span.clone()));
-    let keys = table.optional("keys");
-    let names_keys = keys.is_some();
-    let keys_span = keys.as_ref().map_or(table.span.clone(), |item| item.span.clone());
-    let keys = keys.map(|item| read_patterns(&item, findings)).unwrap_or_default();
-    let between = table.optional("between").and_then(|item| read_between(&item, findings));
-    let (mut message_max, mut rate) = (None, Vec::new());
-    // A denial has no terms: `rate` or `message_max` in it would say less than its author means.
-    if allows {
-        let max = table.optional("message_max");
-        message_max = max.and_then(|item| read_measure(&item, Unit::Bytes, findings));
-        rate = table.optional("rate").map(|item| read_rates(&item, findings)).unwrap_or_default();
-    }
-    let (line, _) = findings.place(table.span.start);
     let (calls, every) = calls;
-    let mut needing = calls.iter().filter(|call| call.touches() != Touches::Nothing);
-    if allows
-        && !names_keys
-        && !every
-        && let Some(call) = needing.next()
-    {
-        let message = format!("{name} allows `{call}` but names no keys");
-        findings.add(&calls_span, message, "add `keys = [\"space/*\"]`");
+    let keys_at = table.optional("keys");
+    let keys_span = keys_at.as_ref().map_or(table.span.clone(), |item| item.span.clone());
+    let names_keys = keys_at.is_some();
+    let patterns = keys_at.map(|item| {
+        read_each(&item, findings, "a key pattern", |text| {
+            Ok((text.to_owned(), Pattern::parse(text)?))
+        })
+    });
+    let (texts, keys): (Vec<String>, Vec<Pattern>) =
+        patterns.unwrap_or_default().into_iter().unzip();
+    let identity = identity(role, label.as_deref(), &calls, &texts, &table);
+    let terms = read_terms(&mut table, &calls, every, allows, findings);
+    // A denial is not used up: `rate` in it would say something else than its author means.
+    let allowance =
+        if allows { read_allowance(&mut table, findings) } else { Allowance::default() };
+    let (line, _) = findings.place(table.span.start);
+    if allows && !names_keys && !every {
+        let needs = |call: &&CallName| call.touches() != Touches::Nothing;
+        if let Some(call) = calls.iter().find(needs) {
+            let message = format!("{place} allows `{call}` but names no keys");
+            findings.add(&calls_span, Mistake::NoKeys, message, "add `keys = [\"space/*\"]`");
+        }
     }
-    let on_keys = calls.iter().find(|call| call.touches() == Touches::Key);
-    let on_keys_alone = calls.iter().all(|call| call.touches() == Touches::Key);
-    // A pattern of a key space alone says nothing of its keys. Beside calls on key spaces that may be
-    // meant in an allow; in a deny it must not pass for more than it does.
-    let idle = |keys_of: &Pattern| !keys.iter().any(|other| other.is_companion_of(keys_of));
-    if let Some(call) = on_keys.filter(|_| on_keys_alone || !allows)
-        && keys.iter().any(|one| !one.names_a_key() && (on_keys_alone || idle(one)))
-    {
-        let message = format!("{name} lists `{call}`, and one of its `keys` names no key");
-        findings.add(&keys_span, message, "write `space/*` for the keys of a key space");
+    if let Some(call) = reaches_no_key(&calls, &keys, allows) {
+        let message = format!("{place} lists `{call}`, and one of its `keys` names no key");
+        let help = "write `space/*` for the keys of a key space";
+        findings.add(&keys_span, Mistake::IdlePattern, message, help);
     }
     table.finish(findings);
-    Rule { name, line, calls, names_keys, keys, message_max, rate, between }
+    let name = label.map_or(place, |label| format!("{role}.{label}"));
+    Rule { name, line, identity, calls, names_keys, keys, terms, allowance }
+}
+
+/// A pattern of a key space alone says nothing of its keys. Beside calls on key spaces that may be
+/// meant in an allow; in a deny it must not pass for more than it does.
+fn reaches_no_key(calls: &[CallName], keys: &[Pattern], allows: bool) -> Option<CallName> {
+    let on_keys = calls.iter().copied().find(|call| call.touches() == Touches::Key)?;
+    let on_keys_alone = calls.iter().all(|call| call.touches() == Touches::Key);
+    let idle = |one: &Pattern| !keys.iter().any(|other| other.is_companion_of(one));
+    let mut spaces = keys.iter().filter(|one| !one.names_a_key());
+    let is_idle = spaces.any(|one| on_keys_alone || idle(one));
+    (is_idle && (on_keys_alone || !allows)).then_some(on_keys)
 }
 
 /// The calls of a rule, and whether they were written as `"*"`.
@@ -79,7 +95,7 @@ fn read_calls(item: &Item<'_>, findings: &mut Findings<'_>) -> (Vec<CallName>, b
     let (mut calls, mut every) = (Vec::new(), false);
     let words = item.texts(findings);
     if words.is_empty() {
-        findings.add(&item.span, "a rule that names no calls says nothing", "");
+        findings.add(&item.span, Mistake::EmptyList, "a rule that names no calls says nothing", "");
     }
     for (span, word) in words {
         if word == "*" {
@@ -90,62 +106,145 @@ fn read_calls(item: &Item<'_>, findings: &mut Findings<'_>) -> (Vec<CallName>, b
         } else {
             let known = CallName::ALL.iter().flat_map(|call| call.words()).copied();
             let message = format!("unknown call `{}`", word.escape_debug());
-            findings.add(&span, message, &did_you_mean(word, known));
+            findings.add(&span, Mistake::UnknownCall, message, &did_you_mean(word, known));
         }
     }
     (calls, every)
 }
 
-fn read_patterns(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Pattern> {
-    collect(item, findings, Pattern::parse, "a key pattern")
+fn read_allowance(table: &mut Table<'_>, findings: &mut Findings<'_>) -> Allowance {
+    let rate = table.optional("rate").map(|item| read_rates(&item, findings));
+    let uses = table.optional("uses").and_then(|item| item.whole_number(findings));
+    Allowance { rate: rate.unwrap_or_default(), uses }
 }
 
-fn read_rates(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Window> {
-    collect(item, findings, Window::parse, "a rate")
-}
-
-fn collect<T>(
-    item: &Item<'_>,
+fn read_terms<'t>(
+    table: &mut Table<'t>,
+    calls: &[CallName],
+    every: bool,
+    allows: bool,
     findings: &mut Findings<'_>,
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-    what: &str,
-) -> Vec<T> {
-    let mut values = Vec::new();
-    let texts = item.texts(findings);
-    if texts.is_empty() {
-        findings.add(&item.span, "an empty list says nothing", "");
+) -> Terms {
+    let mut terms = Terms::default();
+    if let Some(item) = table.optional("between") {
+        let hours = item.text(findings).map(Hours::parse);
+        terms.between = hours.and_then(|hours| item.good(hours, "a part of the day", findings));
     }
-    for (span, text) in texts {
-        match parse(text) {
-            Ok(value) => values.push(value),
-            Err(help) => {
-                findings.add(&span, format!("`{}` is not {what}", text.escape_debug()), help);
-            }
+    if let Some(item) = table.optional("expires") {
+        terms.expires = item.instant(findings);
+    }
+    let about = About { calls, every, allows };
+    let mut fits = |table: &mut Table<'t>, key, takes: fn(CallName) -> bool, what| {
+        about.fitting(table, key, takes, what, findings)
+    };
+    let message = CallName::takes_message;
+    let max = fits(table, "message_max", message, "message");
+    let prefix = fits(table, "message_prefix", message, "message");
+    let like = fits(table, "message_like", message, "message");
+    let digest = fits(table, "message_sha256", message, "message");
+    let namespaces = fits(table, "namespaces", |call| call == CallName::SignIn, "namespace");
+    let algorithms = fits(table, "algorithms", |call| call.touches() == Touches::Key, "key");
+    if let Some(item) = max {
+        terms.message_max = read_measure(&item, Unit::Bytes, findings);
+    }
+    let mut texts = |item: Option<Item<'_>>, what, read: fn(&str) -> Result<Text, &'static str>| {
+        item.map(|item| read_each(&item, findings, what, read)).unwrap_or_default()
+    };
+    for text in [
+        texts(prefix, "a prefix", prefix_of),
+        texts(like, "a pattern of messages", like_of),
+        texts(digest, "a SHA-256 digest", digest_of),
+        texts(namespaces, "a pattern of namespaces", namespace_of),
+        texts(algorithms, "an algorithm", algorithm_of),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        match text {
+            Text::Prefix(prefix) => terms.prefixes.push(prefix),
+            Text::Like(glob) => terms.likes.push(glob),
+            Text::Digest(digest) => terms.digests.push(digest),
+            Text::Namespace(glob) => terms.namespaces.push(glob),
+            Text::Algorithm(algorithm) => terms.algorithms.push(algorithm),
         }
     }
-    values
+    terms
 }
 
-fn read_between(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<DayTime> {
-    let text = item.text(findings)?;
-    let day = text.split_once('-').and_then(|(from, to)| {
-        Some(DayTime { from: minute_of_day(from.trim())?, to: minute_of_day(to.trim())? })
-    });
-    let day = day.filter(|day| day.from != day.to);
-    if day.is_none() {
-        let message = format!("`{}` is not a part of the day", text.escape_debug());
-        findings.add(&item.span, message, "write it as \"06:00-20:00\", in UTC");
-    }
-    day
+/// What a rule is about, as far as its terms must fit it.
+struct About<'c> {
+    calls: &'c [CallName],
+    every: bool,
+    allows: bool,
 }
 
-fn minute_of_day(text: &str) -> Option<u64> {
-    let (hours, minutes) = text.split_once(':')?;
-    let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(hours) || !digits(minutes) {
-        return None;
+impl About<'_> {
+    /// A term, and a report if it says nothing of the rule's calls. In an allow it may say nothing of
+    /// some; in a deny those would be denied with the others.
+    fn fitting<'t>(
+        &self,
+        table: &mut Table<'t>,
+        key: &'static str,
+        takes: fn(CallName) -> bool,
+        what: &str,
+        findings: &mut Findings<'_>,
+    ) -> Option<Item<'t>> {
+        let item = table.optional(key)?;
+        let must_all = !self.allows || key == "namespaces";
+        let stray = self.calls.iter().find(|call| !takes(**call)).filter(|_| must_all);
+        let none = !self.calls.iter().any(|call| takes(*call));
+        if let Some(call) = stray.or(self.calls.first().filter(|_| none)) {
+            let call = if self.every { "*" } else { call.word() };
+            let message = format!("`{key}` in a rule that lists `{call}`, which has no {what}");
+            let help = "give the calls that have one a rule of their own";
+            findings.add(&item.span, Mistake::IdleTerm, message, help);
+        }
+        Some(item)
     }
-    let (hours, minutes) = (hours.parse::<u64>().ok()?, minutes.parse::<u64>().ok()?);
-    let day_end = hours == 24 && minutes == 0;
-    (day_end || (hours < 24 && minutes < 60)).then_some(hours * 60 + minutes)
+}
+
+/// One entry of a list of a term.
+enum Text {
+    Prefix(Vec<u8>),
+    Like(Glob),
+    Digest([u8; 32]),
+    Namespace(Glob),
+    Algorithm(Algorithm),
+}
+
+/// Text as it is, or bytes as `hex:00ff`.
+fn prefix_of(text: &str) -> Result<Text, &'static str> {
+    let bytes = match text.strip_prefix("hex:") {
+        None => text.as_bytes().to_vec(),
+        Some(digits) => hex(digits).ok_or("after `hex:` come pairs of hexadecimal digits")?,
+    };
+    if bytes.is_empty() || bytes.len() > MAX_FORM_BYTES {
+        return Err("a prefix has 1 to 256 bytes");
+    }
+    Ok(Text::Prefix(bytes))
+}
+
+fn like_of(text: &str) -> Result<Text, &'static str> {
+    if text.is_empty() || text.len() > MAX_FORM_BYTES {
+        return Err("a pattern has 1 to 256 bytes");
+    }
+    Ok(Text::Like(Glob::parse(text)))
+}
+
+fn digest_of(text: &str) -> Result<Text, &'static str> {
+    let digest = hex(text).and_then(|bytes| bytes.try_into().ok());
+    digest.map(Text::Digest).ok_or("write the 64 hexadecimal digits that `sha256sum` prints")
+}
+
+fn namespace_of(text: &str) -> Result<Text, &'static str> {
+    name(text).map(Text::Namespace)
+}
+
+fn algorithm_of(text: &str) -> Result<Text, &'static str> {
+    let help = "write one of ed25519, secp256k1, p256, x25519";
+    Algorithm::from_word(text).map(Text::Algorithm).ok_or(help)
+}
+
+pub(crate) fn hex(digits: &str) -> Option<Vec<u8>> {
+    data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Findings, did_you_mean};
+use crate::diagnostic::{Findings, Mistake, did_you_mean};
 
 /// One table of the file, being read.
 pub(crate) struct Table<'a> {
@@ -45,9 +45,18 @@ impl<'a> Table<'a> {
     ) -> Option<Item<'a>> {
         let item = self.optional(key);
         if item.is_none() {
-            findings.add(&self.span, format!("{} lacks `{key}`", self.name), help);
+            let message = format!("{} lacks `{key}`", self.name);
+            findings.add(&self.span, Mistake::Missing, message, help);
         }
         item
+    }
+
+    /// Keys and values, but for these keys, as words.
+    pub(crate) fn words_of_all_but(&self, keys: &[&str]) -> Vec<String> {
+        let others = self.entries.iter().filter(|(key, _)| !keys.contains(&key.get_ref().as_ref()));
+        others
+            .map(|(key, value)| format!("{} {}", key.get_ref(), words_of(value.get_ref())))
+            .collect()
     }
 
     /// Reports the keys that nobody asked for.
@@ -57,7 +66,7 @@ impl<'a> Table<'a> {
             if !self.asked.contains(&word.as_ref()) {
                 let help = did_you_mean(word, self.asked.iter().copied());
                 let message = format!("unknown key `{}` in {}", word.escape_debug(), self.name);
-                findings.add(&key.span(), message, &help);
+                findings.add(&key.span(), Mistake::UnknownKey, message, &help);
             }
         }
     }
@@ -66,7 +75,28 @@ impl<'a> Table<'a> {
 impl<'a> Item<'a> {
     fn wrong(&self, wanted: &str, findings: &mut Findings<'_>) {
         let message = format!("expected {wanted}, found {}", self.value.type_str());
-        findings.add(&self.span, message, "");
+        findings.add(&self.span, Mistake::Type, message, "");
+    }
+
+    /// What was read, or else a report that it is not `what`.
+    pub(crate) fn good<T>(
+        &self,
+        read: Result<T, &str>,
+        what: &str,
+        findings: &mut Findings<'_>,
+    ) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(help) => {
+                let message = format!("`{}` is not {what}", self.word().escape_debug());
+                findings.add(&self.span, Mistake::Value, message, help);
+                None
+            }
+        }
+    }
+
+    fn word(&self) -> &str {
+        self.value.as_str().unwrap_or_default()
     }
 
     pub(crate) fn table(&self, name: &str, findings: &mut Findings<'_>) -> Option<Table<'a>> {
@@ -102,9 +132,22 @@ impl<'a> Item<'a> {
         let seconds = instant.and_then(|instant| u64::try_from(instant.as_second()).ok());
         if seconds.is_none() {
             let message = "expected a date and time with an offset";
-            findings.add(&self.span, message, "write it as 2027-06-30T00:00:00Z, without quotes");
+            findings.add(
+                &self.span,
+                Mistake::Type,
+                message,
+                "write it as 2027-06-30T00:00:00Z, without quotes",
+            );
         }
         seconds
+    }
+
+    pub(crate) fn flag(&self, findings: &mut Findings<'_>) -> Option<bool> {
+        let flag = self.value.as_bool();
+        if flag.is_none() {
+            self.wrong("`true` or `false`", findings);
+        }
+        flag
     }
 
     pub(crate) fn list(&self, findings: &mut Findings<'_>) -> Vec<Item<'a>> {
@@ -121,4 +164,33 @@ impl<'a> Item<'a> {
         let items = self.list(findings);
         items.iter().filter_map(|item| Some((item.span.clone(), item.text(findings)?))).collect()
     }
+}
+
+/// Reads every text of a list, and reports those that are not `what`.
+pub(crate) fn read_each<T>(
+    item: &Item<'_>,
+    findings: &mut Findings<'_>,
+    what: &str,
+    read: impl Fn(&str) -> Result<T, &'static str>,
+) -> Vec<T> {
+    let items = item.list(findings);
+    if items.is_empty() {
+        findings.add(&item.span, Mistake::EmptyList, "an empty list says nothing", "");
+    }
+    let mut values = Vec::new();
+    for item in items {
+        let text = item.text(findings);
+        values.extend(text.and_then(|text| item.good(read(text), what, findings)));
+    }
+    values
+}
+
+/// A value as words, the same for the same value however it is written.
+fn words_of(value: &DeValue<'_>) -> String {
+    if let Some(list) = value.as_array() {
+        let mut words: Vec<String> = list.iter().map(|value| words_of(value.get_ref())).collect();
+        words.sort_unstable();
+        return format!("{words:?}");
+    }
+    value.as_str().map_or_else(|| format!("{value:?}"), str::to_owned)
 }

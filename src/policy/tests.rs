@@ -1,4 +1,4 @@
-use wire::{CallName, KeyPath, KeyRef, Name};
+use wire::{Algorithm, CallName, KeyPath, KeyRef, Name};
 
 use super::*;
 
@@ -59,7 +59,18 @@ fn space(text: &str) -> Target {
 const NOON: u64 = 12 * 3_600_000;
 
 fn decide(policy: &Policy, who: &Caller, call: CallName, target: Target, now: u64) -> Decision {
-    policy.decide(who, Act { call, target }, now)
+    decide_with(policy, who, call, target, Facts { now, message: Some(b""), ..Facts::default() })
+}
+
+fn decide_with(
+    policy: &Policy,
+    who: &Caller,
+    call: CallName,
+    target: Target,
+    facts: Facts<'_>,
+) -> Decision {
+    let facts = Facts { algorithm: Some(Algorithm::Ed25519), namespace: Some("n"), ..facts };
+    policy.decide(who, Act { call, target }, &facts)
 }
 
 #[test]
@@ -98,15 +109,218 @@ fn a_grant_holds_to_the_terms_of_its_rule() {
     let policy = Policy::parse("p.toml", &sample()).unwrap();
     let billing = policy.client_by_name("billing", 0).unwrap();
     let mut book = RateBook::default();
-    let mut spend = |bytes| match decide(&policy, &billing, CallName::Sign, key("billing/k"), NOON)
-    {
-        Decision::Allow(grant) => grant.spend(bytes, &mut book),
-        Decision::Refuse(refusal) => Err(refusal),
+    let mut spend = |bytes| {
+        let message = vec![b'm'; bytes];
+        let facts = Facts { now: NOON, message: Some(&message), ..Facts::default() };
+        match decide_with(&policy, &billing, CallName::Sign, key("billing/k"), facts) {
+            Decision::Allow(grant) => grant.spend(&mut book),
+            Decision::Refuse(refusal) => Err(refusal),
+        }
     };
-    assert!(matches!(spend(4097), Err(Refusal::MessageTooLong { .. })));
+    let unmet = spend(4097).unwrap_err();
+    assert!(matches!(unmet, Refusal::Unmet { unmet: Unmet::MessageMax { max: 4096 }, .. }));
     assert!(spend(4096).is_ok());
     assert!(spend(0).is_ok());
     assert!(matches!(spend(0), Err(Refusal::RateUsedUp { .. })));
+}
+
+/// A policy of one role `r` for anybody, with these lines.
+fn role(lines: &str) -> Policy {
+    let text = format!(
+        "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n{lines}\n"
+    );
+    Policy::parse("p.toml", &text).unwrap()
+}
+
+#[test]
+fn each_term_of_an_allow_refuses_what_it_does_not_name() {
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let message = |message| Facts { message: Some(message), now: NOON, ..Facts::default() };
+    let sign = CallName::Sign;
+    for (calls, term, good, bad, unmet) in [
+        (
+            sign,
+            "message_max = \"4 B\"".to_owned(),
+            message(b"test"),
+            message(b"tests"),
+            Unmet::MessageMax { max: 4 },
+        ),
+        (
+            sign,
+            "message_prefix = [\"te\", \"hex:00ff\"]".to_owned(),
+            message(b"\x00\xffx"),
+            message(b"\x00"),
+            Unmet::MessagePrefix,
+        ),
+        (
+            sign,
+            "message_like = [\"a*c*\"]".to_owned(),
+            message(b"abcd"),
+            message(b"bacd"),
+            Unmet::MessageLike,
+        ),
+        (
+            sign,
+            format!("message_sha256 = [\"{digest}\"]"),
+            message(b"test"),
+            message(b"tess"),
+            Unmet::MessageDigest,
+        ),
+        (
+            sign,
+            "expires = 1970-01-02T00:00:00Z".to_owned(),
+            message(b""),
+            Facts { now: 86_400_000, ..message(b"") },
+            Unmet::Expired,
+        ),
+        (
+            sign,
+            "between = \"11:00-13:00\"".to_owned(),
+            message(b""),
+            Facts { now: 0, ..message(b"") },
+            Unmet::Hours,
+        ),
+        // Terms of different kinds hold together.
+        (
+            sign,
+            "message_prefix = [\"a\"], message_like = [\"*z\"]".to_owned(),
+            message(b"az"),
+            message(b"ab"),
+            Unmet::MessageLike,
+        ),
+    ] {
+        let policy =
+            role(&format!("allow = [{{ calls = [\"{calls}\"], keys = [\"*/*\"], {term} }}]"));
+        let who = policy.anonymous().unwrap();
+        let ask = |facts| decide_with(&policy, &who, calls, key("a/b"), facts);
+        assert!(matches!(ask(good), Decision::Allow(_)), "{term}");
+        let Decision::Refuse(Refusal::Unmet { unmet: which, .. }) = ask(bad) else {
+            panic!("{term}")
+        };
+        assert_eq!(which, unmet, "{term}");
+    }
+    // What is not known does not hold.
+    let policy =
+        role("allow = [{ calls = [\"sign\"], keys = [\"*/*\"], message_prefix = [\"a\"] }]");
+    let who = policy.anonymous().unwrap();
+    let unknown = decide_with(&policy, &who, sign, key("a/b"), Facts::default());
+    assert!(matches!(unknown, Decision::Refuse(_)));
+}
+
+#[test]
+fn namespaces_and_algorithms_hold_for_what_has_them() {
+    let policy = role(
+        "allow = [{ calls = [\"sign_in\"], keys = [\"*/*\"], namespaces = [\"release-*\"] },\n\
+         { calls = [\"sign\", \"select_key_space\"], keys = [\"*/*\"], algorithms = [\"p256\"] }]",
+    );
+    let who = policy.anonymous().unwrap();
+    let allows = |call, target, namespace, algorithm| {
+        let facts = Facts { message: Some(b"m"), namespace, algorithm, now: 0 };
+        matches!(policy.decide(&who, Act { call, target }, &facts), Decision::Allow(_))
+    };
+    let on = || key("a/b");
+    assert!(allows(CallName::SignIn, on(), Some("release-1"), None));
+    assert!(!allows(CallName::SignIn, on(), Some("prerelease-1"), None));
+    assert!(!allows(CallName::SignIn, on(), None, None));
+    assert!(allows(CallName::Sign, on(), None, Some(Algorithm::P256)));
+    assert!(!allows(CallName::Sign, on(), None, Some(Algorithm::Ed25519)));
+    assert!(!allows(CallName::Sign, on(), None, None));
+    assert!(allows(CallName::SelectKeySpace, space("a"), None, None));
+}
+
+#[test]
+fn a_deny_with_terms_denies_what_it_names_and_what_it_cannot_see() {
+    let policy = role(
+        "allow = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n\
+         deny = [{ calls = [\"sign\"], message_prefix = [\"tx:\"] }]",
+    );
+    let who = policy.anonymous().unwrap();
+    let allows = |message| {
+        let facts = Facts { message, ..Facts::default() };
+        matches!(decide_with(&policy, &who, CallName::Sign, key("a/b"), facts), Decision::Allow(_))
+    };
+    assert!(!allows(Some(b"tx:1".as_slice())) && allows(Some(b"t")) && !allows(None));
+}
+
+#[test]
+fn a_role_for_certain_scripts_gives_nothing_to_others_and_denies_them_still() {
+    // The digest of "test".
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let policy = role(&format!(
+        "scripts = [\"sha256:{digest}\"]\nlimits.wall_clock = \"5 ms\"\n\
+         allow = [{{ calls = [\"sign\", \"hash\"], keys = [\"*/*\"] }}]"
+    ));
+    let running = |script: &[u8]| policy.anonymous().unwrap().running(script);
+    let (good, other) = (running(b"test"), running(b"test "));
+    assert!(policy.may_run(&good) && !policy.may_run(&other));
+    let sign = |who| decide(&policy, who, CallName::Sign, key("a/b"), 0);
+    assert!(matches!(sign(&good), Decision::Allow(_)));
+    let Decision::Refuse(refusal) = sign(&other) else { panic!("allowed") };
+    assert!(refusal.to_string().contains("is for other scripts"), "{refusal}");
+    assert_eq!(policy.calls_for(&good), [CallName::Sign, CallName::Hash]);
+    assert_eq!(policy.calls_for(&other), []);
+    assert_eq!(policy.limits_for(&good).wall_clock, 5);
+    assert_eq!(policy.limits_for(&other).wall_clock, 1000);
+}
+
+#[test]
+fn rates_of_a_client_and_of_a_rule_are_spent_together_and_a_total_ends_it() {
+    let text = format!(
+        "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"c\"\nnkey = \"{USER}\"\nroles = [\"r\"]\n\
+         rate = [\"3/1h\"]\n[[role]]\nname = \"r\"\n\
+         allow = [{{ calls = [\"sign\"], keys = [\"a/*\"], uses = 2 }}, {{ calls = [\"sign\"], keys = [\"*/*\"], rate = [\"1/1h\"], name = \"more\" }}]"
+    );
+    let policy = Policy::parse("p.toml", &text).unwrap();
+    let who = policy.client_by_name("c", 0).unwrap();
+    let mut book = RateBook::default();
+    let mut sign = |now| match decide(&policy, &who, CallName::Sign, key("a/b"), now) {
+        Decision::Allow(grant) => grant.spend(&mut book).map(|permit| permit.accounts().to_vec()),
+        Decision::Refuse(refusal) => Err(refusal),
+    };
+    let first = sign(0).unwrap();
+    assert_eq!(first[0], "client c");
+    assert!(sign(0).is_ok() && sign(0).is_ok(), "two of one rule, one of the other");
+    let refusal = sign(0).unwrap_err();
+    assert_eq!(refusal.to_string(), "the rate of the client `c` is used up");
+    assert_eq!(sign(3_600_000).unwrap(), ["client c", "rule r.more c"]);
+    let refusal = sign(3_600_000).unwrap_err();
+    assert!(
+        matches!(refusal, Refusal::UsesUsedUp { .. } | Refusal::RateUsedUp { .. }),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_a_rule_has_used_is_its_own_wherever_it_stands() {
+    let account = |lines: &str| {
+        let policy = role(lines);
+        let who = policy.anonymous().unwrap();
+        let Decision::Allow(grant) = decide(&policy, &who, CallName::Sign, key("a/b"), 0) else {
+            panic!("{lines}")
+        };
+        grant.spend(&mut RateBook::default()).unwrap().accounts().to_vec()
+    };
+    let first = account(
+        "allow = [{ calls = [\"sign\", \"hash\"], keys = [\"a/*\"], rate = [\"1/1s\"], message_max = \"1 B\", message_like = [\"*\"] }]",
+    );
+    let moved = account(
+        "allow = [{ calls = [\"create_key_space\"], keys = [\"x/*\"] },\n\n\
+         { message_like = ['*'], message_max = '1 B', rate = [\"9/1d\"], keys = [\"a/*\"], calls = [\"hash\", \"sign\"] }]",
+    );
+    assert_eq!(first, moved);
+    let other =
+        account("allow = [{ calls = [\"sign\", \"hash\"], keys = [\"a/b\"], rate = [\"1/1s\"] }]");
+    assert_ne!(first, other);
+}
+
+#[test]
+fn a_revoked_client_gets_nothing() {
+    let text = sample()
+        .replace("roles = [\"billing-signer\"]", "roles = [\"billing-signer\"]\nrevoked = true");
+    let policy = Policy::parse("p.toml", &text).unwrap();
+    assert!(
+        policy.client_by_nkey(USER, 0).is_none() && policy.client_by_name("billing", 0).is_none()
+    );
 }
 
 #[test]
@@ -187,7 +401,35 @@ fn rules_that_would_do_nothing_are_mistakes() {
         ("deny = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
         ("deny = [{ calls = [\"*\"], keys = [\"billing\"] }]", "names no key"),
         ("allow = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
-        ("deny = [{ calls = [\"hash\"], between = \"06:00-06:00\" }]", "not a part of the day"),
+        (
+            "deny = [{ calls = [\"hash\"], between = \"06:00-06:00\" }]",
+            "these hours have no length",
+        ),
+        ("deny = [{ calls = [\"*\"], message_max = \"1 B\" }]", "which has no message"),
+        (
+            "deny = [{ calls = [\"sign\", \"select_keypair\"], message_like = [\"a\"] }]",
+            "which has no message",
+        ),
+        (
+            "allow = [{ calls = [\"create_keypair\"], keys = [\"a/*\"], message_max = \"1 B\" }]",
+            "which has no message",
+        ),
+        (
+            "allow = [{ calls = [\"sign\", \"sign_in\"], keys = [\"a/*\"], namespaces = [\"a\"] }]",
+            "which has no namespace",
+        ),
+        ("allow = [{ calls = [\"hash\"], algorithms = [\"p256\"] }]", "which has no key"),
+        (
+            "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_sha256 = [\"00\"] }]",
+            "not a SHA-256 digest",
+        ),
+        (
+            "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [\"hex:0\"] }]",
+            "not a prefix",
+        ),
+        ("scripts = []", "an empty list says nothing"),
+        ("scripts = [\"9f\"]", "not the digest of a script"),
+        ("deny = [{ calls = [\"sign\"], uses = 3 }]", "unknown key `uses`"),
     ] {
         let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n{rule}\n");
         let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
@@ -213,7 +455,7 @@ roles = ["nobody"]
 [[role]]
 name = "r"
 allow = [{ calls = ["sgin"], keys = ["a/b/c"] }, { calls = ["sign"] }]
-deny = [{ calls = ["hash"], message_max = "1 KiB" }]
+deny = [{ calls = ["hash"], rate = ["1/1s"] }]
 limits.concurrent = 3
 "#;
     let report = Policy::parse("p.toml", text).unwrap_err();
@@ -239,7 +481,8 @@ p.toml:16:38: `a/b/c` is not a key pattern
   help: a key pattern has one `/`, between key space and key
 p.toml:16:60: r.allow[1] allows `sign` but names no keys
   help: add `keys = [\"space/*\"]`
-p.toml:17:29: unknown key `message_max` in r.deny[0]
+p.toml:17:29: unknown key `rate` in r.deny[0]
+  help: did you mean `name`?
 p.toml:18:8: unknown key `concurrent` in a role's limits";
     let mut got = report.to_string();
     // The nearest key of another table may or may not be near enough to suggest: not the point here.

@@ -85,6 +85,24 @@ impl CallName {
         Self::ALL.iter().copied().find(|call| call.words().contains(&word))
     }
 
+    /// Whether it is given a message to sign, to verify or to hash.
+    #[must_use]
+    pub fn takes_message(self) -> bool {
+        match self {
+            Self::Sign | Self::SignIn | Self::Verify | Self::VerifyWith | Self::Hash => true,
+            Self::CreateKeySpace
+            | Self::SelectKeySpace
+            | Self::ListKeySpaces
+            | Self::DeleteKeySpace
+            | Self::CreateKeypair
+            | Self::SelectKeypair
+            | Self::ListKeypairs
+            | Self::PublicKey
+            | Self::DeleteKeypair
+            | Self::RandomBytes => false,
+        }
+    }
+
     /// Its place in [`CallName::ALL`], which is its byte on the wire.
     #[must_use]
     pub fn number(self) -> u8 {

@@ -1,6 +1,7 @@
 //! What crosses a process boundary, and nothing else. The bytes are specified in `PROTOCOL.md`.
 #![forbid(unsafe_code)]
 
+mod algorithm;
 pub mod call;
 pub mod channel;
 pub mod code;
@@ -12,6 +13,7 @@ mod script_frames;
 mod shown;
 pub mod tree;
 
+pub use algorithm::Algorithm;
 pub use call::{CallName, Touches};
 pub use channel::{Channel, ReceiveError};
 pub use code::Code;

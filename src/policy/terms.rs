@@ -1,0 +1,131 @@
+//! The terms of a rule: what must hold of an act beside its call and its key.
+
+use sha2::{Digest, Sha256};
+use wire::Algorithm;
+
+use crate::decide::{Act, Facts};
+use crate::glob::Glob;
+use crate::grant::Target;
+use crate::moment::Hours;
+
+/// The terms of a rule. Of each kind that is there, one entry must hold.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) between: Option<Hours>,
+    /// Unix seconds at which the rule ends.
+    pub(crate) expires: Option<u64>,
+    pub(crate) message_max: Option<u64>,
+    pub(crate) prefixes: Vec<Vec<u8>>,
+    pub(crate) likes: Vec<Glob>,
+    pub(crate) digests: Vec<[u8; 32]>,
+    pub(crate) namespaces: Vec<Glob>,
+    pub(crate) algorithms: Vec<Algorithm>,
+}
+
+/// The term that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unmet {
+    /// The script is none of those that the role is for.
+    #[error("is for other scripts")]
+    Script,
+    /// The rule has ended.
+    #[error("has expired")]
+    Expired,
+    /// The rule does not hold now.
+    #[error("does not hold at this time")]
+    Hours,
+    /// The message is longer than this.
+    #[error("allows messages of at most {max} bytes")]
+    MessageMax {
+        /// In bytes.
+        max: u64,
+    },
+    /// The message begins otherwise.
+    #[error("is for messages that begin otherwise")]
+    MessagePrefix,
+    /// The message matches none of the patterns.
+    #[error("is for messages of another form")]
+    MessageLike,
+    /// The message is none of those that are listed.
+    #[error("is for other messages")]
+    MessageDigest,
+    /// The namespace is none of those that are listed.
+    #[error("is for other namespaces")]
+    Namespace,
+    /// The key is of another algorithm.
+    #[error("is for keys of another algorithm")]
+    Algorithm,
+}
+
+impl Unmet {
+    /// Whether it is known not to hold, rather than not known to hold.
+    pub(crate) fn is_known(self, facts: &Facts<'_>) -> bool {
+        match self {
+            Self::Script | Self::Expired | Self::Hours => true,
+            Self::MessageMax { .. }
+            | Self::MessagePrefix
+            | Self::MessageLike
+            | Self::MessageDigest => facts.message.is_some(),
+            Self::Namespace => facts.namespace.is_some(),
+            Self::Algorithm => facts.algorithm.is_some(),
+        }
+    }
+}
+
+impl Terms {
+    /// The first term that does not hold. A fact that a term needs and nobody told does not.
+    pub(crate) fn unmet(&self, act: &Act, facts: &Facts<'_>) -> Option<Unmet> {
+        if self.expires.is_some_and(|at| facts.now / 1000 >= at) {
+            return Some(Unmet::Expired);
+        }
+        if self.between.as_ref().is_some_and(|hours| !hours.hold_at(facts.now)) {
+            return Some(Unmet::Hours);
+        }
+        let is_among = |algorithm| self.algorithms.contains(&algorithm);
+        let is_on_a_key = matches!(act.target, Target::Key(_));
+        if is_on_a_key && !self.algorithms.is_empty() && !facts.algorithm.is_some_and(is_among) {
+            return Some(Unmet::Algorithm);
+        }
+        let is_named =
+            |name: &str| self.namespaces.iter().any(|glob| glob.matches(name.as_bytes()));
+        if !self.namespaces.is_empty() && !facts.namespace.is_some_and(is_named) {
+            return Some(Unmet::Namespace);
+        }
+        match facts.message {
+            Some(message) => self.unmet_by_message(message),
+            None if act.call.takes_message() && self.look_at_messages() => Some(Unmet::MessageLike),
+            None => None,
+        }
+    }
+
+    fn unmet_by_message(&self, message: &[u8]) -> Option<Unmet> {
+        let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
+        if let Some(max) = self.message_max.filter(|max| bytes > *max) {
+            return Some(Unmet::MessageMax { max });
+        }
+        let begins = |prefix: &Vec<u8>| message.starts_with(prefix);
+        if !self.prefixes.is_empty() && !self.prefixes.iter().any(begins) {
+            return Some(Unmet::MessagePrefix);
+        }
+        if !self.likes.is_empty() && !self.likes.iter().any(|glob| glob.matches(message)) {
+            return Some(Unmet::MessageLike);
+        }
+        let is_listed = || self.digests.contains(&Sha256::digest(message).into());
+        if !self.digests.is_empty() && !is_listed() {
+            return Some(Unmet::MessageDigest);
+        }
+        None
+    }
+
+    pub(crate) fn are_none(&self) -> bool {
+        let lists = [self.namespaces.len(), self.algorithms.len()];
+        let has_times = self.between.is_some() || self.expires.is_some();
+        !has_times && !self.look_at_messages() && lists.iter().all(|entries| *entries == 0)
+    }
+
+    /// Whether some term looks at the message.
+    pub(crate) fn look_at_messages(&self) -> bool {
+        let lists = [self.prefixes.len(), self.likes.len(), self.digests.len()];
+        self.message_max.is_some() || lists.iter().any(|entries| *entries > 0)
+    }
+}
