@@ -104,3 +104,17 @@ async fn a_script_of_the_longest_length_runs() {
     assert_eq!((reply.error.as_deref(), reply.text.as_str()), (None, "42"));
     drop(service);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_ends_at_its_time_even_if_the_broker_stands_still() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nwall_clock = \"500 ms\"\noperations = 1_000_000_000_000\n";
+    let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    tokio::spawn(async move { client.request(SUBJECT, "loop {}".into()).await });
+    let script = worker_of(&service);
+    service.process.signal("STOP");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!is_alive(script), "nobody ended it");
+    service.process.signal("CONT");
+}
