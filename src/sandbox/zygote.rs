@@ -128,7 +128,12 @@ fn confined(memory_bytes: u64) -> Result<(Filter, Report), ConfineError> {
     Confined::end_with_parent()?;
     if has_processes {
         match step("fork", sys::fork())? {
-            Forked::Parent(child) => reap(child, &reaper),
+            Forked::Parent(child) => {
+                // If this fails, the work ends with this process, which says why.
+                step("seccomp", reaper.install())?;
+                wait(child);
+                exit_now(0)
+            }
             Forked::Child => Confined::end_with_parent()?,
         }
     }
@@ -136,15 +141,6 @@ fn confined(memory_bytes: u64) -> Result<(Filter, Report), ConfineError> {
     step("seccomp", zygote.install())?;
     report.set(Layer::SystemCalls, State::On);
     Ok((script, report))
-}
-
-/// Waits for the process that does the work, and ends with it.
-fn reap(child: Pid, filter: &Filter) -> ! {
-    if filter.install().is_err() {
-        exit_now(crate::EXIT_CONFINE);
-    }
-    wait(child);
-    exit_now(0)
 }
 
 /// The wait status of a child once it has ended, and the most memory it had at once, in KiB.
