@@ -59,7 +59,7 @@ allow = [{ calls = ["*"], keys = ["*/*"] }]
     let lanes = Lanes::open(launcher, &policy, Strictness::BestEffort).unwrap();
     let records = Records { audit: Audit::ephemeral(), mark: ProofMark::ephemeral() };
     let keyspace = Unlocked::ephemeral(0).unwrap();
-    Broker::new(policy, &text, keyspace, records, lanes)
+    Broker::new(policy, &text, keyspace, records, lanes).unwrap()
 }
 
 fn measure(name: &str, isolation: &str, script: &str) {

@@ -1,230 +1,274 @@
-//! The audit log: one JSON line for each decision, commit and request, written before its effect.
-//! A record that the disk took only in part is a line that is not JSON; empty lines mean nothing.
+//! The audit log: one signed line of JSON for each decision, commit and request, written before its
+//! effect. `AUDIT.md` in `src/proof` has the format.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use policy::{Act, Caller, Permit, Refusal, Target};
-use serde::Serialize;
-use wire::CallName;
+use proof::{LogPlace, MAX_LINE_BYTES};
 
-use crate::identify::Unidentified;
-use crate::outcome::{Failure, Outcome};
+use crate::entry::Entry;
+
+/// The log that is written.
+pub(crate) const FILE: &str = "audit.log";
+/// Where the log ended a short while ago, signed: a log that ends before was cut.
+const MARK: &str = "audit.mark";
+
+/// How the log is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditSettings {
+    /// Whether each line is on disk before what it tells of happens, rather than soon after.
+    pub each_line: bool,
+    /// Bytes after which a new file is begun.
+    pub rotate_bytes: u64,
+}
 
 /// Where records go.
 pub struct Audit {
     sink: Option<Mutex<Sink>>,
+    settings: AuditSettings,
 }
 
 struct Sink {
+    folder: PathBuf,
     file: File,
-    /// Whether the last line may be incomplete, because the disk took only a part of it.
-    torn: bool,
+    bytes: u64,
+    place: LogPlace,
+    /// What stands after the last whole line, because the disk took only a part of one.
+    torn: Vec<u8>,
+    is_on_disk: bool,
+    is_marked: bool,
+    /// The disk has refused what was written before, so nothing more is written until it does not.
+    is_refused: bool,
 }
 
 /// The log cannot be written: nothing that needs a record may happen.
 #[derive(Debug, thiserror::Error)]
-#[error("audit log: {0}")]
-pub struct AuditError(#[from] io::Error);
+pub enum AuditError {
+    /// The system refused something.
+    #[error("audit log: {0}")]
+    Io(#[from] io::Error),
+    /// Its end is not what was written.
+    #[error("audit log: {0}: `crypto-cli audit verify` says more")]
+    Damaged(&'static str),
+}
+
+type Sign<'s> = &'s dyn Fn(&[u8]) -> [u8; 64];
 
 impl Audit {
-    /// Appends to a file that only its owner can read.
+    /// Opens the log in a folder, or makes it. Only its owner can read it.
     ///
     /// # Errors
     /// When it cannot be opened or made.
-    pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
-        // A line that a process before us could not finish must not swallow our first one.
-        let mut last = [b'\n'];
-        if let Some(end) = file.metadata()?.len().checked_sub(1) {
-            file.read_exact_at(&mut last, end)?;
-        }
-        let torn = last != [b'\n'];
-        Ok(Self { sink: Some(Mutex::new(Sink { file, torn })) })
+    pub fn open(folder: &Path, settings: AuditSettings) -> Result<Self, AuditError> {
+        let file = append_to(&folder.join(FILE))?;
+        let bytes = file.metadata()?.len();
+        let sink = Sink {
+            folder: folder.to_owned(),
+            file,
+            bytes,
+            place: LogPlace::start(),
+            torn: Vec::new(),
+            is_on_disk: false,
+            is_marked: false,
+            is_refused: false,
+        };
+        Ok(Self { sink: Some(Mutex::new(sink)), settings })
     }
 
     /// Keeps nothing: for a keyspace that is in memory and goes with the process.
     #[must_use]
     pub fn ephemeral() -> Self {
-        Self { sink: None }
+        Self { sink: None, settings: AuditSettings { each_line: false, rotate_bytes: u64::MAX } }
     }
 
-    /// Writes one record.
-    pub(crate) fn record(&self, entry: &Entry<'_>) -> Result<(), AuditError> {
-        let Some(sink) = &self.sink else {
-            return Ok(());
-        };
-        let mut line = serde_json::to_vec(entry).map_err(io::Error::other)?;
-        line.push(b'\n');
-        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut sink.torn, true) {
-            line.insert(0, b'\n');
+    /// Finds the end of the log, sees that it is where it was left, and says that a process begins.
+    pub(crate) fn begin(&self, service_nkey: &str, sign: Sign<'_>) -> Result<(), AuditError> {
+        let Some(mut sink) = self.sink() else { return Ok(()) };
+        sink.find_end(service_nkey)?;
+        sink.compare_with_mark(service_nkey)?;
+        let torn = std::mem::take(&mut sink.torn);
+        if !torn.is_empty() {
+            sink.file.write_all(b"\n")?;
         }
-        sink.file.write_all(&line)?;
-        sink.torn = false;
+        sink.write(&Entry::opened(service_nkey, &torn), sign)?;
+        sink.sync()?;
         Ok(())
+    }
+
+    /// Writes one record: where it stands, unless there is no log.
+    pub(crate) fn record(
+        &self,
+        entry: &Entry<'_>,
+        service_nkey: &str,
+        sign: Sign<'_>,
+    ) -> Result<Option<LogPlace>, AuditError> {
+        let Some(mut sink) = self.sink() else { return Ok(None) };
+        if sink.bytes >= self.settings.rotate_bytes {
+            sink.rotate(service_nkey, sign)?;
+        }
+        sink.write(entry, sign)?;
+        if self.settings.each_line {
+            sink.sync()?;
+        }
+        Ok(Some(sink.place.clone()))
     }
 
     /// Puts what was written on disk.
     pub(crate) fn sync(&self) -> Result<(), AuditError> {
-        let Some(sink) = &self.sink else {
+        self.sink().map_or(Ok(()), |mut sink| sink.sync())
+    }
+
+    /// Notes where the log ends now, once that is on disk.
+    pub(crate) fn mark(&self, sign: Sign<'_>) -> Result<(), AuditError> {
+        self.sink().map_or(Ok(()), |mut sink| sink.mark(sign))
+    }
+
+    /// The folder of the log, and where it ends.
+    pub(crate) fn end(&self) -> Option<(PathBuf, LogPlace)> {
+        self.sink().map(|sink| (sink.folder.clone(), sink.place.clone()))
+    }
+
+    fn sink(&self) -> Option<MutexGuard<'_, Sink>> {
+        self.sink.as_ref().map(|sink| sink.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sink {
+    fn find_end(&mut self, service_nkey: &str) -> Result<(), AuditError> {
+        let window = 2 * u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
+        let from = self.bytes.saturating_sub(window);
+        let mut end = vec![0; usize::try_from(self.bytes - from).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut end, from)?;
+        let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.torn = end.split_off(whole);
+        let lines = end.strip_suffix(b"\n").unwrap_or(&end);
+        let Some(last) = lines.rsplit(|byte| *byte == b'\n').next().filter(|last| !last.is_empty())
+        else {
             return Ok(());
         };
-        sink.lock().unwrap_or_else(PoisonError::into_inner).file.sync_data()?;
+        self.place = LogPlace::read(last, service_nkey)
+            .map_err(|_| AuditError::Damaged("its last line is not as this service signed it"))?;
+        Ok(())
+    }
+
+    fn compare_with_mark(&self, service_nkey: &str) -> Result<(), AuditError> {
+        let mark = match std::fs::read_to_string(self.folder.join(MARK)) {
+            Ok(mark) => mark,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let place = proof::read_note(&mark, service_nkey).ok().and_then(place_of);
+        let place =
+            place.ok_or(AuditError::Damaged("the mark of its end is not as it was left"))?;
+        let is_there = if place.seq == self.place.seq {
+            place.line == self.place.line
+        } else {
+            place.seq < self.place.seq
+        };
+        is_there.then_some(()).ok_or(AuditError::Damaged("it ends before lines that were written"))
+    }
+
+    fn write(&mut self, entry: &Entry<'_>, sign: Sign<'_>) -> Result<(), AuditError> {
+        if self.is_refused {
+            self.sync()?;
+        }
+        // What the disk took of a line that it could not take whole is dropped before the next.
+        if !self.torn.is_empty() {
+            self.file.set_len(self.bytes)?;
+            self.torn.clear();
+        }
+        let (mut line, place) = self.place.write_next(entry, sign);
+        line.push('\n');
+        if line.len() > MAX_LINE_BYTES {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+        }
+        self.torn = vec![0];
+        self.is_on_disk = false;
+        self.is_marked = false;
+        self.file.write_all(line.as_bytes())?;
+        self.torn.clear();
+        self.bytes += u64::try_from(line.len()).unwrap_or(0);
+        self.place = place;
+        Ok(())
+    }
+
+    /// Begins a new file. The old one is named for the number of its last line.
+    fn rotate(&mut self, service_nkey: &str, sign: Sign<'_>) -> Result<(), AuditError> {
+        self.sync()?;
+        let old = self.folder.join(rotated(self.place.seq));
+        let current = self.folder.join(FILE);
+        std::fs::rename(&current, old)?;
+        self.file = append_to(&current)?;
+        self.bytes = 0;
+        File::open(&self.folder)?.sync_all()?;
+        self.write(&Entry::opened(service_nkey, &[]), sign)
+    }
+
+    fn sync(&mut self) -> Result<(), AuditError> {
+        if !self.is_on_disk {
+            self.is_refused = true;
+            self.file.sync_data()?;
+            (self.is_on_disk, self.is_refused) = (true, false);
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, sign: Sign<'_>) -> Result<(), AuditError> {
+        if self.is_marked {
+            return Ok(());
+        }
+        self.sync()?;
+        let text = format!("{} {}", self.place.seq, self.place.line);
+        replace(&self.folder, MARK, proof::write_note(&text, sign).as_bytes())?;
+        self.is_marked = true;
         Ok(())
     }
 }
 
-/// One record. These members and no others: no message, no signature, no key.
-#[derive(Default, Serialize)]
-pub(crate) struct Entry<'a> {
-    at: String,
-    kind: &'static str,
-    request: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nkey: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    call: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decision: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    script: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wall_us: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_calls: Option<u64>,
+/// The name of a file whose last line has this number.
+fn rotated(last: u64) -> String {
+    format!("audit-{last:012}.log")
 }
 
-impl<'a> Entry<'a> {
-    fn new(kind: &'static str, request: &'a str) -> Self {
-        let at = jiff::Timestamp::now().to_string();
-        Self { at, kind, request, ..Self::default() }
-    }
-
-    /// A decision that allowed.
-    pub(crate) fn allowed(request: &'a str, caller: &'a Caller, permit: &Permit) -> Self {
-        let (rule, line) = permit.rule();
-        Self {
-            client: Some(caller.name()),
-            call: Some(permit.call().word()),
-            on: named(permit.target()),
-            decision: Some("allow"),
-            rule: Some(format!("{rule} (line {line})")),
-            ..Self::new("decision", request)
-        }
-    }
-
-    /// A listing that was allowed: each name that it shows is decided on its own.
-    pub(crate) fn listed(request: &'a str, caller: &'a Caller, call: CallName) -> Self {
-        Self {
-            client: Some(caller.name()),
-            call: Some(call.word()),
-            decision: Some("allow"),
-            ..Self::new("decision", request)
-        }
-    }
-
-    /// A decision that refused.
-    pub(crate) fn refused(
-        request: &'a str,
-        caller: &'a Caller,
-        act: &Act,
-        refusal: &Refusal,
-    ) -> Self {
-        Self {
-            client: Some(caller.name()),
-            call: Some(act.call.word()),
-            on: named(&act.target),
-            decision: Some("refuse"),
-            reason: Some(refusal.to_string()),
-            ..Self::new("decision", request)
-        }
-    }
-
-    /// The changes of a script that are about to be kept.
-    pub(crate) fn committing(request: &'a str, caller: &'a Caller) -> Self {
-        Self { client: Some(caller.name()), ..Self::new("commit", request) }
-    }
-
-    /// A request that nobody could be identified for.
-    pub(crate) fn unidentified(request: &'a str, script: &[u8], why: &Unidentified) -> Self {
-        Self {
-            status: Some(why.public().code.word()),
-            reason: Some(why.to_string()),
-            script: Some(proof::digest(script)),
-            ..Self::new("request", request)
-        }
-    }
-
-    /// A request that was not looked at.
-    pub(crate) fn declined(request: &'a str, script: &[u8], failure: &Failure) -> Self {
-        Self {
-            status: Some(failure.code.word()),
-            script: Some(proof::digest(script)),
-            ..Self::new("request", request)
-        }
-    }
-
-    /// The end of a request.
-    pub(crate) fn ended(
-        request: &'a str,
-        caller: &'a Caller,
-        script: &[u8],
-        outcome: &Outcome,
-    ) -> Self {
-        let failure = outcome.ending.as_ref().err();
-        Self {
-            client: Some(caller.name()),
-            nkey: caller.nkey(),
-            status: Some(failure.map_or("ok", |failure| failure.code.word())),
-            script: Some(proof::digest(script)),
-            wall_us: Some(outcome.usage.wall_us),
-            host_calls: Some(outcome.usage.host_calls),
-            ..Self::new("request", request)
-        }
-    }
+/// The number of the last line of a rotated file of this name.
+#[must_use]
+pub fn last_line_of(name: &str) -> Option<u64> {
+    let last = name.strip_prefix("audit-")?.strip_suffix(".log")?.parse().ok()?;
+    (rotated(last) == name).then_some(last)
 }
 
-fn named(target: &Target) -> Option<String> {
-    match target {
-        Target::Nothing => None,
-        Target::Space(space) => Some(space.to_string()),
-        Target::Key(path) => Some(path.to_string()),
-    }
+/// The number and digest of a line, as a mark has them.
+fn place_of(text: &str) -> Option<LogPlace> {
+    let (seq, line) = text.split_once(' ')?;
+    Some(LogPlace { seq: seq.parse().ok()?, line: line.to_owned() })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn append_to(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600).open(path)
+}
 
-    #[test]
-    fn a_torn_line_does_not_swallow_the_next_record() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("audit.log");
-        std::fs::write(&path, "{\"whole\":1}\n{\"torn\":").unwrap();
-        let audit = Audit::open(&path).unwrap();
-        audit.record(&Entry::new("request", "a")).unwrap();
-        audit.record(&Entry::new("request", "b")).unwrap();
-        drop(audit);
-        Audit::open(&path).unwrap().record(&Entry::new("request", "c")).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 5, "{text}");
-        let whole = |line: &&&str| serde_json::from_str::<serde_json::Value>(line).is_ok();
-        assert_eq!(lines.iter().filter(whole).count(), 4, "{text}");
-    }
+/// Puts a whole file in the place of another: after a crash there is the old one or the new one.
+pub(crate) fn replace(folder: &Path, name: &str, contents: &[u8]) -> io::Result<()> {
+    let beside = folder.join(format!("{name}.new"));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(contents)?;
+    file.sync_data()?;
+    std::fs::rename(beside, folder.join(name))
+}
+
+/// Reads a file of the folder, if it is there, up to this many bytes.
+pub(crate) fn read_small(folder: &Path, name: &str, most: u64) -> io::Result<Option<String>> {
+    let file = match File::open(folder.join(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(most).read_to_string(&mut text)?;
+    Ok(Some(text))
 }

@@ -176,15 +176,15 @@ impl<'b> Session<'b> {
         })
     }
 
-    /// The names on which the policy grants the listing. The first grant is spent: a listing counts
-    /// once against the rate of its rule.
+    /// The names on which the policy grants the listing. The listing of the first is permitted, and
+    /// so counted and recorded, as any call is.
     fn shown(&self, names: Vec<Name>, act: impl Fn(&Name) -> Act) -> Done<Value> {
         let mut shown = Vec::new();
         for name in names {
             let act = act(&name);
-            if let Decision::Allow(grant) = self.decide(act.clone(), Facts::default()) {
+            if let Decision::Allow(_) = self.decide(act.clone(), Facts::default()) {
                 if shown.is_empty() {
-                    let _permit = self.spend(grant, &act)?;
+                    let _permit = self.permit(act.call, act.target, Facts::default())?;
                 }
                 shown.push(name.to_string());
             }

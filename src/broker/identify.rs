@@ -1,6 +1,6 @@
 //! Who asks. One public answer for every failure before the policy; the reason is in the audit log.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use policy::Caller;
 use proof::{Expected, Fault, Signed};
@@ -8,6 +8,7 @@ use wire::Code;
 use wire::request::{ProofHeader, Request};
 
 use crate::Broker;
+use crate::answers::{Given, Known};
 use crate::outcome::Failure;
 use crate::replay::{Replay, WINDOW_SECONDS};
 
@@ -28,8 +29,18 @@ pub(crate) enum Unidentified {
     BeforeStart,
     #[error("the clock was set back: restart the service when it is right")]
     ClockSetBack,
+    #[error("the proof is being executed")]
+    Running,
     #[error("too many proofs to remember, or the mark of used proofs cannot be written")]
     Full,
+}
+
+/// Somebody, and whether the answer is to be held for the same proof.
+pub(crate) enum Identified {
+    /// A request to be executed.
+    New { caller: Caller, held_as: Option<String> },
+    /// One that was.
+    Again(Arc<Given>),
 }
 
 impl Unidentified {
@@ -47,6 +58,9 @@ impl Unidentified {
                             try again in 30 seconds";
                 Failure::new(Code::Replayed, text)
             }
+            Self::Running => {
+                Failure::new(Code::Busy, "this very request is being executed: ask again")
+            }
             Self::Full => Failure::new(Code::Busy, "too many requests: try again later"),
         }
     }
@@ -54,9 +68,12 @@ impl Unidentified {
 
 impl Broker {
     /// Cheap checks first: shape, known key, signature, claims, and only then the replay window.
-    pub(crate) fn identify(&self, request: &Request) -> Result<Caller, Unidentified> {
+    pub(crate) fn identify(&self, request: &Request) -> Result<Identified, Unidentified> {
         let header = match &request.proof {
-            ProofHeader::Absent => return self.policy.anonymous().ok_or(Unidentified::Unsigned),
+            ProofHeader::Absent => {
+                let caller = self.policy.anonymous().ok_or(Unidentified::Unsigned)?;
+                return Ok(Identified::New { caller, held_as: None });
+            }
             ProofHeader::Unusable => return Err(Unidentified::UnusableHeader),
             ProofHeader::One(header) => header,
         };
@@ -71,14 +88,27 @@ impl Broker {
             window: WINDOW_SECONDS,
         };
         let verified = signed.verify(&expected)?;
-        // A thread that panicked here left the set as it was.
+        // A thread that panicked with either left them as they were.
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-        replays.spend(verified, now).map_err(|replay| match replay {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let held_as = verified.idem.then(|| proof::digest(header.as_bytes()));
+        match held_as.as_deref().map_or(Known::No, |digest| answers.known(digest)) {
+            Known::Given(given) => return Ok(Identified::Again(given)),
+            Known::Running => return Err(Unidentified::Running),
+            Known::No => {}
+        }
+        if held_as.is_some() && !answers.has_room(now) {
+            return Err(Unidentified::Full);
+        }
+        replays.spend(&verified, now).map_err(|replay| match replay {
             Replay::Used => Unidentified::Used,
             Replay::BeforeStart => Unidentified::BeforeStart,
             Replay::ClockSetBack => Unidentified::ClockSetBack,
             Replay::Full => Unidentified::Full,
         })?;
-        Ok(caller)
+        if let Some(digest) = &held_as {
+            answers.promise(digest.clone(), verified.iat.saturating_add(WINDOW_SECONDS));
+        }
+        Ok(Identified::New { caller, held_as })
     }
 }

@@ -2,9 +2,11 @@
 //! no network, no script engine and no parser but that of its own frames and of request proofs.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod audit;
 mod calls;
 mod clock;
+mod entry;
 mod identify;
 mod lane;
 mod lanes;
@@ -12,26 +14,30 @@ mod outcome;
 mod replay;
 mod serve;
 mod session;
+mod uses;
 
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use keyspace::{CommitError, Unlocked};
 use policy::{Caller, Policy, RateBook};
-use proof::Answered;
+use proof::{Answered, LogPlace, MOST_KEYS};
 use wire::Code;
 use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
 use wire::script::Task;
 
-pub use audit::{Audit, AuditError};
+pub use audit::{Audit, AuditError, AuditSettings, last_line_of};
 pub use lane::check;
 pub use lanes::{Lanes, LanesError};
 pub use outcome::{Failure, Outcome, Usage};
 pub use replay::ProofMark;
 pub use serve::{ServeError, serve};
 
-use crate::audit::Entry;
+use crate::answers::Answers;
 use crate::clock::Clock;
+use crate::entry::Entry;
+use crate::identify::Identified;
 use crate::replay::ReplayWindow;
 use crate::session::Session;
 
@@ -52,23 +58,27 @@ pub struct Broker {
     lanes: Lanes,
     rates: Mutex<RateBook>,
     replays: Mutex<ReplayWindow>,
+    answers: Mutex<Answers>,
     clock: Clock,
     /// Largest reply body, in bytes: what the NATS server of the listener takes.
     reply_bytes: AtomicUsize,
 }
 
 impl Broker {
-    /// Puts a broker together. `policy_text` is what `policy` was parsed from.
-    #[must_use]
+    /// Puts a broker together, and goes on where the records ended. `policy_text` is what `policy` was
+    /// parsed from.
+    ///
+    /// # Errors
+    /// When the audit log cannot be written, or is not as it was left.
     pub fn new(
         policy: Policy,
         policy_text: &str,
         keyspace: Unlocked,
         records: Records,
         lanes: Lanes,
-    ) -> Self {
+    ) -> Result<Self, AuditError> {
         let clock = Clock::start();
-        Self {
+        let broker = Self {
             policy_digest: proof::digest(policy_text.as_bytes()),
             policy,
             keyspace,
@@ -76,9 +86,14 @@ impl Broker {
             lanes,
             rates: Mutex::default(),
             replays: Mutex::new(ReplayWindow::new(clock.started(), records.mark)),
+            answers: Mutex::default(),
             clock,
             reply_bytes: AtomicUsize::new(usize::MAX),
-        }
+        };
+        let sign = |bytes: &[u8]| broker.keyspace.sign_as_service(bytes);
+        broker.audit.begin(broker.service_nkey(), &sign)?;
+        broker.recall_uses()?;
+        Ok(broker)
     }
 
     /// The policy.
@@ -96,23 +111,64 @@ impl Broker {
     /// The life of one request: who asks, what it does, what it is told.
     pub fn answer(&self, request: &Request) -> Reply {
         let id = self.clock.request_id();
-        let outcome = match self.identify(request) {
-            Ok(caller) => self.execute(&id, &caller, &request.body, request.wants_json),
+        match self.identify(request) {
+            Ok(Identified::New { caller, held_as }) => {
+                let done = self.execute(&id, &caller, &request.body, request.wants_json);
+                let reply = self.reply(request, &done);
+                if let Some(digest) = held_as {
+                    self.answers().give(&digest, &reply);
+                }
+                reply
+            }
+            Ok(Identified::Again(given)) => {
+                match self.record(&Entry::repeated(&id, &request.body)) {
+                    Ok(_) => given.again(request.ticket),
+                    Err(error) => self.reply(request, &Done::of(Outcome::failed(error.into()))),
+                }
+            }
             Err(refusal) => {
                 let entry = Entry::unidentified(&id, &request.body, &refusal);
-                let failure = self.audit.record(&entry).err().map(Failure::from);
-                Outcome::failed(failure.unwrap_or_else(|| refusal.public()))
+                self.reply(request, &self.refused(&entry, refusal.public()))
             }
-        };
-        self.reply(request, &outcome)
+        }
     }
 
     /// Refuses a request that will not be looked at, signed like any other answer.
     pub(crate) fn decline(&self, request: &Request, failure: Failure) -> Reply {
         let id = self.clock.request_id();
-        let recorded = self.audit.record(&Entry::declined(&id, &request.body, &failure));
-        let failure = recorded.err().map_or(failure, Failure::from);
-        self.reply(request, &Outcome::failed(failure))
+        let done = self.refused(&Entry::declined(&id, &request.body, &failure), failure.clone());
+        self.reply(request, &done)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, entry: &Entry<'_>, failure: Failure) -> Done {
+        match self.record(entry) {
+            Ok(audit) => Done { audit, ..Done::of(Outcome::failed(failure)) },
+            Err(error) => Done::of(Outcome::failed(error.into())),
+        }
+    }
+
+    /// Writes one record: where it stands in the log, if there is one.
+    pub(crate) fn record(&self, entry: &Entry<'_>) -> Result<Option<LogPlace>, AuditError> {
+        let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
+        self.audit.record(entry, self.service_nkey(), &sign)
+    }
+
+    /// Puts the records on disk, with notes of where they end: for when nothing more is served.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn close(&self) -> Result<(), AuditError> {
+        self.mark_audit()?;
+        self.note_uses()
+    }
+
+    /// Notes where the audit log ends.
+    pub(crate) fn mark_audit(&self) -> Result<(), AuditError> {
+        self.audit.mark(&|bytes: &[u8]| self.keyspace.sign_as_service(bytes))
     }
 
     /// From now on, no reply body is larger than this.
@@ -122,50 +178,56 @@ impl Broker {
     }
 
     /// Runs a script for somebody the policy knows: staged, committed if it ends well, recorded.
-    fn execute(&self, id: &str, caller: &Caller, script: &[u8], as_json: bool) -> Outcome {
+    fn execute(&self, id: &str, caller: &Caller, script: &[u8], as_json: bool) -> Done {
         let started = std::time::Instant::now();
-        let (mut outcome, kept) = self.execute_staged(id, caller, script, as_json);
+        let (mut outcome, kept, keys) = self.execute_staged(id, caller, script, as_json);
         outcome.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        match self.audit.record(&Entry::ended(id, caller, script, &outcome)) {
-            Ok(()) => outcome,
+        let body = outcome.body(as_json);
+        let entry = Entry::ended(id, caller, script, &self.policy_digest, &outcome, &body);
+        let recorded = self.record(&entry);
+        let who = caller.nkey().unwrap_or("anonymous").to_owned();
+        match recorded {
+            Ok(audit) => Done { outcome, caller: who, keys, audit },
             // What was kept was recorded before; to deny it now would be untrue.
             Err(error) if kept => {
                 serve::log(&error.to_string());
-                outcome
+                Done { outcome, caller: who, keys, audit: None }
             }
-            Err(error) => Outcome::failed(error.into()),
+            Err(error) => Done::of(Outcome::failed(error.into())),
         }
     }
 
     /// Runs a script for a caller at the terminal.
     pub fn run(&self, caller: &Caller, script: &[u8]) -> Outcome {
-        self.execute(&self.clock.request_id(), caller, script, true)
+        self.execute(&self.clock.request_id(), caller, script, true).outcome
     }
 
-    /// The outcome, and whether changes were kept.
+    /// The outcome, whether changes were kept, and the private keys that were used.
     fn execute_staged(
         &self,
         id: &str,
         caller: &Caller,
         script: &[u8],
         as_json: bool,
-    ) -> (Outcome, bool) {
+    ) -> (Outcome, bool, BTreeSet<String>) {
+        let nothing = |failure| (Outcome::failed(failure), false, BTreeSet::new());
         let caller = &caller.clone().running(script);
         if !self.policy.may_run(caller) {
             let text = "the policy does not allow this script to this caller";
-            return (Outcome::failed(Failure::new(Code::PolicyDenied, text)), false);
+            return nothing(Failure::new(Code::PolicyDenied, text));
         }
         let limits = self.policy.limits_for(caller);
         let job = match lane::job(Task::Run, script, &limits, self.policy.calls_for(caller)) {
             Ok(job) => job,
-            Err(failure) => return (Outcome::failed(failure), false),
+            Err(failure) => return nothing(failure),
         };
         let mut session = match Session::new(self, id, caller, &limits) {
             Ok(session) => session,
-            Err(error) => return (Outcome::failed(self.storage_failure(&error)), false),
+            Err(error) => return nothing(self.storage_failure(&error)),
         };
         let (ending, mut usage) = lane::run(&self.lanes, job, &limits, &mut session);
         usage.host_calls = session.host_calls();
+        let used = session.take_used();
         let outcome = Outcome { ending, output: session.take_output(), usage };
         // An answer that cannot be sent is found out before anything is kept.
         let mut outcome = outcome.fitted(self.reply_bytes.load(Ordering::Relaxed), as_json);
@@ -176,7 +238,7 @@ impl Broker {
                 Err(failure) => outcome.ending = Err(failure),
             }
         }
-        (outcome, kept)
+        (outcome, kept, used)
     }
 
     /// Keeps what a script changed, if anything. The records are on disk before the change that they
@@ -186,7 +248,7 @@ impl Broker {
         if !staged.is_changed() {
             return Ok(false);
         }
-        self.audit.record(&Entry::committing(id, caller))?;
+        self.record(&Entry::committing(id, caller))?;
         self.audit.sync()?;
         staged.commit(self.clock.seconds()).map_err(|error| match error {
             CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
@@ -201,9 +263,9 @@ impl Broker {
         Failure::new(Code::Internal, "the keyspace could not be used")
     }
 
-    fn reply(&self, request: &Request, outcome: &Outcome) -> Reply {
-        let body = outcome.body(request.wants_json);
-        let error = outcome.ending.as_ref().err().map(|failure| failure.code);
+    fn reply(&self, request: &Request, done: &Done) -> Reply {
+        let body = done.outcome.body(request.wants_json);
+        let error = done.outcome.ending.as_ref().err().map(|failure| failure.code);
         let req = match &request.proof {
             ProofHeader::One(proof) => proof::digest(proof.as_bytes()),
             ProofHeader::Absent | ProofHeader::Unusable => String::new(),
@@ -215,9 +277,29 @@ impl Broker {
             iat: self.clock.seconds(),
             script: proof::digest(&request.body),
             policy: self.policy_digest.clone(),
+            caller: done.caller.clone(),
+            keys: done.keys.iter().take(MOST_KEYS).cloned().collect(),
+            key_count: u64::try_from(done.keys.len()).unwrap_or(u64::MAX),
+            audit: done.audit.clone(),
         };
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
         Reply { ticket: request.ticket, proof, error, body }
+    }
+}
+
+/// A request that was answered, and what its answer is to prove.
+struct Done {
+    outcome: Outcome,
+    /// The nkey, `anonymous`, or empty.
+    caller: String,
+    /// The private keys that were used, by name.
+    keys: BTreeSet<String>,
+    audit: Option<LogPlace>,
+}
+
+impl Done {
+    fn of(outcome: Outcome) -> Self {
+        Self { outcome, caller: String::new(), keys: BTreeSet::new(), audit: None }
     }
 }

@@ -97,7 +97,7 @@ impl ReplayWindow {
     }
 
     /// Uses a proof up.
-    pub(crate) fn spend(&mut self, proof: proof::Verified, now: u64) -> Result<(), Replay> {
+    pub(crate) fn spend(&mut self, proof: &proof::Verified, now: u64) -> Result<(), Replay> {
         if proof.iat <= self.floor {
             return Err(Replay::BeforeStart);
         }
@@ -110,7 +110,7 @@ impl ReplayWindow {
         if until < self.latest {
             return Err(Replay::ClockSetBack);
         }
-        let key = (proof.kid, proof.jti);
+        let key = (proof.kid.clone(), proof.jti.clone());
         if self.used.contains_key(&key) {
             return Err(Replay::Used);
         }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn proof(jti: &str, iat: u64) -> proof::Verified {
-        proof::Verified { kid: "U1".into(), iat, jti: jti.into() }
+        proof::Verified { kid: "U1".into(), iat, jti: jti.into(), idem: false }
     }
 
     fn window(started: u64) -> ReplayWindow {
@@ -139,22 +139,22 @@ mod tests {
     fn a_proof_is_used_once_while_it_could_be_accepted() {
         let mut window = window(1000);
         // Made at 1041, as by a client whose clock is ahead: acceptable from 1011 to 1071.
-        assert_eq!(window.spend(proof("a", 1041), 1011), Ok(()));
+        assert_eq!(window.spend(&proof("a", 1041), 1011), Ok(()));
         for now in [1011, 1030, 1041, 1070, 1071] {
-            assert_eq!(window.spend(proof("a", 1041), now), Err(Replay::Used), "at {now}");
+            assert_eq!(window.spend(&proof("a", 1041), now), Err(Replay::Used), "at {now}");
         }
         let other = proof::Verified { kid: "U2".into(), ..proof("a", 1041) };
-        assert_eq!(window.spend(other, 1071), Ok(()), "another caller's number is another");
-        assert_eq!(window.spend(proof("b", 1090), 1090), Ok(()));
+        assert_eq!(window.spend(&other, 1071), Ok(()), "another caller's number is another");
+        assert_eq!(window.spend(&proof("b", 1090), 1090), Ok(()));
         assert_eq!(window.used.len(), 1, "what is too old anyway is forgotten");
     }
 
     #[test]
     fn a_proof_from_before_the_start_is_refused() {
         let mut window = window(1000);
-        assert_eq!(window.spend(proof("a", 999), 1001), Err(Replay::BeforeStart));
-        assert_eq!(window.spend(proof("a", 1000), 1001), Err(Replay::BeforeStart));
-        assert_eq!(window.spend(proof("a", 1001), 1001), Ok(()));
+        assert_eq!(window.spend(&proof("a", 999), 1001), Err(Replay::BeforeStart));
+        assert_eq!(window.spend(&proof("a", 1000), 1001), Err(Replay::BeforeStart));
+        assert_eq!(window.spend(&proof("a", 1001), 1001), Ok(()));
     }
 
     #[test]
@@ -163,12 +163,12 @@ mod tests {
         let path = folder.path().join("mark");
         let start = |at| ReplayWindow::new(at, ProofMark::open(&path, at).unwrap());
         let mut before = start(1000);
-        assert_eq!(before.spend(proof("a", 1025), 1001), Ok(()));
+        assert_eq!(before.spend(&proof("a", 1025), 1001), Ok(()));
         let mut after = start(1002);
-        assert_eq!(after.spend(proof("a", 1025), 1003), Err(Replay::BeforeStart));
-        assert_eq!(after.spend(proof("b", 1026), 1026), Ok(()));
+        assert_eq!(after.spend(&proof("a", 1025), 1003), Err(Replay::BeforeStart));
+        assert_eq!(after.spend(&proof("b", 1026), 1026), Ok(()));
         // Nor when the clock was set back before it started.
-        assert_eq!(start(1000).spend(proof("b", 1026), 1001), Err(Replay::BeforeStart));
+        assert_eq!(start(1000).spend(&proof("b", 1026), 1001), Err(Replay::BeforeStart));
         assert!(ProofMark::open(&path, 900).is_err(), "the clock is wrong, and is said to be");
         std::fs::write(&path, b"garbage").unwrap();
         assert!(ProofMark::open(&path, 1030).is_err());
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_reopens_nothing() {
         let mut window = window(1000);
-        assert_eq!(window.spend(proof("a", 1010), 1010), Ok(()));
-        assert_eq!(window.spend(proof("b", 5000), 5000), Ok(()));
-        assert_eq!(window.spend(proof("a", 1010), 1011), Err(Replay::ClockSetBack));
+        assert_eq!(window.spend(&proof("a", 1010), 1010), Ok(()));
+        assert_eq!(window.spend(&proof("b", 5000), 5000), Ok(()));
+        assert_eq!(window.spend(&proof("a", 1010), 1011), Err(Replay::ClockSetBack));
     }
 }

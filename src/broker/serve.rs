@@ -29,8 +29,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// First and longest pause before a listener that ended is started again.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often lanes are looked at that wait.
-const SWEEP: Duration = Duration::from_secs(2);
+/// How long a line of the audit log may be on its way to the disk, unless the policy wants each there
+/// first.
+const SYNC: Duration = Duration::from_millis(100);
+/// How often lanes are looked at that wait, where the audit log ends is noted, and what was used.
+const SWEEP_SYNCS: u32 = 20;
+const MARK_SYNCS: u32 = 10;
+const NOTE_SYNCS: u32 = 600;
 /// A listener that lived this long is not failing at its start.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -100,6 +105,9 @@ pub fn serve(
         // A panic ends the whole process, so a lane ends only by itself.
         let _panicked = lane.join();
     }
+    if let Err(error) = broker.close() {
+        log(&error.to_string());
+    }
     result
 }
 
@@ -167,14 +175,26 @@ fn start_lanes(
     (0..count).map(lane).collect()
 }
 
-/// Ends what has waited too long, for as long as there is a broker.
+/// Puts records on disk and ends what has waited too long, for as long as there is a broker.
 fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
     let broker = Arc::downgrade(broker);
     std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-        while let Some(broker) = broker.upgrade() {
-            broker.lanes.sweep();
-            drop(broker);
-            std::thread::sleep(SWEEP);
+        for tick in 1_u32.. {
+            std::thread::sleep(SYNC);
+            let Some(broker) = broker.upgrade() else { return };
+            let mut done = broker.audit.sync();
+            if tick.is_multiple_of(MARK_SYNCS) {
+                done = done.and_then(|()| broker.mark_audit());
+            }
+            if tick.is_multiple_of(NOTE_SYNCS) {
+                done = done.and_then(|()| broker.note_uses());
+            }
+            if let Err(error) = done {
+                log(&error.to_string());
+            }
+            if tick.is_multiple_of(SWEEP_SYNCS) {
+                broker.lanes.sweep();
+            }
         }
     })?;
     Ok(())

@@ -1,14 +1,16 @@
 //! One script's session: its bounds, what it has selected and staged, and the decision at every call.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use keyspace::{KeyspaceError, Staged};
-use policy::{Act, Caller, Decision, Facts, Foresight, Grant, Limits, Permit, Refusal, Target};
+use policy::{Act, Caller, Decision, Facts, Foresight, Limits, Permit, Refusal, Target};
 use wire::script::{Answer, Call, Position};
 use wire::{Algorithm, CallName, Code, KeyPath, Name};
 
 use crate::Broker;
-use crate::audit::Entry;
+use crate::entry::Entry;
 use crate::outcome::Failure;
 
 /// One script's session.
@@ -23,6 +25,8 @@ pub(crate) struct Session<'b> {
     host_calls: u64,
     pub(crate) new_keys: u64,
     output: String,
+    /// The private keys that were used.
+    used: RefCell<BTreeSet<String>>,
 }
 
 /// Why a call has no value.
@@ -61,6 +65,7 @@ impl<'b> Session<'b> {
             host_calls: 0,
             new_keys: 0,
             output: String::new(),
+            used: RefCell::default(),
         })
     }
 
@@ -79,6 +84,11 @@ impl<'b> Session<'b> {
 
     pub(crate) fn take_output(&mut self) -> String {
         std::mem::take(&mut self.output)
+    }
+
+    /// The private keys that were used, by name.
+    pub(crate) fn take_used(&mut self) -> BTreeSet<String> {
+        self.used.take()
     }
 
     pub(crate) fn into_staged(self) -> Staged<'b> {
@@ -124,7 +134,7 @@ impl<'b> Session<'b> {
         match self.broker.policy.foresee(self.caller, call, None) {
             Foresight::Possible => {
                 let entry = Entry::listed(self.id, self.caller, call);
-                self.broker.audit.record(&entry).map_err(|error| Stop::End(error.into()))
+                self.broker.record(&entry).map(|_| ()).map_err(|error| Stop::End(error.into()))
             }
             Foresight::Refused(_) => {
                 let act = Act { call, target: Target::Nothing };
@@ -139,9 +149,21 @@ impl<'b> Session<'b> {
         match self.decide(act.clone(), facts) {
             Decision::Refuse(refusal) => Err(self.refuse(&act, &refusal)),
             Decision::Allow(grant) => {
-                let permit = self.spend(grant, &act)?;
+                // What is counted is recorded before anything else is: the counts can be had from the
+                // log again. A thread that panicked with the book left whole uses in it.
+                let mut book = self.broker.rates.lock().unwrap_or_else(PoisonError::into_inner);
+                let spent = grant.spend(&mut book);
+                let permit = spent.map_err(|refusal| self.refuse(&act, &refusal))?;
                 let entry = Entry::allowed(self.id, self.caller, &permit);
-                self.broker.audit.record(&entry).map_err(|error| Stop::End(error.into()))?;
+                let recorded = self.broker.record(&entry);
+                drop(book);
+                recorded.map_err(|error| Stop::End(error.into()))?;
+                let signs = matches!(call, CallName::Sign | CallName::SignIn);
+                if let Target::Key(path) = permit.target()
+                    && signs
+                {
+                    self.used.borrow_mut().insert(path.to_string());
+                }
                 Ok(permit)
             }
         }
@@ -155,15 +177,9 @@ impl<'b> Session<'b> {
         self.broker.policy.decide(self.caller, act, &facts)
     }
 
-    pub(crate) fn spend(&self, grant: Grant, act: &Act) -> Done<Permit> {
-        // A thread that panicked with the book left whole uses in it.
-        let mut book = self.broker.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        grant.spend(&mut book).map_err(|refusal| self.refuse(act, &refusal))
-    }
-
     fn refuse(&self, act: &Act, refusal: &Refusal) -> Stop {
         let entry = Entry::refused(self.id, self.caller, act, refusal);
-        if let Err(error) = self.broker.audit.record(&entry) {
+        if let Err(error) = self.broker.record(&entry) {
             return Stop::End(error.into());
         }
         Stop::End(match refusal {

@@ -34,12 +34,45 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Send a script to a service and check its answer.
     Request(RequestArgs),
+    /// Look at the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Check what a service signed of an answer.
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
+    /// Make and use the nkey of a caller.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Look at key spaces.
     #[command(subcommand)]
     Keyspace(KeyspaceCommand),
     /// Look at keys.
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Say whether the log is as the service wrote it, and name the first line that is not.
+    Verify(AuditVerifyArgs),
+    /// Print what the log tells.
+    Show(AuditShowArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// Check a receipt and say what it proves.
+    Verify(ReceiptVerifyArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Make a seed, and print its public nkey.
+    New(IdentityNewArgs),
+    /// Print the public nkey of a seed.
+    Show(IdentityShowArgs),
+    /// Print the proof of one request.
+    Proof(IdentityProofArgs),
 }
 
 #[derive(Subcommand)]
@@ -260,6 +293,9 @@ pub(crate) struct RequestArgs {
     /// A file with the caller's seed, if it is another than that of the connection.
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// Where the receipt of the answer is written.
+    #[arg(long, value_name = "FILE", conflicts_with = "unsigned")]
+    pub(crate) receipt: Option<PathBuf>,
     /// Send no proof, and check none in the answer.
     #[arg(long)]
     pub(crate) unsigned: bool,
@@ -283,4 +319,84 @@ pub(crate) struct KeyListArgs {
     pub(crate) space: Option<String>,
     #[command(flatten)]
     pub(crate) list: ListArgs,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct AuditVerifyArgs {
+    /// The files of the log in their order [default: those of the home].
+    pub(crate) files: Vec<PathBuf>,
+    /// The folder of the keyspace.
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    /// The public nkey of the service [default: the one that the log names].
+    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY")]
+    pub(crate) service_nkey: Option<String>,
+    /// The log begins in files that are kept elsewhere.
+    #[arg(long)]
+    pub(crate) continued: bool,
+    /// How to print the outcome.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct AuditShowArgs {
+    /// The folder of the keyspace.
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    /// Only what this client of the policy did.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// Only from this instant on, such as 2027-06-30T00:00:00Z.
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) since: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ReceiptVerifyArgs {
+    /// The receipt: what `request --receipt` wrote, the Crypto-Proof header of a reply.
+    pub(crate) receipt: PathBuf,
+    /// The public nkey of the service.
+    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY")]
+    pub(crate) service_nkey: String,
+    /// The script that it must be for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+    /// The payload that it must be for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct IdentityNewArgs {
+    /// Where the seed is written. Nothing is written over.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct IdentityShowArgs {
+    /// A file with the seed.
+    pub(crate) seed: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct IdentityProofArgs {
+    /// The script, or `-` for standard input.
+    pub(crate) script: PathBuf,
+    /// A file with the caller's seed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seed: PathBuf,
+    /// The name of the service in its policy.
+    #[arg(long, env = "CRYPTO_SERVICE")]
+    pub(crate) service: String,
+    /// Let the service give the same answer again to the same proof.
+    #[arg(long)]
+    pub(crate) idem: bool,
 }

@@ -71,6 +71,16 @@ impl From<KeyspaceError> for Fault {
     }
 }
 
+impl From<broker::AuditError> for Fault {
+    fn from(error: broker::AuditError) -> Self {
+        let exit = match error {
+            broker::AuditError::Io(_) => Exit::Unavailable,
+            broker::AuditError::Damaged(_) => Exit::Integrity,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
 impl From<ConnectFault> for Fault {
     fn from(fault: ConnectFault) -> Self {
         let exit = match fault {

@@ -4,17 +4,15 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use broker::{Audit, ProofMark, Records};
+use broker::{Audit, AuditSettings, ProofMark, Records};
 use keyspace::{Home, Locked, Passphrase, Unlocked};
-use policy::{Caller, MAX_POLICY_BYTES, Policy};
+use policy::{AuditTerms, Caller, MAX_POLICY_BYTES, Policy};
 use wire::script::MAX_SCRIPT_BYTES;
 
 use crate::args::Unlock;
 use crate::exit::{Exit, Fault};
 use crate::passphrase;
 
-/// The audit log's place in a home.
-const AUDIT_FILE: &str = "audit.log";
 /// The place of the mark of used proofs.
 const MARK_FILE: &str = "used-proofs";
 
@@ -87,13 +85,16 @@ pub(crate) fn unlock(unlock: &Unlock) -> Result<Unlocked, Fault> {
 }
 
 /// Opens what the broker writes besides the keyspace.
-pub(crate) fn open_records(home: &Home) -> Result<Records, Fault> {
+pub(crate) fn open_records(home: &Home, policy: &Policy) -> Result<Records, Fault> {
     let unusable = |path: &Path, error: &dyn std::fmt::Display| {
         Fault::new(Exit::Unavailable, format!("`{}`: {error}", path.display()))
     };
-    let (log, mark) = (home.file(AUDIT_FILE), home.file(MARK_FILE));
+    let mark = home.file(MARK_FILE);
+    let AuditTerms { each_line, rotate_bytes } = policy.audit();
+    let settings = AuditSettings { each_line, rotate_bytes };
+    let audit = Audit::open(home.path(), settings);
     let records = Records {
-        audit: Audit::open(&log).map_err(|error| unusable(&log, &error))?,
+        audit: audit.map_err(|error| unusable(home.path(), &error))?,
         mark: ProofMark::open(&mark, now()).map_err(|error| unusable(&mark, &error))?,
     };
     // Files whose names are not on disk are lost with the power.
@@ -118,7 +119,7 @@ pub(crate) fn caller(policy: &Policy, name: Option<&str>) -> Result<Caller, Faul
     match name {
         Some(name) => policy.client_by_name(name, now()).ok_or_else(|| {
             Fault::usage(format!(
-                "the policy has no client `{}`, or it has expired",
+                "the policy has no client `{}`, or it has expired, or is revoked",
                 name.escape_debug()
             ))
         }),

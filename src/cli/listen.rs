@@ -25,14 +25,14 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     let policy = files::read_policy(&path)?;
     let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
     let (home, locked, passphrase) = files::open(&args.unlock)?;
-    let records = files::open_records(&home)?;
+    let records = files::open_records(&home, &policy.policy)?;
     let confined = Confined::broker(untraced, Some(home.path()))?;
     scripts::mention(&confined);
     let keyspace = locked.unlock(&passphrase)?;
     drop(passphrase);
     let nkey = keyspace.service_nkey().to_owned();
     let service = policy.policy.service().to_owned();
-    let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes);
+    let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes)?;
     let broker = Arc::new(broker);
     let ready = || {
         let (subject, server) = (&args.subject, &args.nats.server);

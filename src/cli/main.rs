@@ -2,16 +2,19 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod check;
 mod dev;
 mod dev_files;
 mod doctor;
 mod exit;
 mod files;
+mod identity;
 mod init;
 mod list;
 mod listen;
 mod passphrase;
+mod receipt;
 mod request;
 mod run;
 mod say;
@@ -19,7 +22,9 @@ mod scripts;
 
 use clap::Parser;
 
-use crate::args::{Args, Command, KeyCommand, KeyspaceCommand};
+use crate::args::{
+    Args, AuditCommand, Command, IdentityCommand, KeyCommand, KeyspaceCommand, ReceiptCommand,
+};
 use crate::exit::{Exit, Fault};
 
 fn main() -> std::process::ExitCode {
@@ -45,6 +50,12 @@ fn dispatch(command: Command) -> Result<Exit, Fault> {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Request(args) => request::request(&args),
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args),
+        Command::Audit(AuditCommand::Show(args)) => audit::show(&args),
+        Command::Receipt(ReceiptCommand::Verify(args)) => receipt::verify(&args),
+        Command::Identity(IdentityCommand::New(args)) => identity::new(&args),
+        Command::Identity(IdentityCommand::Show(args)) => identity::show(&args),
+        Command::Identity(IdentityCommand::Proof(args)) => identity::proof(&args),
         Command::Keyspace(KeyspaceCommand::List(args)) => list::spaces(&args),
         Command::Key(KeyCommand::List(args)) => list::keys(&args),
     }

@@ -15,6 +15,10 @@ pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
     let as_json = args.format == Format::Json;
     let answer =
         client::blocking::request(&connect, subject, &script, caller.as_ref(), as_json, PATIENCE)?;
+    if let (Some(path), Some(receipt)) = (&args.receipt, &answer.receipt) {
+        let written = std::fs::write(path, format!("{receipt}\n"));
+        written.map_err(|e| Fault::usage(format!("cannot write `{}`: {e}", path.display())))?;
+    }
     match (answer.error, args.format) {
         (Some(code), Format::Text) => {
             say::talk(&String::from_utf8_lossy(&answer.payload));

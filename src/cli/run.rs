@@ -24,12 +24,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     } else {
         let passphrase = args.passphrase.clone();
         let (home, locked, passphrase) = files::open(&Unlock { home, passphrase })?;
-        let records = files::open_records(&home)?;
+        let records = files::open_records(&home, &policy.policy)?;
         scripts::mention(&Confined::broker(untraced, Some(home.path()))?);
         (locked.unlock(&passphrase)?, records)
     };
-    let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes);
+    let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes)?;
     let outcome = broker.run(&caller, &script);
+    broker.close()?;
     let exit = outcome.ending.as_ref().err().map_or(Exit::Done, |failure| for_code(failure.code));
     match (args.format, &outcome.ending) {
         (Format::Json, _) => say::line(&outcome.json())?,

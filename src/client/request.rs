@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Client, HeaderMap, RequestErrorKind};
-use proof::{Answered, Identity, ReplyFault};
+use proof::{Answered, Identity, ReplyFault, Terms};
 use wire::Code;
 use wire::request::{ERROR_HEADER, JSON_MEDIA_TYPE, PROOF_HEADER};
 
@@ -26,6 +26,8 @@ pub struct Answer {
     pub error: Option<Code>,
     /// What the service signed of it. `None` for an unsigned request, whose answer proves nothing.
     pub answered: Option<Answered>,
+    /// The text that proves it to others, for [`proof::read_receipt`].
+    pub receipt: Option<String>,
 }
 
 /// Why there is no answer that can be believed.
@@ -114,7 +116,7 @@ pub async fn request(
         header(ERROR_HEADER).map(|word| Code::from_word(word.as_str()).unwrap_or(Code::Internal));
     let payload = reply.payload.to_vec();
     let Some(caller) = caller else {
-        return Ok(Answer { payload, error, answered: None });
+        return Ok(Answer { payload, error, answered: None, receipt: None });
     };
     let Some(text) = header(PROOF_HEADER) else {
         return Err(error.map_or(RequestFault::Unsigned, |code| {
@@ -129,7 +131,8 @@ pub async fn request(
         "ok" => None,
         word => Some(Code::from_word(word).unwrap_or(Code::Internal)),
     };
-    Ok(Answer { payload, error, answered: Some(answered) })
+    let receipt = Some(text.as_str().to_owned());
+    Ok(Answer { payload, error, answered: Some(answered), receipt })
 }
 
 fn prove(caller: &Caller, script: &[u8]) -> Result<String, RequestFault> {
@@ -137,5 +140,6 @@ fn prove(caller: &Caller, script: &[u8]) -> Result<String, RequestFault> {
     getrandom::fill(&mut jti).map_err(|error| RequestFault::Failed(error.to_string()))?;
     let jti = data_encoding::HEXLOWER.encode(&jti);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Ok(proof::write_request(&caller.identity, &caller.service, now, &jti, script))
+    let (who, aud) = (&caller.identity, &caller.service);
+    Ok(proof::write_request(who, aud, now, &jti, script, Terms::default()))
 }

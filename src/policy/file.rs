@@ -10,10 +10,14 @@ use crate::limits::{Bound, Limits, Unit, parse_measure};
 use crate::rate::{Allowance, Window};
 use crate::rules::{hex, read_rules};
 use crate::table::{Item, Table, read_each};
-use crate::{Client, Isolation, Policy, Role, RoleId};
+use crate::{AuditTerms, Client, Isolation, Policy, Role, RoleId};
 
 /// Largest policy file, in bytes: some ten thousand rules, and still read in a blink.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
+
+/// Bytes after which a new audit log is begun, unless the policy says otherwise, and fewest.
+const ROTATE_BYTES: u64 = 64 * 1024 * 1024;
+const LEAST_ROTATE_BYTES: u64 = 64 * 1024;
 
 impl Policy {
     /// Parses a whole policy file. `file` is its name in messages.
@@ -59,6 +63,8 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
     let sandbox = top.optional("sandbox");
     let isolation = sandbox.and_then(|item| read_isolation(&item, findings));
     let isolation = isolation.unwrap_or(Isolation::Script);
+    let audit = top.optional("audit").and_then(|item| read_audit(&item, findings));
+    let audit = audit.unwrap_or(AuditTerms { each_line: false, rotate_bytes: ROTATE_BYTES });
     let clients = top.optional("client");
     let anonymous = top.optional("anonymous");
     let roles = top.optional("role").map(|item| read_roles(&item, findings)).unwrap_or_default();
@@ -71,7 +77,7 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
         Some((ids, Allowance { rate: rate.unwrap_or_default(), uses: None }))
     });
     top.finish(findings);
-    Some(Policy { service: service?, limits, isolation, clients, anonymous, roles })
+    Some(Policy { service: service?, limits, isolation, audit, clients, anonymous, roles })
 }
 
 fn read_service(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> {
@@ -98,6 +104,31 @@ fn read_isolation(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Isolat
             None
         }
     }
+}
+
+fn read_audit(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<AuditTerms> {
+    let mut table = item.table("[audit]", findings)?;
+    let (sync, rotate) = (table.optional("sync"), table.optional("rotate"));
+    table.finish(findings);
+    let each_line = sync.is_some_and(|item| match item.text(findings) {
+        Some("each") => true,
+        Some("100 ms") | None => false,
+        Some(text) => {
+            let message = format!("unknown way to sync `{}`", text.escape_debug());
+            let help = "write \"100 ms\", or \"each\" to have each line on disk before its effect";
+            findings.add(&item.span, Mistake::Value, message, help);
+            false
+        }
+    });
+    let rotate_bytes = rotate.and_then(|item| {
+        let bytes = read_measure(&item, Unit::Bytes, findings)?;
+        if bytes < LEAST_ROTATE_BYTES {
+            let message = format!("`rotate` is at least {LEAST_ROTATE_BYTES} bytes");
+            findings.add(&item.span, Mistake::Bound, message, "");
+        }
+        Some(bytes)
+    });
+    Some(AuditTerms { each_line, rotate_bytes: rotate_bytes.unwrap_or(ROTATE_BYTES) })
 }
 
 fn read_limits(

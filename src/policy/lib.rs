@@ -41,6 +41,7 @@ pub struct Policy {
     service: String,
     limits: Limits,
     isolation: Isolation,
+    audit: AuditTerms,
     clients: Vec<Client>,
     anonymous: Option<(Vec<RoleId>, Allowance)>,
     roles: Vec<Role>,
@@ -63,6 +64,12 @@ impl Policy {
     #[must_use]
     pub fn isolation(&self) -> Isolation {
         self.isolation
+    }
+
+    /// How the audit log is kept.
+    #[must_use]
+    pub fn audit(&self) -> AuditTerms {
+        self.audit
     }
 
     /// The client with this user nkey, if the policy knows it, and it has neither expired
@@ -134,6 +141,15 @@ pub enum Isolation {
     Script,
     /// A process is kept for one client; its memory is put back between scripts.
     Client,
+}
+
+/// How the audit log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditTerms {
+    /// Whether each line is on disk before what it tells of happens, rather than 100 ms later at most.
+    pub each_line: bool,
+    /// Bytes after which a new file is begun.
+    pub rotate_bytes: u64,
 }
 
 /// Somebody the policy knows. Only a [`Policy`] makes one.

@@ -7,13 +7,15 @@
 
 mod identity;
 mod jws;
+mod log;
 mod reply;
 mod request;
 
 pub use identity::{BadSeed, Identity};
 pub use jws::Fault;
-pub use reply::{Answered, ReplyFault, read_reply, write_reply};
-pub use request::{Expected, Signed, Verified, write_request};
+pub use log::{LineFault, LogPlace, MAX_LINE_BYTES, read_note, write_note};
+pub use reply::{Answered, MOST_KEYS, ReplyFault, read_receipt, read_reply, write_reply};
+pub use request::{Expected, Signed, Terms, Verified, write_request};
 
 /// SHA-256 of a payload as the claims hold it: base64url without padding.
 #[must_use]

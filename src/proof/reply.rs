@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Signer;
 use crate::jws::{Fault, Unverified, complete, signing_input};
+use crate::log::LogPlace;
 
 const TYPE: &str = "ccres+jwt";
 
@@ -23,7 +24,18 @@ pub struct Answered {
     pub script: String,
     /// [`crate::digest`] of the policy file.
     pub policy: String,
+    /// The caller's user nkey, `anonymous`, or empty when nobody was identified.
+    pub caller: String,
+    /// The keys that were used, `space/key`, in order of their names: at most [`MOST_KEYS`] of them.
+    pub keys: Vec<String>,
+    /// How many keys were used.
+    pub key_count: u64,
+    /// Where the audit log tells of the request; `None` where there is no log.
+    pub audit: Option<LogPlace>,
 }
+
+/// Most keys that a reply's proof names: it is a header of a message.
+pub const MOST_KEYS: usize = 8;
 
 /// Why a reply is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +62,19 @@ pub fn write_reply(
     complete(&input, &signature)
 }
 
+/// Reads a receipt: a reply's proof by itself, signed by the pinned key. What it says of payload and
+/// script are digests, to be compared by who has them.
+///
+/// # Errors
+/// [`ReplyFault::OtherKey`] or [`ReplyFault::Proof`].
+pub fn read_receipt(text: &str, pinned_nkey: &str) -> Result<Answered, ReplyFault> {
+    let unverified = Unverified::parse(text, TYPE)?;
+    if unverified.kid != pinned_nkey {
+        return Err(ReplyFault::OtherKey);
+    }
+    Ok(unverified.verify(Signer::Service)?)
+}
+
 /// Reads a reply's proof: signed by the pinned key, for this payload, in answer to this request with
 /// this script. An unsigned request is known by its script alone.
 ///
@@ -62,11 +87,7 @@ pub fn read_reply(
     script: &[u8],
     payload: &[u8],
 ) -> Result<Answered, ReplyFault> {
-    let unverified = Unverified::parse(text, TYPE)?;
-    if unverified.kid != pinned_nkey {
-        return Err(ReplyFault::OtherKey);
-    }
-    let answered: Answered = unverified.verify(Signer::Service)?;
+    let answered = read_receipt(text, pinned_nkey)?;
     let asked = request_proof.map(|proof| crate::digest(proof.as_bytes())).unwrap_or_default();
     if answered.req != asked || answered.script != crate::digest(script) {
         return Err(ReplyFault::OtherRequest);
@@ -98,6 +119,10 @@ mod tests {
             iat: 1,
             script: crate::digest(b"40 + 2"),
             policy: crate::digest(b""),
+            caller: "anonymous".into(),
+            keys: vec!["s/k".into()],
+            key_count: 1,
+            audit: Some(LogPlace::start()),
         };
         let text = sign(&service, &answered);
         let nkey = service.public_key();

@@ -25,10 +25,24 @@ struct Claims {
     idem: Option<bool>,
 }
 
+/// What a caller may ask for beside its request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The same proof again is to get the same answer again, and to be executed once.
+    pub idem: bool,
+}
+
 /// Makes the proof of a request: for the service `aud`, at `iat` Unix seconds, with a `jti` of at
 /// least 128 random bits that was never used before.
 #[must_use]
-pub fn write_request(who: &Identity, aud: &str, iat: u64, jti: &str, payload: &[u8]) -> String {
+pub fn write_request(
+    who: &Identity,
+    aud: &str,
+    iat: u64,
+    jti: &str,
+    payload: &[u8],
+    terms: Terms,
+) -> String {
     let claims = Claims {
         aud: aud.to_owned(),
         op: RUN.to_owned(),
@@ -36,7 +50,7 @@ pub fn write_request(who: &Identity, aud: &str, iat: u64, jti: &str, payload: &[
         jti: jti.to_owned(),
         bh: crate::digest(payload),
         exp: None,
-        idem: None,
+        idem: terms.idem.then_some(true),
     };
     let input = signing_input(TYPE, &who.nkey(), &claims);
     complete(&input, &who.sign(input.as_bytes()))
@@ -66,6 +80,8 @@ pub struct Verified {
     pub iat: u64,
     /// Its number, unique for the caller.
     pub jti: String,
+    /// Whether the same proof again is to get the same answer again.
+    pub idem: bool,
 }
 
 impl<'a> Signed<'a> {
@@ -106,7 +122,8 @@ impl<'a> Signed<'a> {
         if !printable || !JTI_CHARS.contains(&claims.jti.len()) {
             return Err(Fault::Malformed);
         }
-        Ok(Verified { kid: self.0.kid, iat: claims.iat, jti: claims.jti })
+        let idem = claims.idem == Some(true);
+        Ok(Verified { kid: self.0.kid, iat: claims.iat, jti: claims.jti, idem })
     }
 }
 
@@ -165,16 +182,18 @@ mod tests {
     #[test]
     fn a_proof_says_who_asked_for_what() {
         let who = Identity::generate();
-        let text = write_request(&who, "signer", NOW, JTI, BODY);
+        let text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default());
         let verified = check(&text).unwrap();
-        assert_eq!(verified, Verified { kid: who.nkey(), iat: NOW, jti: JTI.into() });
+        assert_eq!(verified, Verified { kid: who.nkey(), iat: NOW, jti: JTI.into(), idem: false });
         assert!(check(&forge(&who, &header(&who), &claims())).is_ok());
     }
 
     #[test]
     fn a_proof_for_something_else_is_refused() {
         let who = Identity::generate();
-        let other = |aud, iat, body: &[u8]| check(&write_request(&who, aud, iat, JTI, body));
+        let other = |aud, iat, body: &[u8]| {
+            check(&write_request(&who, aud, iat, JTI, body, Terms::default()))
+        };
         assert_eq!(other("other", NOW, BODY), Err(Fault::WrongAudience));
         assert_eq!(other("signer", NOW, b"41 + 2"), Err(Fault::WrongPayload));
         assert_eq!(other("signer", NOW - 31, BODY), Err(Fault::OutsideWindow));
@@ -239,7 +258,7 @@ mod tests {
     #[test]
     fn text_that_is_not_canonical_is_refused() {
         let who = Identity::generate();
-        let text = write_request(&who, "signer", NOW, JTI, BODY);
+        let text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default());
         // 64 bytes take 86 characters, the last of which carries four bits that must be zero.
         let last = text.chars().last().unwrap();
         let twin = match last {
@@ -268,7 +287,7 @@ mod tests {
     #[test]
     fn a_signature_with_a_large_s_or_a_small_order_key_is_refused() {
         let who = Identity::generate();
-        let text = write_request(&who, "signer", NOW, JTI, BODY);
+        let text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default());
         let (input, signature) = text.rsplit_once('.').unwrap();
         let mut bytes = B64U.decode(signature.as_bytes()).unwrap();
         bytes[63] |= 0xe0;
@@ -307,7 +326,7 @@ mod tests {
         #[test]
         fn no_text_panics_and_no_altered_proof_is_believed(at in 0..400_usize, with in any::<u8>()) {
             let who = Identity::generate();
-            let mut text = write_request(&who, "signer", NOW, JTI, BODY).into_bytes();
+            let mut text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default()).into_bytes();
             let at = at % text.len();
             prop_assume!(text[at] != with);
             text[at] = with;

@@ -125,6 +125,7 @@ impl Untraced {
     /// # Errors
     /// The step that failed.
     pub fn begin() -> Result<Self, ConfineError> {
+        sys::ignore_file_size_signal();
         no_traces()?;
         Ok(Self(()))
     }

@@ -149,6 +149,12 @@ pub(crate) fn end_after(time: Duration) -> io::Result<()> {
     }))
 }
 
+/// A file that may not grow is an error of a write then, and not the end of the process.
+pub(crate) fn ignore_file_size_signal() {
+    // SAFETY: to ignore a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Ignores the signals by which whoever stops a service reaches all of its processes at once: the
 /// broker alone decides when the others end, after what was begun is done.
 pub(crate) fn ignore_stop_signals() {

@@ -1,0 +1,166 @@
+//! What is recorded: these members and no others. No message, no signature, no key.
+
+use policy::{Act, Caller, Permit, Refusal, Target};
+use serde::Serialize;
+use wire::CallName;
+
+use crate::identify::Unidentified;
+use crate::outcome::{Failure, Outcome};
+
+/// One record.
+#[derive(Default, Serialize)]
+pub(crate) struct Entry<'a> {
+    at: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    request: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nkey: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    /// The accounts of the rates that it was counted in.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    counted: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    torn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wall_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_calls: Option<u64>,
+}
+
+impl<'a> Entry<'a> {
+    fn new(kind: &'static str, request: &'a str) -> Self {
+        let at = jiff::Timestamp::now().to_string();
+        Self { at, kind, request, ..Self::default() }
+    }
+
+    /// The first line of each process, and of each file. `torn` is what a process before this one
+    /// could not finish: the line just before, which counts for nothing.
+    pub(crate) fn opened(service: &'a str, torn: &[u8]) -> Self {
+        let torn = (!torn.is_empty()).then(|| proof::digest(torn));
+        Self { service: Some(service), torn, ..Self::new("opened", "") }
+    }
+
+    /// A decision that allowed.
+    pub(crate) fn allowed(request: &'a str, caller: &'a Caller, permit: &'a Permit) -> Self {
+        let (rule, line) = permit.rule();
+        Self {
+            client: Some(caller.name()),
+            call: Some(permit.call().word()),
+            on: named(permit.target()),
+            decision: Some("allow"),
+            rule: Some(format!("{rule} (line {line})")),
+            counted: permit.accounts(),
+            ..Self::new("decision", request)
+        }
+    }
+
+    /// A listing that was allowed: each name that it shows is decided on its own.
+    pub(crate) fn listed(request: &'a str, caller: &'a Caller, call: CallName) -> Self {
+        Self {
+            client: Some(caller.name()),
+            call: Some(call.word()),
+            decision: Some("allow"),
+            ..Self::new("decision", request)
+        }
+    }
+
+    /// A decision that refused.
+    pub(crate) fn refused(
+        request: &'a str,
+        caller: &'a Caller,
+        act: &Act,
+        refusal: &Refusal,
+    ) -> Self {
+        Self {
+            client: Some(caller.name()),
+            call: Some(act.call.word()),
+            on: named(&act.target),
+            decision: Some("refuse"),
+            reason: Some(refusal.to_string()),
+            ..Self::new("decision", request)
+        }
+    }
+
+    /// The changes of a script that are about to be kept.
+    pub(crate) fn committing(request: &'a str, caller: &'a Caller) -> Self {
+        Self { client: Some(caller.name()), ..Self::new("commit", request) }
+    }
+
+    /// A request that nobody could be identified for.
+    pub(crate) fn unidentified(request: &'a str, script: &[u8], why: &Unidentified) -> Self {
+        Self {
+            status: Some(why.public().code.word()),
+            reason: Some(why.to_string()),
+            script: Some(proof::digest(script)),
+            ..Self::new("request", request)
+        }
+    }
+
+    /// A request whose answer was given again.
+    pub(crate) fn repeated(request: &'a str, script: &[u8]) -> Self {
+        let script = Some(proof::digest(script));
+        Self { status: Some("repeated"), script, ..Self::new("request", request) }
+    }
+
+    /// A request that was not looked at.
+    pub(crate) fn declined(request: &'a str, script: &[u8], failure: &Failure) -> Self {
+        Self {
+            status: Some(failure.code.word()),
+            script: Some(proof::digest(script)),
+            ..Self::new("request", request)
+        }
+    }
+
+    /// The end of a request.
+    pub(crate) fn ended(
+        request: &'a str,
+        caller: &'a Caller,
+        script: &[u8],
+        policy: &'a str,
+        outcome: &Outcome,
+        result: &[u8],
+    ) -> Self {
+        let failure = outcome.ending.as_ref().err();
+        Self {
+            client: Some(caller.name()),
+            nkey: caller.nkey(),
+            status: Some(failure.map_or("ok", |failure| failure.code.word())),
+            script: Some(proof::digest(script)),
+            policy: Some(policy),
+            result: Some(proof::digest(result)),
+            wall_us: Some(outcome.usage.wall_us),
+            host_calls: Some(outcome.usage.host_calls),
+            ..Self::new("request", request)
+        }
+    }
+}
+
+fn named(target: &Target) -> Option<String> {
+    match target {
+        Target::Nothing => None,
+        Target::Space(space) => Some(space.to_string()),
+        Target::Key(path) => Some(path.to_string()),
+    }
+}

@@ -1,0 +1,122 @@
+//! What rates and quotas have counted, across restarts. The audit log tells of every use that is
+//! counted; a note beside it has the counts up to some line of it, so that little must be read again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use policy::RateBook;
+use proof::LogPlace;
+use serde::{Deserialize, Serialize};
+
+use crate::Broker;
+use crate::audit::{self, AuditError};
+
+/// The note.
+const FILE: &str = "audit.uses";
+/// Largest note, in bytes: a few hundred accounts with all uses that a window may hold.
+const MOST_BYTES: u64 = 1024 * 1024 * 1024;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    schema: u32,
+    /// The line up to which everything is counted.
+    place: LogPlace,
+    accounts: Vec<Account>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Account {
+    name: String,
+    total: u64,
+    /// Unix milliseconds.
+    times: Vec<u64>,
+}
+
+/// What a line of the log says of counts.
+#[derive(Deserialize)]
+struct Counted {
+    at: String,
+    #[serde(default)]
+    counted: Vec<String>,
+}
+
+impl Broker {
+    /// Puts the counts back as they were when the last process ended, however it ended.
+    pub(crate) fn recall_uses(&self) -> Result<(), AuditError> {
+        let Some((folder, end)) = self.audit.end() else { return Ok(()) };
+        let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = LogPlace::start();
+        if let Some(text) = audit::read_small(&folder, FILE, MOST_BYTES)? {
+            let damaged = AuditError::Damaged("the note of what was used is not as it was left");
+            let note = proof::read_note(&text, self.service_nkey()).ok();
+            let note = note.and_then(|note| serde_json::from_str::<Note>(note).ok());
+            let note = note.filter(|note| note.schema == 1).ok_or(damaged)?;
+            for Account { name, total, times } in note.accounts {
+                book.put_back(&name, total, times);
+            }
+            place = note.place;
+        }
+        for path in files_after(&folder, place.seq)? {
+            place = count(&path, place, &mut book)?;
+        }
+        if place == end {
+            Ok(())
+        } else {
+            Err(AuditError::Damaged("lines that count what was used are missing"))
+        }
+    }
+
+    /// Notes the counts up to now.
+    pub(crate) fn note_uses(&self) -> Result<(), AuditError> {
+        // While the book is held, nothing is counted that the log does not tell of yet.
+        let book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((folder, place)) = self.audit.end() else { return Ok(()) };
+        let account = |(name, total, times): (&str, u64, _)| Account {
+            name: name.to_owned(),
+            total,
+            times: Iterator::collect::<Vec<u64>>(times),
+        };
+        let accounts = book.accounts().map(|(name, total, times)| account((name, total, times)));
+        let note = Note { schema: 1, place, accounts: accounts.collect() };
+        drop(book);
+        let text = serde_json::to_string(&note).map_err(std::io::Error::other)?;
+        let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
+        audit::replace(&folder, FILE, proof::write_note(&text, sign).as_bytes())?;
+        Ok(())
+    }
+}
+
+/// The log's files that have lines after this number, in their order.
+fn files_after(folder: &Path, seq: u64) -> Result<Vec<PathBuf>, AuditError> {
+    let mut rotated = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let last = entry.file_name().to_str().and_then(audit::last_line_of);
+        rotated.extend(last.filter(|last| *last > seq).map(|last| (last, entry.path())));
+    }
+    rotated.sort();
+    Ok(rotated.into_iter().map(|(_, path)| path).chain([folder.join(audit::FILE)]).collect())
+}
+
+/// Counts what the lines of a file tell of that come after a place: the place of its last line.
+fn count(path: &Path, mut place: LogPlace, book: &mut RateBook) -> Result<LogPlace, AuditError> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limit = u64::try_from(proof::MAX_LINE_BYTES).unwrap_or(u64::MAX);
+        std::io::Read::take(&mut reader, limit).read_until(b'\n', &mut line)?;
+        let Some(line) = line.strip_suffix(b"\n") else { return Ok(place) };
+        let Ok(next) = place.follow(line) else { continue };
+        let damaged = || AuditError::Damaged("a line of it cannot be read");
+        let told = serde_json::from_slice::<Counted>(line).map_err(|_| damaged())?;
+        let at = told.at.parse::<jiff::Timestamp>().map_err(|_| damaged())?;
+        let at = u64::try_from(at.as_millisecond()).unwrap_or_default();
+        told.counted.iter().for_each(|account| book.recall(account, at));
+        place = next;
+    }
+}

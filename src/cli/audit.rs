@@ -1,0 +1,254 @@
+//! `crypto-cli audit`: is the log as the service wrote it, and what does it tell?
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use proof::{LineFault, LogPlace, MAX_LINE_BYTES};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::args::{AuditShowArgs, AuditVerifyArgs, Format};
+use crate::exit::{Exit, Fault};
+use crate::{files, say};
+
+/// What a log looks like from outside.
+#[derive(Default)]
+struct Seen {
+    lines: u64,
+    place: Option<LogPlace>,
+    first_bad: Option<Bad>,
+}
+
+struct Bad {
+    file: PathBuf,
+    line: u64,
+    why: String,
+}
+
+#[derive(Deserialize)]
+struct Opened {
+    seq: u64,
+    prev: String,
+    kind: String,
+    service: Option<String>,
+    torn: Option<String>,
+}
+
+pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
+    let folder = files::home_path(args.home.as_deref())?;
+    let logs = if args.files.is_empty() { logs_of(&folder)? } else { args.files.clone() };
+    let service = match &args.service_nkey {
+        Some(nkey) => nkey.clone(),
+        None => service_of(&logs)?,
+    };
+    let mut seen = Seen::default();
+    for path in &logs {
+        if seen.first_bad.is_none() {
+            read(path, &service, args.continued, &mut seen)?;
+        }
+    }
+    let mark = if args.files.is_empty() { mark_of(&folder)? } else { None };
+    if seen.first_bad.is_none()
+        && let (Some(mark), Some(file)) = (&mark, logs.last())
+        && let Some(why) = cut(mark, &service, seen.place.as_ref())
+    {
+        seen.first_bad = Some(Bad { file: file.clone(), line: seen.lines + 1, why });
+    }
+    tell(&seen, &service, mark.is_some(), args)
+}
+
+fn tell(seen: &Seen, service: &str, marked: bool, args: &AuditVerifyArgs) -> Result<Exit, Fault> {
+    let last = seen.place.as_ref().map_or(0, |place| place.seq);
+    let bad = seen.first_bad.as_ref();
+    match args.format {
+        Format::Json => {
+            let bad = bad.map(|Bad { file, line, why }| {
+                json!({ "file": file.display().to_string(), "line": line, "reason": why })
+            });
+            let told = json!({ "schema": 1, "good": bad.is_none(), "service": service, "last": last,
+                "end_is_known": marked, "first_bad": bad });
+            say::line(&told.to_string())?;
+        }
+        Format::Text => match bad {
+            Some(Bad { file, line, why }) => {
+                say::talk(&format!("{}:{line}: {why}", file.display()));
+            }
+            None => {
+                say::talk(&format!("{last} lines, all as the service `{service}` wrote them"));
+                if args.service_nkey.is_none() {
+                    say::talk(
+                        "compare that nkey with the one that `init` printed, or use --service-nkey",
+                    );
+                }
+                if !marked {
+                    say::talk(
+                        "no mark of its end: lines that were cut off there would not be missed",
+                    );
+                }
+            }
+        },
+    }
+    Ok(if bad.is_some() { Exit::Integrity } else { Exit::Done })
+}
+
+/// Follows one file. Stops at the first line that is not the next.
+fn read(path: &Path, service: &str, continued: bool, seen: &mut Seen) -> Result<(), Fault> {
+    let mut number = 0;
+    let mut torn: Option<(u64, String)> = None;
+    for line in lines(path)? {
+        let line = line?;
+        number += 1;
+        seen.lines = number;
+        let bad = |line, why: String| Some(Bad { file: path.to_owned(), line, why });
+        let Some(line) = line.strip_suffix(b"\n") else {
+            seen.first_bad = bad(number, "its end is missing".to_owned());
+            return Ok(());
+        };
+        let opened = serde_json::from_slice::<Opened>(line).ok();
+        let before = match (&seen.place, &opened) {
+            (Some(place), _) => place.clone(),
+            (None, Some(opened)) if continued => {
+                LogPlace { seq: opened.seq.saturating_sub(1), line: opened.prev.clone() }
+            }
+            (None, _) => LogPlace::start(),
+        };
+        let read = before.read_next(line, service);
+        // What a crash left of a line counts for nothing if the next line says so.
+        if let Some((at, digest)) = torn.take()
+            && opened.filter(|opened| opened.kind == "opened").and_then(|o| o.torn) != Some(digest)
+        {
+            seen.first_bad = bad(at, LineFault::Malformed.to_string());
+            return Ok(());
+        }
+        match read {
+            Ok(place) => seen.place = Some(place),
+            Err(LineFault::Malformed) => torn = Some((number, proof::digest(line))),
+            Err(fault) => {
+                seen.first_bad = bad(number, fault.to_string());
+                return Ok(());
+            }
+        }
+    }
+    if let Some((line, _)) = torn {
+        let why = LineFault::Malformed.to_string();
+        seen.first_bad = Some(Bad { file: path.to_owned(), line, why });
+    }
+    Ok(())
+}
+
+/// Why the log does not reach to where its mark is.
+fn cut(mark: &str, service: &str, end: Option<&LogPlace>) -> Option<String> {
+    let Ok(text) = proof::read_note(mark, service) else {
+        return Some(
+            "the mark of its end, `audit.mark`, is not as the service signed it".to_owned(),
+        );
+    };
+    let (seq, line) = text.split_once(' ').unwrap_or_default();
+    let seq = seq.parse::<u64>().unwrap_or(u64::MAX);
+    let (last, digest) = end.map_or((0, ""), |end| (end.seq, end.line.as_str()));
+    let is_there = seq < last || (seq == last && line == digest);
+    (!is_there).then(|| format!("lines up to number {seq} were written and are missing"))
+}
+
+pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {
+    let folder = files::home_path(args.home.as_deref())?;
+    let since = args.since.as_deref().map(instant).transpose()?;
+    let mut is_whole = true;
+    for path in logs_of(&folder)? {
+        for line in lines(&path)? {
+            let line = line?;
+            let Ok(entry) = serde_json::from_slice::<Value>(&line) else {
+                is_whole = false;
+                continue;
+            };
+            let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+            let at = text("at").parse::<jiff::Timestamp>().ok();
+            let is_late = since.is_none_or(|since| at.is_some_and(|at| at >= since));
+            let is_theirs = args.client.as_deref().is_none_or(|client| text("client") == client);
+            if is_late && is_theirs {
+                show_one(&entry, args.format)?;
+            }
+        }
+    }
+    if !is_whole {
+        say::talk("some lines cannot be read: `crypto-cli audit verify` says which");
+    }
+    Ok(Exit::Done)
+}
+
+fn show_one(entry: &Value, format: Format) -> Result<(), Fault> {
+    if format == Format::Json {
+        return say::line(&entry.to_string());
+    }
+    let words = ["at", "kind", "client", "call", "on", "decision", "status", "rule", "reason"];
+    let words = words.iter().filter_map(|key| entry.get(*key).and_then(Value::as_str));
+    // A reason may repeat what a caller sent.
+    let line = words.collect::<Vec<_>>().join(" ");
+    say::line(&wire::shown(&line, usize::MAX, false))
+}
+
+fn instant(text: &str) -> Result<jiff::Timestamp, Fault> {
+    text.parse().map_err(|_| {
+        Fault::usage(format!(
+            "`{}` is not an instant: write one such as 2027-06-30T00:00:00Z",
+            text.escape_debug()
+        ))
+    })
+}
+
+/// The files of a home's log, in their order.
+fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let unreadable =
+        |error| Fault::usage(format!("cannot read the folder `{}`: {error}", folder.display()));
+    let mut logs = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let last = entry.file_name().to_str().and_then(broker::last_line_of);
+        logs.extend(last.map(|last| (last, entry.path())));
+    }
+    logs.sort();
+    let current = folder.join("audit.log");
+    let logs: Vec<_> = logs.into_iter().map(|(_, path)| path).collect();
+    if !current.exists() && logs.is_empty() {
+        return Err(Fault::usage(format!("there is no audit log in `{}`", folder.display())));
+    }
+    Ok(logs.into_iter().chain(current.exists().then_some(current)).collect())
+}
+
+fn mark_of(folder: &Path) -> Result<Option<String>, Fault> {
+    let path = folder.join("audit.mark");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mark = files::read_bounded(&path, 4096)?;
+    Ok(Some(String::from_utf8_lossy(&mark).into_owned()))
+}
+
+/// Whom the log itself names as its writer.
+fn service_of(logs: &[PathBuf]) -> Result<String, Fault> {
+    let first = logs.first().map(|path| lines(path)).transpose()?;
+    let first = first.and_then(|mut lines| lines.next()).transpose()?;
+    let opened = first.and_then(|line| serde_json::from_slice::<Opened>(&line).ok());
+    opened.and_then(|opened| opened.service).ok_or_else(|| {
+        let text = "the log does not begin with the name of its service: use --service-nkey";
+        Fault::new(Exit::Integrity, text)
+    })
+}
+
+/// The lines of a file with their ends, none longer than a line of a log may be.
+fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Vec<u8>, Fault>>, Fault> {
+    let name = path.display().to_string();
+    let file = File::open(path);
+    let file = file.map_err(|e| Fault::usage(format!("cannot open `{name}`: {e}")))?;
+    let mut reader = BufReader::new(file);
+    let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
+    Ok(std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match Read::take(&mut reader, most).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(line)),
+            Err(error) => Some(Err(Fault::usage(format!("cannot read `{name}`: {error}")))),
+        }
+    }))
+}
