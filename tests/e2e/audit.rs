@@ -1,6 +1,43 @@
-//! What is recorded, and what happens when nothing can be.
+//! What is recorded, what happens when nothing can be, and what becomes of records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use proof::Identity;
 
 use crate::support::*;
+
+const MAKE: &str = "create_key_space(\"s\"); create_keypair(\"k\")";
+const SIGN: &str = "sign(\"m\", \"s/k\")";
+
+/// All members that a line may have: what `AUDIT.md` lists.
+const MEMBERS: [&str; 22] = [
+    "seq",
+    "prev",
+    "at",
+    "kind",
+    "sig",
+    "service",
+    "torn",
+    "request",
+    "client",
+    "nkey",
+    "call",
+    "on",
+    "decision",
+    "rule",
+    "counted",
+    "reason",
+    "status",
+    "script",
+    "policy",
+    "result",
+    "wall_us",
+    "host_calls",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_decision_and_every_request_is_recorded_without_what_was_signed() {
@@ -25,16 +62,164 @@ async fn every_decision_and_every_request_is_recorded_without_what_was_signed() 
     assert!(!text.contains("telling") && !text.contains(&signature[..16]), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_has_no_member_that_is_not_listed() {
+    let nats = Nats::plain();
+    let alice = Identity::generate();
+    let policy = client_entry("alice", &alice, "all") + OPEN_TO_ANYBODY;
+    let service = Service::start(&nats, &policy);
+    service.await_proofs();
+    let client = nats.client().await;
+    for script in
+        [MAKE, SIGN, "list_key_spaces()", "hash(\"sha256\", \"x\")", "sign(1)", "(", "throw 1"]
+    {
+        ask_signed(&client, &service, &alice, script).await;
+        ask(&client, script, proof_header("no.proof.atall")).await;
+    }
+    let text = fs::read_to_string(service.home.join("audit.log")).unwrap();
+    let mut seen = BTreeSet::new();
+    for line in text.lines() {
+        let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        seen.extend(line.keys().cloned());
+    }
+    let unlisted: Vec<_> = seen.iter().filter(|key| !MEMBERS.contains(&key.as_str())).collect();
+    assert!(unlisted.is_empty(), "{unlisted:?}");
+    assert!(seen.len() >= 18, "{seen:?}");
+    let page = fs::read_to_string("src/proof/AUDIT.md").unwrap();
+    assert!(MEMBERS.iter().all(|member| page.contains(&format!("`{member}`"))), "AUDIT.md");
+}
+
+/// A service with some lines in its log that has stopped.
+async fn stopped_with_a_log(nats: &Nats) -> Service {
+    let mut service = Service::start(nats, OPEN_TO_ANYBODY);
+    let client = nats.client().await;
+    ask_plainly(&client, MAKE).await;
+    for _ in 0..3 {
+        assert_eq!(ask_plainly(&client, SIGN).await.text.len(), 128);
+    }
+    service.stop();
+    service
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_line_that_was_tampered_with_is_named() {
+    let nats = Nats::plain();
+    let service = stopped_with_a_log(&nats).await;
+    let path = service.home.join("audit.log");
+    let good = fs::read(&path).unwrap();
+    let (exit, _, err) = service.audit_verify();
+    assert_eq!(exit, 0, "{err}");
+    let lines: Vec<&[u8]> = good.split_inclusive(|byte| *byte == b'\n').collect();
+    let named = |log: &[u8], line: usize, what: &str| {
+        fs::write(&path, log).unwrap();
+        let (exit, _, err) = service.audit_verify();
+        assert_eq!(exit, 4, "{what} {line}: {err}");
+        let place = format!("audit.log:{line}: ");
+        assert!(err.contains(&place), "{what} {line}: {err}");
+    };
+    assert!(lines.len() >= 10);
+    for at in 0..lines.len() {
+        let end_of = |count: usize| lines[..count].concat();
+        // Its text, its chain and its signature.
+        for place in [40, lines[at].len() / 2, lines[at].len() - 10] {
+            let mut flipped = good.clone();
+            flipped[end_of(at).len() + place] ^= 1;
+            named(&flipped, at + 1, "flipped");
+        }
+        named(&[end_of(at), lines[at + 1..].concat()].concat(), at + 1, "removed");
+        named(&[end_of(at), lines[at][..30].to_vec()].concat(), at + 1, "truncated in");
+        named(&end_of(at), at + 1, "cut before");
+        if at + 1 < lines.len() {
+            let swapped =
+                [&end_of(at), lines[at + 1], lines[at], &lines[at + 2..].concat()].concat();
+            named(&swapped, at + 1, "swapped");
+        }
+        named(
+            &[end_of(at + 1), lines[at].to_vec(), lines[at + 1..].concat()].concat(),
+            at + 2,
+            "twice",
+        );
+    }
+    // The service does not go on where a log was cut.
+    fs::write(&path, lines[..lines.len() - 1].concat()).unwrap();
+    let mut again = Service::launch(&service.scratch, &service.home, &nats.url(), own());
+    assert_eq!(again.ended().code(), Some(4));
+    assert!(service.log().contains("it ends before lines that were written"), "{}", service.log());
+    fs::write(&path, &good).unwrap();
+    assert_eq!(service.audit_verify().0, 0);
+    // Another service's log is not this one's.
+    let other = Command::new(own())
+        .args(["audit", "verify", "--service-nkey"])
+        .arg("NDW2G4A6Q2W5ZVRY3TZTFVCFYWE6SYGYUHKVFGOGH55HJQWBKC5SCFKP")
+        .arg("--home")
+        .arg(&service.home)
+        .output()
+        .unwrap();
+    assert_eq!(outcome(&other).0, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_a_line_is_told_and_hides_nothing() {
+    let nats = Nats::plain();
+    let mut service = stopped_with_a_log(&nats).await;
+    let path = service.home.join("audit.log");
+    let good = fs::read(&path).unwrap();
+    let half = [good.as_slice(), b"{\"seq\":99,\"prev\":\"half"].concat();
+    fs::write(&path, &half).unwrap();
+    assert_eq!(service.audit_verify().0, 4, "nothing has told of it yet");
+    service.restart(&nats);
+    let client = nats.client().await;
+    assert_eq!(ask_plainly(&client, SIGN).await.text.len(), 128);
+    service.stop();
+    let (exit, _, err) = service.audit_verify();
+    assert_eq!(exit, 0, "{err}");
+    // Another torn line in its place is not the one that was told of.
+    let log = fs::read_to_string(&path).unwrap();
+    fs::write(&path, log.replace("\"prev\":\"half", "\"prev\":\"hulf")).unwrap();
+    let (exit, _, err) = service.audit_verify();
+    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+    assert!(exit == 4 && err.contains(&format!("audit.log:{line}: ")), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_until_it_is_not_full() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let client = nats.client().await;
+    ask_plainly(&client, MAKE).await;
+    // The log may grow by a part of a line, and no more.
+    let limit = |most: &str| {
+        let pid = service.process.pid().to_string();
+        let set =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={most}:")]).status();
+        assert!(set.unwrap().success());
+    };
+    let size = || fs::metadata(service.home.join("audit.log")).unwrap().len();
+    let before = size();
+    limit(&(before + 50).to_string());
+    for _ in 0..3 {
+        let reply = ask_plainly(&client, SIGN).await;
+        assert_eq!(reply.error.as_deref(), Some("audit-unavailable"), "{}", reply.text);
+    }
+    let kept = ask_plainly(&client, "create_key_space(\"lost\")").await;
+    assert_eq!(kept.error.as_deref(), Some("audit-unavailable"));
+    limit("unlimited");
+    assert_eq!(ask_plainly(&client, SIGN).await.text.len(), 128);
+    assert_eq!(ask_plainly(&client, "list_key_spaces()").await.text, "[\"s\"]");
+    service.stop();
+    let (exit, _, err) = service.audit_verify();
+    assert_eq!(exit, 0, "{err}");
+}
+
 #[test]
-fn without_a_record_there_is_no_signature_and_no_key() {
+fn a_log_that_cannot_be_written_stops_a_command_before_it_begins() {
     let scratch = Scratch::new();
     let (home, _) = scratch.home();
     // A device that is always full stands where the log would be.
     std::os::unix::fs::symlink("/dev/full", home.join("audit.log")).unwrap();
-    let script = "create_key_space(\"s\"); create_keypair(\"k\"); sign(\"m\")";
     let output = cli()
         .arg("run")
-        .arg(scratch.write("s.rhai", script))
+        .arg(scratch.write("s.rhai", MAKE))
         .arg("--policy")
         .arg(scratch.policy(OPEN_TO_ANYBODY))
         .arg("--home")
@@ -45,13 +230,177 @@ fn without_a_record_there_is_no_signature_and_no_key() {
         .unwrap();
     let (exit, out, err) = outcome(&output);
     assert_eq!((exit, out.as_str()), (5, ""), "{err}");
-    assert!(err.contains("audit-unavailable"), "{err}");
-    let listed = cli()
-        .args(["keyspace", "list", "--home"])
-        .arg(&home)
-        .arg("--passphrase-file")
-        .arg(scratch.passphrase_file())
+    assert!(err.contains("audit log: No space left"), "{err}");
+    let mut listed = cli();
+    listed.args(["keyspace", "list", "--home"]).arg(&home);
+    let listed = listed.arg("--passphrase-file").arg(scratch.passphrase_file()).output().unwrap();
+    assert_eq!(outcome(&listed), (0, String::new(), String::new()));
+}
+
+/// Whoever has a signature has a line of the log that tells of it, however the service ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_signature_that_was_released_before_a_kill_has_its_record() {
+    let nats = Nats::plain();
+    let mut service =
+        Service::start(&nats, &format!("[limits]\nconcurrent = 2\n{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    ask_plainly(&client, MAKE).await;
+    let released = Arc::new(Mutex::new(Vec::new()));
+    for round in 0..KILLS {
+        let askers: Vec<_> = (0..3)
+            .map(|_| {
+                let (client, released) = (client.clone(), Arc::clone(&released));
+                tokio::spawn(async move {
+                    while let Ok(reply) = client.request(SUBJECT, SIGN.into()).await {
+                        // A listener whose broker is gone has nothing to sign with.
+                        let headers = reply.headers.unwrap();
+                        let Some(proof) = headers.get("Crypto-Proof") else { return };
+                        released.lock().unwrap().push(proof.to_string());
+                    }
+                })
+            })
+            .collect();
+        let delay = 10 + (round * 7) % 60;
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        service.crash();
+        askers.iter().for_each(tokio::task::JoinHandle::abort);
+        service.restart(&nats);
+    }
+    service.stop();
+    let (exit, _, err) = service.audit_verify();
+    assert_eq!(exit, 0, "{err}");
+    let log = fs::read_to_string(service.home.join("audit.log")).unwrap();
+    let mut by_digest = BTreeMap::new();
+    let mut signed = BTreeMap::<String, usize>::new();
+    for line in log.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        let request = entry["request"].as_str().unwrap_or_default().to_owned();
+        *signed.entry(request).or_default() += usize::from(entry["call"] == "sign");
+        by_digest.insert(proof::digest(line.as_bytes()), entry);
+    }
+    let released = released.lock().unwrap();
+    assert!(released.len() > usize::try_from(KILLS).unwrap(), "{} answers", released.len());
+    for receipt in released.iter() {
+        let receipt = proof::read_receipt(receipt, &service.nkey).unwrap();
+        let place = receipt.audit.unwrap();
+        let entry = by_digest.get(&place.line).expect("the log has no such line");
+        assert_eq!((entry["seq"].as_u64(), &entry["kind"]), (Some(place.seq), &"request".into()));
+        assert_eq!(signed[entry["request"].as_str().unwrap()], 1, "{entry}");
+    }
+}
+
+const KILLS: u64 = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_used_stays_used_after_a_crash_and_across_files() {
+    let nats = Nats::plain();
+    let policy = "[audit]\nrotate = \"64 KiB\"\n[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+        allow = [{ calls = [\"*\"], keys = [\"s/*\", \"s\"], uses = 400 }]\n";
+    let mut service = Service::start(&nats, policy);
+    let client = nats.client().await;
+    ask_plainly(&client, MAKE).await;
+    let mut signed = 0;
+    let many = "for i in 0..20 { sign(\"m\", \"s/k\"); } 0";
+    for _ in 0..12 {
+        for _ in 0..2 {
+            signed += if ask_plainly(&client, many).await.error.is_none() { 20 } else { 0 };
+        }
+        service.crash();
+        service.restart(&nats);
+    }
+    // Two uses made the key; the rest of four hundred, less than twenty, is left.
+    assert_eq!(signed, 380);
+    let mut single = 0;
+    while ask_plainly(&client, SIGN).await.error.is_none() {
+        single += 1;
+    }
+    assert_eq!(ask_plainly(&client, SIGN).await.error.as_deref(), Some("rate-limited"));
+    service.stop();
+    assert_eq!(2 + signed + single + failed_uses(&service), 400);
+    let rotated = fs::read_dir(&service.home).unwrap().flatten();
+    let rotated = rotated.filter(|e| e.file_name().to_str().unwrap().starts_with("audit-0"));
+    assert!(rotated.count() >= 1, "no file was begun");
+    let (exit, _, err) = service.audit_verify();
+    assert_eq!(exit, 0, "{err}");
+    // Without the file that tells of the first uses there is no count, and no service.
+    fs::remove_file(service.home.join("audit.uses")).unwrap();
+    let rotated = fs::read_dir(&service.home).unwrap().flatten();
+    let first = rotated.map(|e| e.path()).filter(|p| p.to_str().unwrap().contains("audit-0")).min();
+    fs::remove_file(first.unwrap()).unwrap();
+    let mut again = Service::launch(&service.scratch, &service.home, &nats.url(), own());
+    assert_eq!(again.ended().code(), Some(4));
+}
+
+/// Uses of a script that ran out of them half-way: they were used.
+fn failed_uses(service: &Service) -> u64 {
+    let mut logs: Vec<_> =
+        fs::read_dir(&service.home).unwrap().flatten().map(|e| e.path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let text: String = logs.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let entries: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed: BTreeSet<&str> = entries
+        .iter()
+        .filter(|entry| entry["status"] == "rate-limited")
+        .map(|entry| entry["request"].as_str().unwrap())
+        .collect();
+    let used = |entry: &&serde_json::Value| {
+        entry["decision"] == "allow" && failed.contains(entry["request"].as_str().unwrap())
+    };
+    entries.iter().filter(used).count().try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_proves_what_was_answered_and_to_whom() {
+    let nats = Nats::plain();
+    let alice = Identity::generate();
+    let policy = client_entry("alice", &alice, "all") + OPEN_TO_ANYBODY;
+    let service = Service::start(&nats, &policy);
+    service.await_proofs();
+    let client = nats.client().await;
+    ask_signed(&client, &service, &alice, MAKE).await;
+    let scratch = &service.scratch;
+    let script = scratch.write("sign.rhai", SIGN);
+    let (receipt, payload) = (scratch.path("receipt"), scratch.path("payload"));
+    let output = cli()
+        .arg("request")
+        .arg(&script)
+        .args(["--server", &nats.url(), "--subject", SUBJECT, "--service", SERVICE])
+        .args(["--service-nkey", &service.nkey, "--receipt"])
+        .arg(&receipt)
+        .arg("--identity")
+        .arg(scratch.seed_file("alice.nk", &alice))
         .output()
         .unwrap();
-    assert_eq!(outcome(&listed), (0, String::new(), String::new()));
+    let (exit, out, err) = outcome(&output);
+    assert_eq!(exit, 0, "{err}");
+    fs::write(&payload, &out).unwrap();
+    let verify = |nkey: &str, more: &[&std::path::Path]| {
+        let mut command = cli();
+        command
+            .args(["receipt", "verify", "--format", "json", "--service-nkey", nkey])
+            .arg(&receipt);
+        for (flag, path) in ["--script", "--payload"].iter().zip(more) {
+            command.arg(flag).arg(path);
+        }
+        outcome(&command.output().unwrap())
+    };
+    let (exit, out, err) = verify(&service.nkey, &[&script, &payload]);
+    assert_eq!(exit, 0, "{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let told = &told["receipt"];
+    assert_eq!(told["caller"], alice.nkey());
+    assert_eq!((told["keys"][0].as_str(), told["key_count"].as_u64()), (Some("s/k"), Some(1)));
+    let policy = fs::read(scratch.path("policy.toml")).unwrap();
+    assert_eq!(told["policy"], proof::digest(&policy));
+    let log = fs::read_to_string(service.home.join("audit.log")).unwrap();
+    let line = log.lines().find(|line| proof::digest(line.as_bytes()) == told["audit"]["line"]);
+    assert!(line.unwrap().contains("\"kind\":\"request\""));
+    let other = scratch.write("other.rhai", "1");
+    assert_eq!(verify(&service.nkey, &[&other, &payload]).0, 4);
+    assert_eq!(verify(&service.nkey, &[&script, &other]).0, 4);
+    assert_eq!(verify("NDW2G4A6Q2W5ZVRY3TZTFVCFYWE6SYGYUHKVFGOGH55HJQWBKC5SCFKP", &[]).0, 4);
+    let text = fs::read_to_string(&receipt).unwrap();
+    fs::write(&receipt, text.replacen('A', "B", 1)).unwrap();
+    assert_eq!(verify(&service.nkey, &[]).0, 4);
 }

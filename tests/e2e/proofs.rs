@@ -16,7 +16,9 @@ async fn every_forged_or_stale_proof_is_refused_and_nothing_runs() {
     let client = nats.client().await;
     service.await_proofs();
     let body = MAKE.as_bytes();
-    let make = |who, aud: &str, iat, body: &[u8]| proof::write_request(who, aud, iat, &jti(), body);
+    let make = |who, aud: &str, iat, body: &[u8]| {
+        proof::write_request(who, aud, iat, &jti(), body, proof::Terms::default())
+    };
     let good = prove(&known, body);
     let twice = {
         let mut headers = proof_header(&good);
@@ -114,4 +116,48 @@ async fn every_answer_is_signed_for_its_request_refusals_too() {
         let reply = ask_signed(&client, &service, &known, script).await;
         assert_eq!(reply.error.as_deref(), error, "{script}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_proof_again_gets_the_same_answer_where_its_caller_asked_for_it() {
+    let nats = Nats::plain();
+    let alice = Identity::generate();
+    let policy = client_entry("alice", &alice, "all") + OPEN_TO_ANYBODY;
+    let mut service = Service::start(&nats, &policy);
+    service.await_proofs();
+    let client = nats.client().await;
+    let script = "create_key_space(`s${random_bytes(8).len()}`); random_bytes(16)";
+    let proof = |idem| {
+        let terms = proof::Terms { idem };
+        proof::write_request(&alice, SERVICE, now(), &jti(), script.as_bytes(), terms)
+    };
+    let once = proof(true);
+    let send = |proof: &str| {
+        let (client, headers) = (client.clone(), proof_header(proof));
+        tokio::spawn(async move {
+            let sent = client.request_with_headers(SUBJECT, headers, script.into()).await.unwrap();
+            let header = |name: &str| sent.headers.as_ref()?.get(name).map(ToString::to_string);
+            (sent.payload.clone(), header("Crypto-Proof"), header("Nats-Service-Error"))
+        })
+    };
+    // A hundred at once: one is executed, and the others get its answer or are told to ask again.
+    let all = futures_util::future::join_all((0..100).map(|_| send(&once))).await;
+    let answers: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    let first = send(&once).await.unwrap();
+    assert_eq!(first.2, None);
+    for answer in answers {
+        assert!(answer == first || answer.2.as_deref() == Some("busy"), "{answer:?}");
+    }
+    let created = |service: &Service| {
+        service.audit().iter().filter(|e| e["call"] == "create_key_space").count()
+    };
+    assert_eq!(created(&service), 1);
+    assert!(service.audit().iter().any(|entry| entry["status"] == "repeated"));
+    // Without the wish for it, and after a restart, it is a replay.
+    let plain = proof(false);
+    assert_eq!(send(&plain).await.unwrap().2, None);
+    assert_eq!(send(&plain).await.unwrap().2.as_deref(), Some("replayed"));
+    service.stop();
+    service.restart(&nats);
+    assert_eq!(send(&once).await.unwrap().2.as_deref(), Some("replayed"));
 }

@@ -269,10 +269,25 @@ impl Service {
         fs::read_to_string(self.scratch.path("listen.log")).unwrap()
     }
 
+    /// What the audit log tells, but for where processes begin.
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.home.join("audit.log")).unwrap_or_default();
         let lines = text.lines().filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+        let entries = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        entries.filter(|entry| entry["kind"] != "opened").collect()
+    }
+
+    /// `crypto-cli audit verify`, pinned to the service's nkey.
+    pub(crate) fn audit_verify(&self) -> (i32, String, String) {
+        let mut command = cli();
+        command.args(["audit", "verify", "--service-nkey", &self.nkey, "--home"]).arg(&self.home);
+        outcome(&command.output().unwrap())
+    }
+
+    /// Ends it as an operator does.
+    pub(crate) fn stop(&mut self) {
+        self.process.signal("TERM");
+        assert!(self.process.ended().success());
     }
 
     /// What the operator sees once the service has stopped.
@@ -354,7 +369,7 @@ pub(crate) fn proof_header(proof: &str) -> HeaderMap {
 }
 
 pub(crate) fn prove(who: &Identity, body: &[u8]) -> String {
-    proof::write_request(who, SERVICE, now(), &jti(), body)
+    proof::write_request(who, SERVICE, now(), &jti(), body, proof::Terms::default())
 }
 
 pub(crate) fn jti() -> String {
