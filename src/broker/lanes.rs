@@ -24,6 +24,9 @@ const LONGEST_IDLENESS: Duration = Duration::from_secs(10);
 const WORTH_KEEPING: u64 = 2 * 1024 * 1024;
 /// How long a process may take to be gone that has said its last word: to give memory back takes time.
 const LONGEST_LEAVE: Duration = Duration::from_secs(1);
+/// How long a script waits for a lane whose last process is going, in the place of starting another:
+/// about what that takes.
+const WORTH_WAITING: Duration = Duration::from_millis(4);
 /// How long a script's process may take to be gone that was told to go.
 const LAST_WORDS: Duration = Duration::from_millis(30);
 /// How long the news may take of one that is going by itself: its memory is given back before its
@@ -183,7 +186,19 @@ impl Lanes {
                 Look::Leaving | Look::Over => {}
             }
         }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(leaving);
+        if found.is_none()
+            && let Some(mut first) = leaving.pop()
+        {
+            // The lock is not held here, so the others are back first.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).append(&mut leaving);
+            match first.lane.ended(WORTH_WAITING) {
+                Ok(Some(ended)) if is_harmless(ended.status) => found = Some(first),
+                Ok(Some(ended)) => note(ended.status),
+                Ok(None) => self.give_back(first),
+                Err(_) => {}
+            }
+        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).append(&mut leaving);
         found
     }
 
@@ -198,8 +213,14 @@ impl Lanes {
         own.or_else(free).or_else(other).map(|at| idle.remove(at))
     }
 
+    /// A lane waits again; one of more than may run at once is ended, the one that has waited longest.
     fn give_back(&self, slot: Slot) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(slot);
+        let surplus = if idle.len() > self.most { Some(idle.remove(0)) } else { None };
+        drop(idle);
+        // It is ended by being dropped, outside of the lock.
+        drop(surplus);
     }
 
     /// Ends the lanes whose time is over, and the processes of clients that send nothing.
