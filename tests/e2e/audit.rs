@@ -401,6 +401,8 @@ async fn a_receipt_proves_what_was_answered_and_to_whom() {
     assert_eq!(verify(&service.nkey, &[&script, &other]).0, 4);
     assert_eq!(verify("NDW2G4A6Q2W5ZVRY3TZTFVCFYWE6SYGYUHKVFGOGH55HJQWBKC5SCFKP", &[]).0, 4);
     let text = fs::read_to_string(&receipt).unwrap();
-    fs::write(&receipt, text.replacen('A', "B", 1)).unwrap();
+    let (claims, signature) = text.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { "B" } else { "A" };
+    fs::write(&receipt, format!("{claims}.{first}{}", &signature[1..])).unwrap();
     assert_eq!(verify(&service.nkey, &[]).0, 4);
 }
