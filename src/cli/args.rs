@@ -34,6 +34,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Send a script to a service and check its answer.
     Request(RequestArgs),
+    /// Validate, explain and test policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Look at the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -49,6 +52,16 @@ pub(crate) enum Command {
     /// Look at keys.
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say everything that is wrong with a policy.
+    Check(PolicyCheckArgs),
+    /// Say what a policy decides, by which rule, and why not by the others.
+    Explain(PolicyExplainArgs),
+    /// Try a policy against its cases.
+    Test(PolicyTestArgs),
 }
 
 #[derive(Subcommand)]
@@ -399,4 +412,86 @@ pub(crate) struct IdentityProofArgs {
     /// Let the service give the same answer again to the same proof.
     #[arg(long)]
     pub(crate) idem: bool,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people, with the lines that they are about.
+    Text,
+    /// For programs.
+    Json,
+    /// For code scanning (SARIF 2.1.0).
+    Sarif,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
+/// How the outcome of tests is printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For what collects the outcomes of tests.
+    Junit,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PolicyCheckArgs {
+    /// The policy files.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// How to print the findings.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PolicyExplainArgs {
+    /// The policy file [default: policy.toml beside the keyspace].
+    #[arg(long, value_name = "FILE", env = "CRYPTO_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Where the policy is, if it is not named.
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME", hide = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// The client of the policy, or `anonymous`.
+    #[arg(long = "as", value_name = "CLIENT", default_value = "anonymous")]
+    pub(crate) caller: String,
+    /// The host function.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) call: String,
+    /// What it is on: a key as `space/key`, or a key space.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// A file with the message [default: an empty one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) message: Option<PathBuf>,
+    /// The namespace of `sign_in`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// The script that makes the call [default: any].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+    /// When, such as 2027-06-30T00:00:00Z [default: now].
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) at: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PolicyTestArgs {
+    /// The policy file.
+    pub(crate) policy: PathBuf,
+    /// The files of cases [default: POLICY with the ending `.cases.toml`].
+    pub(crate) cases: Vec<PathBuf>,
+    /// Fail if a rule decides no case, and name it.
+    #[arg(long)]
+    pub(crate) coverage: bool,
+    /// How to print the outcome.
+    #[arg(long, value_enum, default_value_t = TestFormat::Text)]
+    pub(crate) format: TestFormat,
 }

@@ -153,7 +153,7 @@ fn cut(mark: &str, service: &str, end: Option<&LogPlace>) -> Option<String> {
 
 pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {
     let folder = files::home_path(args.home.as_deref())?;
-    let since = args.since.as_deref().map(instant).transpose()?;
+    let since = args.since.as_deref().map(files::instant).transpose()?;
     let mut is_whole = true;
     for path in logs_of(&folder)? {
         for line in lines(&path)? {
@@ -186,15 +186,6 @@ fn show_one(entry: &Value, format: Format) -> Result<(), Fault> {
     // A reason may repeat what a caller sent.
     let line = words.collect::<Vec<_>>().join(" ");
     say::line(&wire::shown(&line, usize::MAX, false))
-}
-
-fn instant(text: &str) -> Result<jiff::Timestamp, Fault> {
-    text.parse().map_err(|_| {
-        Fault::usage(format!(
-            "`{}` is not an instant: write one such as 2027-06-30T00:00:00Z",
-            text.escape_debug()
-        ))
-    })
 }
 
 /// The files of a home's log, in their order.

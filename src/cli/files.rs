@@ -129,6 +129,16 @@ pub(crate) fn caller(policy: &Policy, name: Option<&str>) -> Result<Caller, Faul
     }
 }
 
+/// An instant as people write it, with an offset (RFC 3339).
+pub(crate) fn instant(text: &str) -> Result<jiff::Timestamp, Fault> {
+    text.parse().map_err(|_| {
+        Fault::usage(format!(
+            "`{}` is not an instant: write one such as 2027-06-30T00:00:00Z",
+            text.escape_debug()
+        ))
+    })
+}
+
 /// Unix seconds.
 pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

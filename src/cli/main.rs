@@ -14,7 +14,9 @@ mod init;
 mod list;
 mod listen;
 mod passphrase;
+mod policy;
 mod receipt;
+mod report;
 mod request;
 mod run;
 mod say;
@@ -23,7 +25,8 @@ mod scripts;
 use clap::Parser;
 
 use crate::args::{
-    Args, AuditCommand, Command, IdentityCommand, KeyCommand, KeyspaceCommand, ReceiptCommand,
+    Args, AuditCommand, Command, IdentityCommand, KeyCommand, KeyspaceCommand, PolicyCommand,
+    ReceiptCommand,
 };
 use crate::exit::{Exit, Fault};
 
@@ -50,6 +53,9 @@ fn dispatch(command: Command) -> Result<Exit, Fault> {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Request(args) => request::request(&args),
+        Command::Policy(PolicyCommand::Check(args)) => policy::check(&args),
+        Command::Policy(PolicyCommand::Explain(args)) => policy::explain(&args),
+        Command::Policy(PolicyCommand::Test(args)) => policy::test(&args),
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args),
         Command::Audit(AuditCommand::Show(args)) => audit::show(&args),
         Command::Receipt(ReceiptCommand::Verify(args)) => receipt::verify(&args),

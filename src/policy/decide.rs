@@ -83,6 +83,17 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The rule that decided, if one did.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Denied { rule, .. } | Self::Unmet { rule, .. } => Some(rule),
+            Self::NoRule { .. } | Self::RateUsedUp { .. } | Self::UsesUsedUp { .. } => None,
+        }
+    }
+}
+
 /// What can be said of a call before it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Foresight {
@@ -182,10 +193,15 @@ impl Role {
 }
 
 impl Rule {
+    /// Whether it is about this call.
+    pub(crate) fn lists(&self, call: CallName) -> bool {
+        self.calls.contains(&call)
+    }
+
     /// An allow reaches a key space through the pattern of one of its keys, but a call that takes
     /// all the keys with it needs a pattern that covers them all.
-    fn allows(&self, act: &Act) -> bool {
-        self.calls.contains(&act.call)
+    pub(crate) fn allows(&self, act: &Act) -> bool {
+        self.lists(act.call)
             && match &act.target {
                 Target::Nothing => true,
                 Target::Key(path) => self.keys.iter().any(|keys| keys.matches_key(path)),
@@ -197,7 +213,7 @@ impl Rule {
     }
 
     /// A term that cannot be looked at is taken to hold: what is not known does not open anything.
-    fn denies(&self, act: &Act, facts: &Facts<'_>) -> bool {
+    pub(crate) fn denies(&self, act: &Act, facts: &Facts<'_>) -> bool {
         self.names(act) && self.terms.unmet(act, facts).is_none_or(|unmet| !unmet.is_known(facts))
     }
 
@@ -208,7 +224,7 @@ impl Rule {
     /// A deny without `keys` denies its calls on everything. A deny on keys does not close their
     /// key space, but no call that takes all its keys may take those, and to delete a key space is
     /// to delete its keys.
-    fn names(&self, act: &Act) -> bool {
+    pub(crate) fn names(&self, act: &Act) -> bool {
         let deletes_keys = act.call == CallName::DeleteKeySpace;
         let listed = self.calls.contains(&act.call)
             || (deletes_keys && self.calls.contains(&CallName::DeleteKeypair));

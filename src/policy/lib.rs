@@ -2,8 +2,10 @@
 //! The language is described in `policy/README.md` at the top of the tree.
 #![forbid(unsafe_code)]
 
+mod cases;
 mod decide;
 mod diagnostic;
+mod explain;
 mod file;
 mod glob;
 mod grant;
@@ -18,8 +20,10 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+pub use cases::{Case, Verdict, target};
 pub use decide::{Act, Decision, Facts, Foresight, Refusal};
 pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
+pub use explain::{Opinion, Says};
 pub use file::MAX_POLICY_BYTES;
 pub use grant::{Grant, Permit, Target};
 pub use limits::Limits;
@@ -107,6 +111,11 @@ impl Policy {
     pub fn limits_for(&self, caller: &Caller) -> Limits {
         let roles = self.roles_of(caller).filter(|role| role.is_for(caller));
         roles.fold(self.limits.clone(), |limits, role| limits.lowered_by(&role.limits))
+    }
+
+    /// Whether it has a client of this name, be it expired or revoked.
+    pub(crate) fn names(&self, client: &str) -> bool {
+        self.clients.iter().any(|known| known.name == client)
     }
 
     /// Whether the caller may run its script at all: roles that are for other scripts give it nothing.

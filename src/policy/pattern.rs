@@ -33,6 +33,17 @@ impl Pattern {
         self.key.is_some() && self.space == other.space
     }
 
+    /// Whether every key of the other pattern is one of this, as far as that can be told from afar.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let covers = |one: &Glob, other: &Glob| one.is_star() || one == other;
+        covers(&self.space, &other.space)
+            && match (&self.key, &other.key) {
+                (Some(one), Some(other)) => covers(one, other),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+    }
+
     /// Whether a call on a whole space matches: by the pattern of a space, or by the space part of
     /// the pattern of a key.
     pub(crate) fn matches_space(&self, space: &Name) -> bool {

@@ -606,3 +606,84 @@ mod properties {
         }
     }
 }
+
+mod cases {
+    use super::*;
+
+    fn wrong(case: &str) -> Vec<Option<String>> {
+        let policy = Policy::parse("p.toml", &sample()).unwrap();
+        let cases = Case::parse_all("c.toml", case).unwrap();
+        cases.iter().map(|case| case.try_on(&policy).wrong).collect()
+    }
+
+    fn case(lines: &str) -> String {
+        format!(
+            "[[case]]\nname = \"n\"\nas = \"billing\"\ncall = \"sign\"\nkey = \"billing/k\"\n{lines}\n"
+        )
+    }
+
+    #[test]
+    fn a_case_passes_when_the_policy_decides_as_it_says_and_by_the_rule_it_says() {
+        for (lines, expected) in [
+            ("expect = \"allow\"", None),
+            ("expect = \"allow\"\nby = \"billing-signer.allow[0]\"", None),
+            (
+                "expect = \"allow\"\nby = \"other\"",
+                Some("it is decided by billing-signer.allow[0]"),
+            ),
+            ("expect = \"refuse\"", Some("it is allowed")),
+            ("expect = \"refuse\"\ntimes = 3", None),
+            ("expect = \"allow\"\ntimes = 2", None),
+            ("expect = \"refuse\"\nat = 2026-01-01T03:00:00Z", None),
+            ("expect = \"refuse\"\nat = 2028-01-01T12:00:00Z", None),
+            (
+                "expect = \"allow\"\nat = 2028-01-01T12:00:00Z",
+                Some("`billing` is refused at that time"),
+            ),
+        ] {
+            assert_eq!(wrong(&case(lines))[0].as_deref(), expected, "{lines}");
+        }
+        let stranger = case("expect = \"refuse\"").replace("\"billing\"", "\"biling\"");
+        assert_eq!(wrong(&stranger)[0].as_deref(), Some("the policy has no client `biling`"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_cases_is_said_with_its_place() {
+        for (text, says) in [
+            ("", "lacks `case`"),
+            ("[[case]]\nname = \"n\"\n", "lacks `as`"),
+            ("[[case]]\nnmae = \"n\"\n", "did you mean `name`?"),
+            (&case("expect = \"maybe\""), "c.toml:6:10: `maybe` is not a decision"),
+            (&case("expect = \"allow\"\ntimes = 0"), "`times` is 1 to"),
+            (&case("expect = \"allow\"").replace("\"sign\"", "\"sing\""), "did you mean `sign`?"),
+            (&case("expect = \"allow\"").replace("billing/k", "k"), "name a key as `space/key`"),
+            (&case("expect = \"allow\"\nmessage_hex = \"0\""), "`0` is not bytes"),
+        ] {
+            let report = Case::parse_all("c.toml", text).unwrap_err().to_string();
+            assert!(report.contains(says), "{text}: {report}");
+        }
+    }
+}
+
+#[test]
+fn opinions_add_up_to_the_decision() {
+    let policy = Policy::parse("p.toml", &sample()).unwrap();
+    let billing = policy.client_by_name("billing", 0).unwrap();
+    let says = |call, target: Target, now| {
+        let facts = Facts { now, message: Some(b"m"), ..Facts::default() };
+        let act = Act { call, target };
+        let opinions = policy.opinions(&billing, &act, &facts);
+        let allowed = matches!(policy.decide(&billing, act, &facts), Decision::Allow(_));
+        let has = |says| opinions.iter().any(|opinion| opinion.says == says);
+        assert_eq!(allowed, has(Says::Allow) && !has(Says::Deny));
+        opinions.into_iter().map(|opinion| opinion.says).collect::<Vec<_>>()
+    };
+    let sign = CallName::Sign;
+    assert_eq!(says(sign, key("billing/k"), NOON), [Says::Allow, Says::OtherKeys]);
+    assert_eq!(says(sign, key("billing/root-1"), NOON), [Says::Allow, Says::Deny]);
+    let at_night = [Says::Unless(Unmet::Hours), Says::OtherKeys];
+    assert_eq!(says(sign, key("billing/k"), 0), at_night);
+    assert_eq!(says(sign, key("other/k"), NOON), [Says::OtherKeys, Says::OtherKeys]);
+    let delete = says(CallName::DeleteKeypair, key("billing/root-1"), NOON);
+    assert_eq!(delete, [Says::OtherCalls, Says::Deny]);
+}

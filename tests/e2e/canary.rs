@@ -93,9 +93,7 @@ fn forms(seed: &[u8; 32]) -> Vec<Vec<u8>> {
 }
 
 fn holds(haystack: &[u8], needles: &[Vec<u8>]) -> bool {
-    needles
-        .iter()
-        .any(|needle| haystack.windows(needle.len()).any(|window| window == needle.as_slice()))
+    needles.iter().any(|needle| memchr::memmem::find(haystack, needle).is_some())
 }
 
 /// All readable memory of a process, one mapping at a time. Whoever is not root cannot read it at

@@ -29,13 +29,34 @@ fn the_policy_of_the_language_page_is_one_and_its_numbers_are_the_defaults() {
 
 #[test]
 fn the_example_policy_says_what_its_comments_say() {
-    let policy = Policy::parse("policy/example.toml", &document("policy/example.toml")).unwrap();
+    let policy =
+        Policy::parse("policy/examples/team.toml", &document("policy/examples/team.toml")).unwrap();
     let billing = policy.client_by_name("billing", 0).unwrap();
     let team = policy.client_by_name("key-team", 0).unwrap();
     assert!(policy.anonymous().is_none());
     assert!(!policy.calls_for(&team).contains(&CallName::Sign), "cannot sign with them");
     assert!(!policy.calls_for(&billing).contains(&CallName::CreateKeypair));
     assert!(policy.client_by_name("billing", 1_900_000_000).is_none(), "expires");
+}
+
+/// Each example has cases, they pass, and every rule decides one.
+#[test]
+fn every_example_policy_decides_as_its_cases_say() {
+    let mut tried = 0;
+    for entry in fs::read_dir("policy/examples").unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".cases.toml") {
+            continue;
+        }
+        let output = cli().args(["policy", "test", "--coverage"]).arg(&path).output().unwrap();
+        let (exit, out, err) = outcome(&output);
+        assert_eq!(exit, 0, "{name}: {out}{err}");
+        let checked = cli().args(["policy", "check"]).arg(&path).output().unwrap();
+        assert_eq!(outcome(&checked), (0, String::new(), String::new()), "{name}");
+        tried += 1;
+    }
+    assert_eq!(tried, 4);
 }
 
 #[test]
@@ -64,5 +85,5 @@ fn the_commands_of_the_readme_exist() {
             found += 1;
         }
     }
-    assert_eq!(found, 9, "every command has its line");
+    assert_eq!(found, 18, "every command has its line");
 }

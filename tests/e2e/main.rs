@@ -26,6 +26,7 @@ mod killed;
 mod limits;
 mod marker;
 mod payloads;
+mod policies;
 mod processes;
 mod proofs;
 mod seed;

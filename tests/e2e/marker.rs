@@ -42,8 +42,9 @@ async fn nothing_of_a_script_is_left_in_the_zygote_or_in_the_next_script() {
         let asker = client.clone();
         let next = tokio::spawn(async move { ask_plainly(&asker, SPIN).await });
         let process = worker_of(&service);
+        let zygote = parent_of(process);
         assert!(!memory_holds(process, &needles), "the next script, after {end}");
-        assert!(!memory_holds(parent_of(process), &needles), "the zygote, after {end}");
+        assert!(!memory_holds(zygote, &needles), "the zygote, after {end}");
         assert_eq!(next.await.unwrap().error.as_deref(), Some("limit-time"));
         all_scripts_gone(&service);
     }

@@ -1,0 +1,219 @@
+//! `crypto-cli policy`: validate, explain and test a policy, without a service.
+
+use std::path::Path;
+
+use policy::{Act, Case, Decision, Diagnostics, Facts, Policy, Says};
+use serde_json::json;
+use wire::{Algorithm, CallName};
+
+use crate::args::{Format, PolicyCheckArgs, PolicyExplainArgs, PolicyTestArgs, TestFormat};
+use crate::exit::{Exit, Fault};
+use crate::report::{Finding, Weight};
+use crate::{files, report, say};
+
+pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
+    let (mut findings, mut sources) = (Vec::new(), Vec::new());
+    for path in &args.files {
+        let (file, text) = read(path)?;
+        match Policy::parse(&file, &text) {
+            Err(found) => findings.extend(found_in(&file, &found)),
+            Ok(policy) => {
+                findings.extend(policy.closed_rules().into_iter().map(|(rule, line, deny)| {
+                    Finding {
+                        file: file.clone(),
+                        weight: Weight::Warning,
+                        code: "policy-closed-rule".to_owned(),
+                        message: format!("{rule} allows nothing: {deny} denies all of it"),
+                        help: Some("remove one of the two".to_owned()),
+                        line,
+                        column: 1,
+                        span: None,
+                    }
+                }))
+            }
+        }
+        sources.push((file, text));
+    }
+    report::print(&findings, &sources, args.format)?;
+    let is_wrong = findings.iter().any(|finding| finding.weight == Weight::Error);
+    Ok(if is_wrong { Exit::Usage } else { Exit::Done })
+}
+
+fn found_in(file: &str, found: &Diagnostics) -> Vec<Finding> {
+    let one = |diagnostic: &policy::Diagnostic| Finding {
+        file: file.to_owned(),
+        weight: Weight::Error,
+        code: diagnostic.mistake.code().to_owned(),
+        message: diagnostic.message.clone(),
+        help: diagnostic.help.clone(),
+        line: diagnostic.line,
+        column: diagnostic.column,
+        span: Some(diagnostic.span.clone()),
+    };
+    found.found().iter().map(one).collect()
+}
+
+fn read(path: &Path) -> Result<(String, String), Fault> {
+    let file = path.display().to_string();
+    let bytes = files::read_bounded(path, policy::MAX_POLICY_BYTES + 1)?;
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| Fault::usage(format!("`{file}` is not UTF-8")))?;
+    Ok((file, text))
+}
+
+pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
+    let path = files::policy_path(args.policy.as_deref(), args.home.as_deref())?;
+    let policy = files::read_policy(&path)?.policy;
+    let now = match &args.at {
+        None => files::now() * 1000,
+        Some(text) => {
+            let at = files::instant(text)?.as_millisecond();
+            u64::try_from(at).map_err(|_| Fault::usage("`--at` lies before 1970"))?
+        }
+    };
+    let caller = match args.caller.as_str() {
+        "anonymous" => policy.anonymous(),
+        name => policy.client_by_name(name, now / 1000),
+    };
+    let unknown = || Fault::usage(format!("`{}` is no client then", args.caller.escape_debug()));
+    let mut caller = caller.ok_or_else(unknown)?;
+    if let Some(path) = &args.script {
+        caller = caller.running(&files::read_script(path)?);
+    }
+    let call = CallName::from_word(&args.call).ok_or_else(|| {
+        Fault::usage(format!("there is no host function `{}`", args.call.escape_debug()))
+    })?;
+    let target = policy::target(call, args.key.as_deref())
+        .map_err(|help| Fault::usage(format!("`{call}` on what? {help}")))?;
+    let message = match &args.message {
+        Some(path) => Some(files::read_bounded(path, wire::script::MAX_SCRIPT_BYTES)?),
+        None => call.takes_message().then(Vec::new),
+    };
+    let facts = Facts {
+        message: message.as_deref(),
+        namespace: args.namespace.as_deref(),
+        algorithm: Some(Algorithm::Ed25519),
+        now,
+    };
+    let act = Act { call, target };
+    let opinions = policy.opinions(&caller, &act, &facts);
+    let (allowed, why) = match policy.decide(&caller, act, &facts) {
+        Decision::Allow(grant) => {
+            let (rule, line) = grant.rule();
+            (true, format!("{rule} (line {line}) allows it, as long as its rate and uses last"))
+        }
+        Decision::Refuse(refusal) => (false, refusal.to_string()),
+    };
+    let word = if allowed { "allowed" } else { "refused" };
+    match args.format {
+        Format::Json => {
+            let rules = opinions.iter().map(|opinion| {
+                json!({ "rule": opinion.rule, "line": opinion.line, "says": opinion.says.to_string() })
+            });
+            let rules: Vec<_> = rules.collect();
+            let told = json!({ "schema": 1, "decision": word, "why": why, "rules": rules });
+            say::line(&told.to_string())?;
+        }
+        Format::Text => {
+            say::line(&format!("{word}: {why}"))?;
+            for opinion in &opinions {
+                let mark = if matches!(opinion.says, Says::Allow | Says::Deny) { "*" } else { " " };
+                let place = format!("{}:{}", path.display(), opinion.line);
+                say::line(&format!("{mark} {place} {} {}", opinion.rule, opinion.says))?;
+            }
+        }
+    }
+    Ok(if allowed { Exit::Done } else { Exit::Refused })
+}
+
+/// A case and what became of it.
+struct Tried {
+    file: String,
+    case: Case,
+    verdict: policy::Verdict,
+}
+
+pub(crate) fn test(args: &PolicyTestArgs) -> Result<Exit, Fault> {
+    let path = &args.policy;
+    let policy = files::read_policy(path)?.policy;
+    let beside = path.with_extension("cases.toml");
+    let files = if args.cases.is_empty() { vec![beside] } else { args.cases.clone() };
+    let mut tried = Vec::new();
+    for path in &files {
+        let (file, text) = read(path)?;
+        let cases = Case::parse_all(&file, &text);
+        let cases =
+            cases.map_err(|found| Fault::usage(format!("the cases are refused\n{found}")))?;
+        for case in cases {
+            let verdict = case.try_on(&policy);
+            tried.push(Tried { file: file.clone(), case, verdict });
+        }
+    }
+    let uncovered: Vec<_> = policy
+        .rules()
+        .into_iter()
+        .filter(|(rule, _)| !tried.iter().any(|one| one.verdict.rule.as_deref() == Some(rule)))
+        .collect();
+    let failed = tried.iter().filter(|one| one.verdict.wrong.is_some()).count();
+    let is_short = args.coverage && !uncovered.is_empty();
+    match args.format {
+        TestFormat::Text => {
+            tell(&tried, failed)?;
+            if args.coverage {
+                let all = policy.rules().len();
+                say::line(&format!("{} of {all} rules decide a case", all - uncovered.len()))?;
+                for (rule, line) in &uncovered {
+                    say::line(&format!("{}:{line}: {rule} decides no case", path.display()))?;
+                }
+            }
+        }
+        TestFormat::Json => {
+            let cases = tried.iter().map(|Tried { file, case, verdict }| {
+                json!({ "name": case.name, "file": file, "line": case.line, "rule": verdict.rule, "wrong": verdict.wrong })
+            });
+            let cases: Vec<_> = cases.collect();
+            let uncovered: Vec<_> = uncovered
+                .iter()
+                .map(|(rule, line)| json!({ "rule": rule, "line": line }))
+                .collect();
+            say::line(
+                &json!({ "schema": 1, "cases": cases, "failed": failed, "uncovered": uncovered })
+                    .to_string(),
+            )?;
+        }
+        TestFormat::Junit => say::line(&junit(&tried, failed))?,
+    }
+    Ok(if failed > 0 || is_short { Exit::Refused } else { Exit::Done })
+}
+
+fn tell(tried: &[Tried], failed: usize) -> Result<(), Fault> {
+    for Tried { file, case, verdict } in tried {
+        if let Some(wrong) = &verdict.wrong {
+            say::line(&format!("{file}:{}: {}: {wrong}", case.line, case.name))?;
+        }
+    }
+    say::line(&format!("{} cases, {failed} failed", tried.len()))
+}
+
+fn junit(tried: &[Tried], failed: usize) -> String {
+    let escaped = |text: &str| {
+        let text = wire::shown(text, usize::MAX, false);
+        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    };
+    let mut out = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"policy\" tests=\"{}\" failures=\"{failed}\">\n",
+        tried.len()
+    );
+    for Tried { file, case, verdict } in tried {
+        let (name, file) = (escaped(&case.name), escaped(file));
+        out.push_str(&format!(
+            "  <testcase name=\"{name}\" file=\"{file}\" line=\"{}\"",
+            case.line
+        ));
+        out.push_str(&match &verdict.wrong {
+            Some(wrong) => format!("><failure message=\"{}\"/></testcase>\n", escaped(wrong)),
+            None => "/>\n".to_owned(),
+        });
+    }
+    out + "</testsuite>"
+}

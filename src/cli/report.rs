@@ -1,0 +1,157 @@
+//! Findings in files: with their lines for people, and as data for programs.
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde_json::json;
+
+use crate::args::ReportFormat;
+use crate::exit::Fault;
+use crate::say;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// It will be refused.
+    Error,
+    /// It may be.
+    Warning,
+}
+
+/// Something that was found in a file.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) file: String,
+    pub(crate) weight: Weight,
+    /// The same for findings of one kind.
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    /// From 1; 0 is the file as a whole.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+    /// Bytes of the source, where the end is known.
+    pub(crate) span: Option<std::ops::Range<usize>>,
+}
+
+/// Prints findings; `sources` are the files they are in, with their text.
+pub(crate) fn print(
+    findings: &[Finding],
+    sources: &[(String, String)],
+    format: ReportFormat,
+) -> Result<(), Fault> {
+    match format {
+        ReportFormat::Text => {
+            for finding in findings {
+                let source = sources.iter().find(|(file, _)| *file == finding.file);
+                let text = drawn(finding, source.map_or("", |(_, text)| text));
+                say::line(&wire::shown(&text, usize::MAX, true))?;
+            }
+            Ok(())
+        }
+        ReportFormat::Json => {
+            let findings: Vec<_> = findings.iter().map(as_json).collect();
+            say::line(&json!({ "schema": 1, "findings": findings }).to_string())
+        }
+        ReportFormat::Github => findings.iter().try_for_each(|finding| say::line(&github(finding))),
+        ReportFormat::Sarif => say::line(&sarif(findings)),
+    }
+}
+
+/// The finding with the line that it is about, as compilers show theirs.
+fn drawn(finding: &Finding, source: &str) -> String {
+    let level = match finding.weight {
+        Weight::Error => Level::ERROR,
+        Weight::Warning => Level::WARNING,
+    };
+    // Whoever wrote the file chose its characters; the drawing counts them.
+    let shown = wire::shown(source, usize::MAX, true);
+    let span = if shown == source { span_of(finding, source) } else { None };
+    let title = level.primary_title(&*finding.message).id(&*finding.code);
+    let mut group = match span {
+        Some(span) => {
+            let mark = AnnotationKind::Primary.span(span);
+            title.element(Snippet::source(source).path(&*finding.file).annotation(mark))
+        }
+        None => {
+            let Finding { file, line, column, .. } = finding;
+            let place = if *line > 0 { format!("{file}:{line}:{column}") } else { file.clone() };
+            title.element(Level::NOTE.message(place))
+        }
+    };
+    if let Some(help) = &finding.help {
+        group = group.element(Level::HELP.message(&**help));
+    }
+    Renderer::plain().render(&[group])
+}
+
+/// From the place of a finding to the end of the word there, unless it says more itself.
+fn span_of(finding: &Finding, source: &str) -> Option<std::ops::Range<usize>> {
+    if let Some(span) = &finding.span {
+        let first_line_end =
+            source.get(span.start..)?.find('\n').map_or(source.len(), |at| span.start + at);
+        let end = span.end.min(first_line_end).max(span.start);
+        return source.get(span.start..end).map(|_| span.start..end);
+    }
+    let line = source.split_inclusive('\n').nth(finding.line.checked_sub(1)?)?;
+    let start_of_line = line.as_ptr().addr() - source.as_ptr().addr();
+    let (at, _) = line.char_indices().nth(finding.column.checked_sub(1)?)?;
+    let rest = line.get(at..)?;
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let word = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+    let end = if word > 0 { word } else { rest.chars().next().map_or(0, char::len_utf8) };
+    Some(start_of_line + at..start_of_line + at + end)
+}
+
+fn as_json(finding: &Finding) -> serde_json::Value {
+    let Finding { file, weight, code, message, help, line, column, span: _ } = finding;
+    json!({ "file": file, "level": word(*weight), "code": code, "message": message, "help": help,
+        "line": line, "column": column })
+}
+
+fn word(weight: Weight) -> &'static str {
+    match weight {
+        Weight::Error => "error",
+        Weight::Warning => "warning",
+    }
+}
+
+/// A workflow command of GitHub Actions.
+fn github(finding: &Finding) -> String {
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let Finding { file, weight, code, message, help, line, column, span: _ } = finding;
+    let help = help.as_ref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+    format!(
+        "::{} file={},line={line},col={column},title={}::{}",
+        word(*weight),
+        property(file),
+        property(code),
+        data(&format!("{message}{help}"))
+    )
+}
+
+/// Static Analysis Results Interchange Format, version 2.1.0 (OASIS).
+fn sarif(findings: &[Finding]) -> String {
+    let mut rules: Vec<&str> = findings.iter().map(|finding| finding.code.as_str()).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    let rules: Vec<_> = rules.iter().map(|code| json!({ "id": code })).collect();
+    let results = findings.iter().map(|finding| {
+        let help = finding.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        let file = json!({ "uri": finding.file });
+        let region = json!({ "startLine": finding.line, "startColumn": finding.column });
+        let place = if finding.line > 0 {
+            json!({ "artifactLocation": file, "region": region })
+        } else {
+            json!({ "artifactLocation": file })
+        };
+        json!({ "ruleId": finding.code, "level": word(finding.weight),
+            "message": { "text": format!("{}{help}", finding.message) },
+            "locations": [{ "physicalLocation": place }] })
+    });
+    let results: Vec<_> = results.collect();
+    json!({ "version": "2.1.0", "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "runs": [{ "tool": { "driver": { "name": "crypto-cli", "version": env!("CARGO_PKG_VERSION"),
+            "rules": rules } }, "results": results }] })
+    .to_string()
+}

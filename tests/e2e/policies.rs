@@ -1,0 +1,109 @@
+//! `crypto-cli policy`: what it says of policies, and how it ends.
+
+use crate::support::*;
+
+const BAD: &str = "version = 1\n[service]\nname = \"s\"\n[[role]]\nname = \"r\"\n\
+    allow = [{ calls = [\"sgin\"], keys = [\"a/b/c\"] }]\n";
+
+#[test]
+fn every_mistake_is_shown_with_its_line_and_as_data() {
+    let scratch = Scratch::new();
+    let path = scratch.write("bad.toml", BAD);
+    let check = |format: &str| {
+        let mut command = cli();
+        command.args(["policy", "check", "--format", format]).arg(&path);
+        outcome(&command.output().unwrap())
+    };
+    let (exit, out, err) = check("text");
+    assert_eq!((exit, err.as_str()), (2, ""));
+    for part in [
+        "error[policy-unknown-call]: unknown call `sgin`",
+        "bad.toml:6:21",
+        "^^^^^^",
+        "did you mean `sign`?",
+        "policy-value",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let (_, out, _) = check("json");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["findings"][0]["code"], "policy-unknown-call");
+    assert_eq!(
+        (&told["findings"][0]["line"], &told["findings"][0]["column"]),
+        (&6.into(), &21.into())
+    );
+    let (_, out, _) = check("sarif");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let result = &told["runs"][0]["results"][1];
+    assert_eq!((&told["version"], &result["ruleId"]), (&"2.1.0".into(), &"policy-value".into()));
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["region"]["startLine"], 6);
+    let (_, out, _) = check("github");
+    assert!(out.starts_with("::error file="), "{out}");
+    assert!(
+        out.contains(",line=6,col=21,title=policy-unknown-call::unknown call `sgin`%0A"),
+        "{out}"
+    );
+}
+
+#[test]
+fn an_allow_that_a_deny_closes_is_pointed_out() {
+    let scratch = Scratch::new();
+    let rules = "[[role]]\nname = \"r\"\nallow = [{ calls = [\"sign\"], keys = [\"a/b\"] }, { calls = [\"sign\"], keys = [\"c/b\"] }]\n\
+        deny = [{ calls = [\"*\"], keys = [\"a/*\"] }]\n";
+    let path = scratch.policy(rules);
+    let output = cli().args(["policy", "check"]).arg(path).output().unwrap();
+    let (exit, out, _) = outcome(&output);
+    assert_eq!(exit, 0, "it is a policy all the same");
+    assert!(out.contains("warning[policy-closed-rule]: r.allow[0] allows nothing"), "{out}");
+    assert!(!out.contains("r.allow[1]"), "{out}");
+}
+
+#[test]
+fn a_decision_is_explained_by_every_rule() {
+    let explain = |key: &str, at: &str| {
+        let mut command = cli();
+        command.args([
+            "policy",
+            "explain",
+            "--policy",
+            "policy/examples/team.toml",
+            "--as",
+            "billing",
+        ]);
+        command.args(["--call", "sign", "--key", key, "--at", at]);
+        outcome(&command.output().unwrap())
+    };
+    let (exit, out, _) = explain("billing/invoice-1", "2026-11-23T12:00:00Z");
+    assert_eq!(exit, 0);
+    assert!(out.starts_with("allowed: billing-signer.allow[0] (line "), "{out}");
+    assert!(out.contains("billing-signer.allow[1] is for other calls"), "{out}");
+    let (exit, out, _) = explain("billing/invoice-1", "2026-11-23T23:00:00Z");
+    assert_eq!(exit, 1);
+    assert!(out.contains("billing-signer.allow[0] does not hold at this time"), "{out}");
+    let (exit, _, err) = explain("billing", "2026-11-23T12:00:00Z");
+    assert!(exit == 2 && err.contains("name a key as `space/key`"), "{err}");
+}
+
+#[test]
+fn a_failed_case_and_an_untried_rule_fail_the_test() {
+    let scratch = Scratch::new();
+    let policy = scratch.policy(
+        "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+        allow = [{ calls = [\"hash\"] }, { calls = [\"random_bytes\"] }]\n",
+    );
+    let case = "[[case]]\nname = \"a & b\"\nas = \"anonymous\"\ncall = \"hash\"\nexpect = ";
+    let test = |expect: &str, more: &[&str]| {
+        scratch.write("policy.cases.toml", format!("{case}\"{expect}\"\n"));
+        let output = cli().args(["policy", "test"]).arg(&policy).args(more).output().unwrap();
+        outcome(&output)
+    };
+    assert_eq!(test("allow", &[]), (0, "1 cases, 0 failed\n".into(), String::new()));
+    let (exit, out, _) = test("refuse", &[]);
+    assert!(exit == 1 && out.contains("policy.cases.toml:1: a & b: it is allowed"), "{out}");
+    let (exit, out, _) = test("allow", &["--coverage"]);
+    assert!(exit == 1 && out.contains("r.allow[1] decides no case"), "{out}");
+    let (exit, out, _) = test("refuse", &["--format", "junit"]);
+    assert_eq!(exit, 1);
+    assert!(out.contains("failures=\"1\"") && out.contains("name=\"a &amp; b\""), "{out}");
+}
