@@ -62,6 +62,11 @@ impl<'a> Entry<'a> {
         Self { service: Some(service), torn, ..Self::new("opened", "") }
     }
 
+    /// A policy that holds from now on.
+    pub(crate) fn loaded(policy: &'a str) -> Self {
+        Self { policy: Some(policy), ..Self::new("policy", "") }
+    }
+
     /// A decision that allowed.
     pub(crate) fn allowed(request: &'a str, caller: &'a Caller, permit: &'a Permit) -> Self {
         let (rule, line) = permit.rule();

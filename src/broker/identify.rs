@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use policy::Caller;
+use policy::{Caller, Policy};
 use proof::{Expected, Fault, Signed};
 use wire::Code;
 use wire::request::{ProofHeader, Request};
@@ -68,10 +68,14 @@ impl Unidentified {
 
 impl Broker {
     /// Cheap checks first: shape, known key, signature, claims, and only then the replay window.
-    pub(crate) fn identify(&self, request: &Request) -> Result<Identified, Unidentified> {
+    pub(crate) fn identify(
+        &self,
+        policy: &Policy,
+        request: &Request,
+    ) -> Result<Identified, Unidentified> {
         let header = match &request.proof {
             ProofHeader::Absent => {
-                let caller = self.policy.anonymous().ok_or(Unidentified::Unsigned)?;
+                let caller = policy.anonymous().ok_or(Unidentified::Unsigned)?;
                 return Ok(Identified::New { caller, held_as: None });
             }
             ProofHeader::Unusable => return Err(Unidentified::UnusableHeader),
@@ -80,13 +84,9 @@ impl Broker {
         let now = self.clock.seconds();
         let signed = Signed::parse(header)?;
         let unknown = || Unidentified::UnknownClient(signed.kid().escape_debug().to_string());
-        let caller = self.policy.client_by_nkey(signed.kid(), now).ok_or_else(unknown)?;
-        let expected = Expected {
-            aud: self.policy.service(),
-            payload: &request.body,
-            now,
-            window: WINDOW_SECONDS,
-        };
+        let caller = policy.client_by_nkey(signed.kid(), now).ok_or_else(unknown)?;
+        let expected =
+            Expected { aud: policy.service(), payload: &request.body, now, window: WINDOW_SECONDS };
         let verified = signed.verify(&expected)?;
         // A thread that panicked with either left them as they were.
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,7 +18,7 @@ mod uses;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use keyspace::{CommitError, Unlocked};
 use policy::{Caller, Policy, RateBook};
@@ -51,8 +51,7 @@ pub struct Records {
 
 /// Everything that a request needs.
 pub struct Broker {
-    policy: Policy,
-    policy_digest: String,
+    loaded: RwLock<Arc<Loaded>>,
     keyspace: Unlocked,
     audit: Audit,
     lanes: Lanes,
@@ -79,8 +78,7 @@ impl Broker {
     ) -> Result<Self, AuditError> {
         let clock = Clock::start();
         let broker = Self {
-            policy_digest: proof::digest(policy_text.as_bytes()),
-            policy,
+            loaded: RwLock::new(Arc::new(Loaded::new(policy, policy_text))),
             keyspace,
             audit: records.audit,
             lanes,
@@ -93,13 +91,30 @@ impl Broker {
         let sign = |bytes: &[u8]| broker.keyspace.sign_as_service(bytes);
         broker.audit.begin(broker.service_nkey(), &sign)?;
         broker.recall_uses()?;
+        broker.record(&Entry::loaded(&broker.policy().digest))?;
         Ok(broker)
     }
 
-    /// The policy.
+    /// The policy that holds now. A request keeps the one that it began with.
     #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    pub fn policy(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this policy holds, if it can: `text` is the file's, `file` its name in messages.
+    ///
+    /// # Errors
+    /// Why the last one holds on, for the operator.
+    pub fn reload(&self, file: &str, text: &str) -> Result<(), String> {
+        let policy = Policy::parse(file, text).map_err(|found| found.to_string())?;
+        let now = self.policy();
+        if !policy.fits_in_place_of(&now.policy) {
+            return Err("`[service]`, `[sandbox]`, `[audit]`, `concurrent` and more `memory` take a restart".to_owned());
+        }
+        let loaded = Loaded::new(policy, text);
+        self.record(&Entry::loaded(&loaded.digest)).map_err(|error| error.to_string())?;
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        Ok(())
     }
 
     /// The public nkey of the service.
@@ -111,10 +126,11 @@ impl Broker {
     /// The life of one request: who asks, what it does, what it is told.
     pub fn answer(&self, request: &Request) -> Reply {
         let id = self.clock.request_id();
-        match self.identify(request) {
+        let loaded = self.policy();
+        match self.identify(&loaded.policy, request) {
             Ok(Identified::New { caller, held_as }) => {
-                let done = self.execute(&id, &caller, &request.body, request.wants_json);
-                let reply = self.reply(request, &done);
+                let done = self.execute(&loaded, &id, &caller, &request.body, request.wants_json);
+                let reply = self.reply(&loaded, request, &done);
                 if let Some(digest) = held_as {
                     self.answers().give(&digest, &reply);
                 }
@@ -123,12 +139,14 @@ impl Broker {
             Ok(Identified::Again(given)) => {
                 match self.record(&Entry::repeated(&id, &request.body)) {
                     Ok(_) => given.again(request.ticket),
-                    Err(error) => self.reply(request, &Done::of(Outcome::failed(error.into()))),
+                    Err(error) => {
+                        self.reply(&loaded, request, &Done::of(Outcome::failed(error.into())))
+                    }
                 }
             }
             Err(refusal) => {
                 let entry = Entry::unidentified(&id, &request.body, &refusal);
-                self.reply(request, &self.refused(&entry, refusal.public()))
+                self.reply(&loaded, request, &self.refused(&entry, refusal.public()))
             }
         }
     }
@@ -137,7 +155,7 @@ impl Broker {
     pub(crate) fn decline(&self, request: &Request, failure: Failure) -> Reply {
         let id = self.clock.request_id();
         let done = self.refused(&Entry::declined(&id, &request.body, &failure), failure.clone());
-        self.reply(request, &done)
+        self.reply(&self.policy(), request, &done)
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -178,12 +196,20 @@ impl Broker {
     }
 
     /// Runs a script for somebody the policy knows: staged, committed if it ends well, recorded.
-    fn execute(&self, id: &str, caller: &Caller, script: &[u8], as_json: bool) -> Done {
+    fn execute(
+        &self,
+        loaded: &Loaded,
+        id: &str,
+        caller: &Caller,
+        script: &[u8],
+        as_json: bool,
+    ) -> Done {
         let started = std::time::Instant::now();
-        let (mut outcome, kept, keys) = self.execute_staged(id, caller, script, as_json);
+        let (mut outcome, kept, keys) =
+            self.execute_staged(&loaded.policy, id, caller, script, as_json);
         outcome.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let body = outcome.body(as_json);
-        let entry = Entry::ended(id, caller, script, &self.policy_digest, &outcome, &body);
+        let entry = Entry::ended(id, caller, script, &loaded.digest, &outcome, &body);
         let recorded = self.record(&entry);
         let who = caller.nkey().unwrap_or("anonymous").to_owned();
         match recorded {
@@ -199,12 +225,13 @@ impl Broker {
 
     /// Runs a script for a caller at the terminal.
     pub fn run(&self, caller: &Caller, script: &[u8]) -> Outcome {
-        self.execute(&self.clock.request_id(), caller, script, true).outcome
+        self.execute(&self.policy(), &self.clock.request_id(), caller, script, true).outcome
     }
 
     /// The outcome, whether changes were kept, and the private keys that were used.
     fn execute_staged(
         &self,
+        policy: &Policy,
         id: &str,
         caller: &Caller,
         script: &[u8],
@@ -212,16 +239,16 @@ impl Broker {
     ) -> (Outcome, bool, BTreeSet<String>) {
         let nothing = |failure| (Outcome::failed(failure), false, BTreeSet::new());
         let caller = &caller.clone().running(script);
-        if !self.policy.may_run(caller) {
+        if !policy.may_run(caller) {
             let text = "the policy does not allow this script to this caller";
             return nothing(Failure::new(Code::PolicyDenied, text));
         }
-        let limits = self.policy.limits_for(caller);
-        let job = match lane::job(Task::Run, script, &limits, self.policy.calls_for(caller)) {
+        let limits = policy.limits_for(caller);
+        let job = match lane::job(Task::Run, script, &limits, policy.calls_for(caller)) {
             Ok(job) => job,
             Err(failure) => return nothing(failure),
         };
-        let mut session = match Session::new(self, id, caller, &limits) {
+        let mut session = match Session::new(self, policy, id, caller, &limits) {
             Ok(session) => session,
             Err(error) => return nothing(self.storage_failure(&error)),
         };
@@ -263,7 +290,7 @@ impl Broker {
         Failure::new(Code::Internal, "the keyspace could not be used")
     }
 
-    fn reply(&self, request: &Request, done: &Done) -> Reply {
+    fn reply(&self, loaded: &Loaded, request: &Request, done: &Done) -> Reply {
         let body = done.outcome.body(request.wants_json);
         let error = done.outcome.ending.as_ref().err().map(|failure| failure.code);
         let req = match &request.proof {
@@ -276,7 +303,7 @@ impl Broker {
             st: error.map_or("ok", Code::word).to_owned(),
             iat: self.clock.seconds(),
             script: proof::digest(&request.body),
-            policy: self.policy_digest.clone(),
+            policy: loaded.digest.clone(),
             caller: done.caller.clone(),
             keys: done.keys.iter().take(MOST_KEYS).cloned().collect(),
             key_count: u64::try_from(done.keys.len()).unwrap_or(u64::MAX),
@@ -285,6 +312,26 @@ impl Broker {
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
         Reply { ticket: request.ticket, proof, error, body }
+    }
+}
+
+/// A policy and the digest of its text.
+pub struct Loaded {
+    policy: Policy,
+    digest: String,
+}
+
+impl Loaded {
+    fn new(policy: Policy, text: &str) -> Self {
+        Self { policy, digest: proof::digest(text.as_bytes()) }
+    }
+}
+
+impl std::ops::Deref for Loaded {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.policy
     }
 }
 

@@ -1,13 +1,14 @@
 //! Serving the listener: it is started, watched and started again; its requests go to the lanes.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use policy::MAX_POLICY_BYTES;
 use sandbox::{Confined, Role};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use wire::request::{FromListener, Request, ToListener};
 use wire::{Channel, Code};
@@ -80,7 +81,8 @@ impl Link {
 }
 
 /// Serves until SIGTERM or SIGINT. Then the listener hands in what it has taken, every request is
-/// answered, and this returns. `ready` is told each time a listener is subscribed.
+/// answered, and this returns. `ready` is told each time a listener is subscribed. On SIGHUP the policy is
+/// read again.
 ///
 /// # Errors
 /// When the first listener cannot start.
@@ -96,7 +98,7 @@ pub fn serve(
     let lanes = start_lanes(broker, running, queue, &state)?;
     // Those that run at the end of the grace may take their whole time.
     let wall_clock = Duration::from_millis(broker.policy().limits().wall_clock);
-    watch_signals(&state, GRACE + wall_clock + REPLY_PATIENCE)?;
+    watch_signals(broker, &state, GRACE + wall_clock + REPLY_PATIENCE)?;
     keep_house(broker)?;
     let supervisor = Supervisor { broker, capacity: running + waiting, state, jobs };
     let result = supervisor.run(ready);
@@ -200,12 +202,22 @@ fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
     Ok(())
 }
 
-/// The first signal drains, the second ends at once; the kernel then ends our children.
-fn watch_signals(state: &Arc<State>, longest: Duration) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let state = Arc::clone(state);
+/// SIGHUP reads the policy again. The first of the others drains, the second ends at once; the kernel
+/// then ends our children.
+fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>, longest: Duration) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (state, broker) = (Arc::clone(state), Arc::downgrade(broker));
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                let Some(broker) = broker.upgrade() else { return };
+                let read = read_policy(&broker);
+                match read.and_then(|text| broker.reload("the policy", &text)) {
+                    Ok(()) => log("the policy was read again and holds from now on"),
+                    Err(why) => log(&format!("the policy stays as it was: {why}")),
+                }
+                continue;
+            }
             if state.is_draining() {
                 sandbox::exit_now(1);
             }
@@ -220,6 +232,15 @@ fn watch_signals(state: &Arc<State>, longest: Duration) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// The text of the policy file. The launcher opens it, for this process reaches its home alone.
+fn read_policy(broker: &Broker) -> Result<String, String> {
+    let file = broker.lanes.launcher().policy().map_err(|error| error.to_string())?;
+    let most = u64::try_from(MAX_POLICY_BYTES + 1).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    file.take(most).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    Ok(text)
 }
 
 /// Keeps a listener running.

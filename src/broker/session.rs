@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use keyspace::{KeyspaceError, Staged};
-use policy::{Act, Caller, Decision, Facts, Foresight, Limits, Permit, Refusal, Target};
+use policy::{Act, Caller, Decision, Facts, Foresight, Limits, Permit, Policy, Refusal, Target};
 use wire::script::{Answer, Call, Position};
 use wire::{Algorithm, CallName, Code, KeyPath, Name};
 
@@ -16,6 +16,7 @@ use crate::outcome::Failure;
 /// One script's session.
 pub(crate) struct Session<'b> {
     pub(crate) broker: &'b Broker,
+    policy: &'b Policy,
     id: &'b str,
     pub(crate) caller: &'b Caller,
     limits: &'b Limits,
@@ -50,12 +51,14 @@ impl From<KeyspaceError> for Stop {
 impl<'b> Session<'b> {
     pub(crate) fn new(
         broker: &'b Broker,
+        policy: &'b Policy,
         id: &'b str,
         caller: &'b Caller,
         limits: &'b Limits,
     ) -> Result<Self, KeyspaceError> {
         Ok(Self {
             broker,
+            policy,
             id,
             caller,
             limits,
@@ -131,7 +134,7 @@ impl<'b> Session<'b> {
 
     /// A listing has no target of its own: it may be asked for where it could show something.
     pub(crate) fn may_list(&self, call: CallName) -> Done<()> {
-        match self.broker.policy.foresee(self.caller, call, None) {
+        match self.policy.foresee(self.caller, call, None) {
             Foresight::Possible => {
                 let entry = Entry::listed(self.id, self.caller, call);
                 self.broker.record(&entry).map(|_| ()).map_err(|error| Stop::End(error.into()))
@@ -174,7 +177,7 @@ impl<'b> Session<'b> {
         let now = self.broker.clock.milliseconds();
         // Every key is of this algorithm.
         let facts = Facts { algorithm: Some(Algorithm::Ed25519), now, ..facts };
-        self.broker.policy.decide(self.caller, act, &facts)
+        self.policy.decide(self.caller, act, &facts)
     }
 
     fn refuse(&self, act: &Act, refusal: &Refusal) -> Stop {

@@ -60,6 +60,8 @@ pub(crate) enum PolicyCommand {
     Check(PolicyCheckArgs),
     /// Say what a policy decides, by which rule, and why not by the others.
     Explain(PolicyExplainArgs),
+    /// Lay policies out in one way. What they say and their comments stay.
+    Fmt(PolicyFmtArgs),
     /// Try a policy against its cases.
     Test(PolicyTestArgs),
 }
@@ -208,6 +210,8 @@ pub(crate) struct ListenerArgs {
 pub(crate) struct LauncherArgs {
     #[arg(long)]
     pub(crate) worker: PathBuf,
+    #[arg(long)]
+    pub(crate) policy: Option<PathBuf>,
     #[arg(last = true)]
     pub(crate) own: Vec<String>,
 }
@@ -446,6 +450,16 @@ pub(crate) struct PolicyCheckArgs {
     /// How to print the findings.
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PolicyFmtArgs {
+    /// The files: policies, or cases.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Change nothing; print the files that are laid out otherwise.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(ClapArgs)]

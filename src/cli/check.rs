@@ -24,7 +24,7 @@ struct Finding {
 
 pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     let untraced = Untraced::begin()?;
-    let launcher = scripts::launcher(&[])?;
+    let launcher = scripts::launcher(&[], None)?;
     let policy =
         files::read_policy(&files::policy_path(args.policy.as_deref(), args.home.as_deref())?)?
             .policy;

@@ -20,8 +20,8 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     check_subject(&args.queue_group)?;
     let listener = arguments(args)?;
     let untraced = Untraced::begin()?;
-    let launcher = scripts::launcher(&listener)?;
     let path = files::policy_path(args.policy.as_deref(), args.unlock.home.as_deref())?;
+    let launcher = scripts::launcher(&listener, Some(&path))?;
     let policy = files::read_policy(&path)?;
     let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
     let (home, locked, passphrase) = files::open(&args.unlock)?;

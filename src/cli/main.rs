@@ -15,6 +15,7 @@ mod list;
 mod listen;
 mod passphrase;
 mod policy;
+mod policy_fmt;
 mod receipt;
 mod report;
 mod request;
@@ -55,6 +56,7 @@ fn dispatch(command: Command) -> Result<Exit, Fault> {
         Command::Request(args) => request::request(&args),
         Command::Policy(PolicyCommand::Check(args)) => policy::check(&args),
         Command::Policy(PolicyCommand::Explain(args)) => policy::explain(&args),
+        Command::Policy(PolicyCommand::Fmt(args)) => policy::fmt(&args),
         Command::Policy(PolicyCommand::Test(args)) => policy::test(&args),
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args),
         Command::Audit(AuditCommand::Show(args)) => audit::show(&args),

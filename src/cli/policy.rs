@@ -6,10 +6,12 @@ use policy::{Act, Case, Decision, Diagnostics, Facts, Policy, Says};
 use serde_json::json;
 use wire::{Algorithm, CallName};
 
-use crate::args::{Format, PolicyCheckArgs, PolicyExplainArgs, PolicyTestArgs, TestFormat};
+use crate::args::{
+    Format, PolicyCheckArgs, PolicyExplainArgs, PolicyFmtArgs, PolicyTestArgs, TestFormat,
+};
 use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
-use crate::{files, report, say};
+use crate::{files, policy_fmt, report, say};
 
 pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
     let (mut findings, mut sources) = (Vec::new(), Vec::new());
@@ -124,6 +126,25 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
         }
     }
     Ok(if allowed { Exit::Done } else { Exit::Refused })
+}
+
+pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {
+    let mut differs = false;
+    for path in &args.files {
+        let (file, text) = read(path)?;
+        let laid_out = policy_fmt::formatted(&text);
+        let laid_out = laid_out.map_err(|why| Fault::usage(format!("`{file}`: {why}")))?;
+        if laid_out == text {
+            continue;
+        }
+        differs = true;
+        if args.check {
+            say::line(&file)?;
+        } else {
+            files::replace(path, laid_out.as_bytes())?;
+        }
+    }
+    Ok(if args.check && differs { Exit::Refused } else { Exit::Done })
 }
 
 /// A case and what became of it.

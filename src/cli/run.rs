@@ -10,7 +10,7 @@ use crate::{files, say, scripts};
 
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     let untraced = Untraced::begin()?;
-    let launcher = scripts::launcher(&[])?;
+    let launcher = scripts::launcher(&[], None)?;
     let script = files::read_script(&args.script)?;
     let home = args.home.clone().or_else(named_home);
     let path = files::policy_path(args.policy.as_deref(), home.as_deref())?;

@@ -12,12 +12,17 @@ use crate::exit::{Exit, Fault};
 use crate::{files, say};
 
 /// Starts the launcher: before anything secret is read, for it holds what we hold now. It can start this
-/// program again with the arguments `own`, if there are any.
-pub(crate) fn launcher(own: &[String]) -> Result<Arc<Launcher>, Fault> {
+/// program again with the arguments `own`, if there are any, and open the policy at this path again.
+pub(crate) fn launcher(own: &[String], policy: Option<&Path>) -> Result<Arc<Launcher>, Fault> {
     let worker = files::worker_path()?;
     let worker = worker.to_str().ok_or_else(|| unusable(&worker))?.to_owned();
-    let arguments = ["launcher".to_owned(), format!("--worker={worker}"), "--".to_owned()];
-    let arguments = [&arguments, own].concat();
+    let mut arguments = vec!["launcher".to_owned(), format!("--worker={worker}")];
+    if let Some(path) = policy {
+        let whole = std::path::absolute(path).map_err(|_| unusable(path))?;
+        arguments.push(format!("--policy={}", whole.to_str().ok_or_else(|| unusable(path))?));
+    }
+    arguments.push("--".to_owned());
+    arguments.extend_from_slice(own);
     let launcher = Launcher::start(Path::new("/proc/self/exe"), &arguments);
     launcher.map_err(|error| Fault::system("cannot start the launcher", &error))
 }
@@ -48,7 +53,7 @@ pub(crate) fn mention(confined: &Confined) {
 
 /// A lane, whatever this machine grants it.
 pub(crate) fn first_lane(policy: &Policy) -> Result<Lane, Fault> {
-    let lane = Lane::start(&launcher(&[])?, policy.limits().memory, false, wire::BUILD);
+    let lane = Lane::start(&launcher(&[], None)?, policy.limits().memory, false, wire::BUILD);
     lane.map_err(|error| LanesError::from(error).into())
 }
 
@@ -70,6 +75,6 @@ pub(crate) fn serve(args: &LauncherArgs) -> Result<Exit, Fault> {
     let Some(control) = sandbox::inherited_socket() else {
         return Err(Fault::usage("this role is started by other commands"));
     };
-    sandbox::serve_launcher(&control, &args.worker, &args.own)?;
+    sandbox::serve_launcher(&control, &args.worker, args.policy.as_deref(), &args.own)?;
     Ok(Exit::Done)
 }

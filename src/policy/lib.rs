@@ -118,6 +118,16 @@ impl Policy {
         self.clients.iter().any(|known| known.name == client)
     }
 
+    /// Whether it can hold from now on where the other held: what processes were started for stays.
+    #[must_use]
+    pub fn fits_in_place_of(&self, other: &Self) -> bool {
+        self.service == other.service
+            && self.isolation == other.isolation
+            && self.audit == other.audit
+            && self.limits.concurrent == other.limits.concurrent
+            && self.limits.memory <= other.limits.memory
+    }
+
     /// Whether the caller may run its script at all: roles that are for other scripts give it nothing.
     #[must_use]
     pub fn may_run(&self, caller: &Caller) -> bool {

@@ -2,6 +2,7 @@
 //! nothing and hears the broker alone. What is said between the two is specified in `CONTROL.md`.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -75,6 +76,17 @@ impl Launcher {
                 let id = u32::from_be_bytes([a, b, c, d]);
                 Ok((Launched { launcher: Arc::clone(self), id }, socket))
             }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Opens the policy file that it was started with, as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or the launcher is gone.
+    pub fn policy(&self) -> io::Result<File> {
+        match self.ask(b"P")? {
+            ([b'P', ..], Some(file)) => Ok(file.into()),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -170,11 +182,17 @@ impl Drop for Launched {
 }
 
 /// The launcher's part: serves the broker until it is gone, then ends what it started. This program in
-/// another role is started with `own`, to which the broker adds a number.
+/// another role is started with `own`, to which the broker adds a number; `policy` is a file that the broker
+/// may ask for.
 ///
 /// # Errors
 /// When this process cannot begin, or a program cannot be opened.
-pub fn serve(control: &OwnedFd, worker: &Path, own: &[String]) -> Result<(), ConfineError> {
+pub fn serve(
+    control: &OwnedFd,
+    worker: &Path,
+    policy: Option<&Path>,
+    own: &[String],
+) -> Result<(), ConfineError> {
     let _untraced = Untraced::begin_child()?;
     let open = |path: &Path| crate::confine::step("open", Program::open(path));
     let programs = (open(Path::new("/proc/self/exe"))?, open(worker)?);
@@ -192,6 +210,10 @@ pub fn serve(control: &OwnedFd, worker: &Path, own: &[String]) -> Result<(), Con
                     (numbered(b'S', next.to_be_bytes()), Some(socket))
                 })
             }
+            [b'P'] => policy
+                .ok_or(io::ErrorKind::NotFound.into())
+                .and_then(File::open)
+                .map(|file| (numbered(b'P', [0; 4]), Some(file.into()))),
             [b'W', id @ ..] => status(&mut started, id).map(|answer| (answer, None)),
             [b'K', id @ ..] => kill(&mut started, id)
                 .map(|status| (numbered(b'K', status.into_raw().to_be_bytes()), None)),

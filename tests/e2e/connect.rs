@@ -66,7 +66,12 @@ fn both_refuse(server: &str, arguments: &[&std::ffi::OsStr], code: i32, says: &[
         }
     }
     let log = std::fs::read_to_string(home.join("audit.log")).unwrap_or_default();
-    assert!(log.lines().all(|line| line.contains("\"kind\":\"opened\"")), "{log}");
+    assert!(
+        log.lines().all(
+            |line| line.contains("\"kind\":\"opened\"") || line.contains("\"kind\":\"policy\"")
+        ),
+        "{log}"
+    );
 }
 
 #[test]

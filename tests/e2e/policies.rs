@@ -107,3 +107,23 @@ fn a_failed_case_and_an_untried_rule_fail_the_test() {
     assert_eq!(exit, 1);
     assert!(out.contains("failures=\"1\"") && out.contains("name=\"a &amp; b\""), "{out}");
 }
+
+#[test]
+fn fmt_lays_out_once_and_check_says_which() {
+    let scratch = Scratch::new();
+    let path = scratch.write("p.toml", "version=1\n# why\nservice.name=\"s\"   # this\n");
+    let fmt = |more: &[&str]| {
+        let output = cli().args(["policy", "fmt"]).args(more).arg(&path).output().unwrap();
+        outcome(&output)
+    };
+    let (exit, out, _) = fmt(&["--check"]);
+    assert!(exit == 1 && out.trim().ends_with("p.toml"), "{out}");
+    assert_eq!(fmt(&[]), (0, String::new(), String::new()));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, "version = 1\n# why\nservice.name = \"s\"   # this\n");
+    assert_eq!(fmt(&["--check"]).0, 0);
+    std::fs::write(&path, "version = ").unwrap();
+    let (exit, _, err) = fmt(&[]);
+    assert!(exit == 2 && err.contains("p.toml"), "{err}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "version = ");
+}

@@ -269,12 +269,14 @@ impl Service {
         fs::read_to_string(self.scratch.path("listen.log")).unwrap()
     }
 
-    /// What the audit log tells, but for where processes begin.
+    /// What the audit log tells, but for where processes and policies begin.
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.home.join("audit.log")).unwrap_or_default();
         let lines = text.lines().filter(|line| !line.is_empty());
         let entries = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        entries.filter(|entry| entry["kind"] != "opened").collect()
+        let beside =
+            |entry: &serde_json::Value| entry["kind"] == "opened" || entry["kind"] == "policy";
+        entries.filter(|entry| !beside(entry)).collect()
     }
 
     /// `crypto-cli audit verify`, pinned to the service's nkey.

@@ -118,3 +118,56 @@ async fn a_script_ends_at_its_time_even_if_the_broker_stands_still() {
     assert!(!is_alive(script), "nobody ended it");
     service.process.signal("CONT");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_read_again_holds_and_a_bad_one_does_not() {
+    let nats = Nats::plain();
+    let grant = |calls: &str| {
+        format!(
+            "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [{{ calls = [{calls}] }}]\n"
+        )
+    };
+    let mut service = Service::start(&nats, &grant("\"hash\""));
+    let client = nats.client().await;
+    let hash = "hash(\"sha256\", \"x\").len()";
+    let random = "random_bytes(4).len()";
+    let reload = |policy: &str, says: &str| {
+        service.scratch.policy(policy);
+        let before = service.log().matches(says).count();
+        service.process.signal("HUP");
+        wait_until(says, || (service.log().matches(says).count() > before).then_some(()));
+    };
+    assert_eq!(ask_plainly(&client, hash).await.text, "64");
+    assert_eq!(ask_plainly(&client, random).await.error.as_deref(), Some("policy-denied"));
+    reload(&grant("\"random_bytes\""), "holds from now on");
+    assert_eq!(ask_plainly(&client, hash).await.error.as_deref(), Some("policy-denied"));
+    assert_eq!(ask_plainly(&client, random).await.text, "4");
+    for (bad, says) in [
+        (grant("\"hsah\""), "did you mean `hash`?"),
+        (format!("[sandbox]\nisolation = \"client\"\n{}", grant("\"hash\"")), "take a restart"),
+        (format!("[limits]\nmemory = \"1 GiB\"\n{}", grant("\"hash\"")), "take a restart"),
+    ] {
+        reload(&bad, "the policy stays as it was");
+        assert!(service.log().contains(says), "{says}: {}", service.log());
+        assert_eq!(ask_plainly(&client, random).await.text, "4");
+    }
+    std::fs::remove_file(service.scratch.path("policy.toml")).unwrap();
+    service.process.signal("HUP");
+    wait_until("that it is missing is said", || {
+        service.log().contains("No such file").then_some(())
+    });
+    assert_eq!(ask_plainly(&client, random).await.text, "4");
+    // A request goes on with the policy that it began with.
+    let both = grant("\"hash\", \"random_bytes\"");
+    reload(&both, "holds from now on");
+    let asker = client.clone();
+    let slow = "let i = 0; while i < 150000 { i += 1; } random_bytes(4).len()";
+    let running = tokio::spawn(async move { ask_plainly(&asker, slow).await });
+    worker_of(&service);
+    reload(&grant("\"hash\""), "holds from now on");
+    assert_eq!(running.await.unwrap().text, "4");
+    assert_eq!(ask_plainly(&client, random).await.error.as_deref(), Some("policy-denied"));
+    let log = std::fs::read_to_string(service.home.join("audit.log")).unwrap();
+    assert_eq!(log.matches("\"kind\":\"policy\"").count(), 4);
+    service.stop();
+}
