@@ -15,7 +15,6 @@ mod list;
 mod listen;
 mod passphrase;
 mod policy;
-mod policy_fmt;
 mod receipt;
 mod report;
 mod request;

@@ -11,7 +11,7 @@ use crate::args::{
 };
 use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
-use crate::{files, policy_fmt, report, say};
+use crate::{files, report, say};
 
 pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
     let (mut findings, mut sources) = (Vec::new(), Vec::new());
@@ -132,7 +132,7 @@ pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {
     let mut differs = false;
     for path in &args.files {
         let (file, text) = read(path)?;
-        let laid_out = policy_fmt::formatted(&text);
+        let laid_out = policy::formatted(&text);
         let laid_out = laid_out.map_err(|why| Fault::usage(format!("`{file}`: {why}")))?;
         if laid_out == text {
             continue;

@@ -1,4 +1,4 @@
-//! `crypto-cli policy fmt`: one way to lay a policy out. Values and comments stay what they are.
+//! One way to lay a policy out. Values and comments stay what they are.
 
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, RawString, Table, Value};
 
@@ -6,8 +6,11 @@ use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, RawString, Table, 
 const MOST_CHARS: usize = 120;
 const INDENT: &str = "  ";
 
-/// The text, laid out. The error says why it cannot be.
-pub(crate) fn formatted(text: &str) -> Result<String, String> {
+/// A policy's text, or that of cases, laid out in the one way.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn formatted(text: &str) -> Result<String, String> {
     let mut document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let mut is_first = true;
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_ships_is_laid_out_so() {
-        for entry in std::fs::read_dir("policy/examples").unwrap() {
+        for entry in std::fs::read_dir("../../policy/examples").unwrap() {
             let path = entry.unwrap().path();
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(formatted(&text).unwrap(), text, "{}", path.display());
