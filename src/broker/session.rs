@@ -135,7 +135,7 @@ impl<'b> Session<'b> {
     /// A listing has no target of its own: it may be asked for where it could show something.
     pub(crate) fn may_list(&self, call: CallName) -> Done<()> {
         match self.policy.foresee(self.caller, call, None) {
-            Foresight::Possible => {
+            Foresight::Certain | Foresight::Possible(_) => {
                 let entry = Entry::listed(self.id, self.caller, call);
                 self.broker.record(&entry).map(|_| ()).map_err(|error| Stop::End(error.into()))
             }

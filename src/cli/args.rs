@@ -282,9 +282,12 @@ pub(crate) struct CheckArgs {
     pub(crate) caller: Option<String>,
     #[command(flatten)]
     pub(crate) sandbox: SandboxArgs,
+    /// Fail also where only the service can decide.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// How to print the findings.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
 }
 
 #[derive(ClapArgs)]

@@ -1,25 +1,32 @@
 //! `crypto-cli check`: what the policy would refuse in a script, without keys and without running it.
 
-use std::path::Path;
-
-use broker::Lanes;
+use broker::{Failure, Lanes};
 use policy::{Caller, Foresight, Limits, Policy};
 use sandbox::{Confined, Untraced};
-use serde_json::json;
 use wire::Code;
-use wire::script::Sighting;
+use wire::script::{Position, Sighting};
 
-use crate::args::{CheckArgs, Format};
+use crate::args::{CheckArgs, ReportFormat};
 use crate::exit::{Exit, Fault};
-use crate::{files, say, scripts};
+use crate::report::{Finding, Weight};
+use crate::{files, report, say, scripts};
 
-/// Something that would not work.
-struct Finding {
-    file: String,
-    line: u32,
-    column: u32,
-    code: Code,
-    message: String,
+/// What the service would do with a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Allowed,
+    Undecidable,
+    Refused,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Undecidable => "undecidable",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
@@ -40,77 +47,97 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     let sources = sources.collect::<Result<Vec<_>, Fault>>()?;
     let lanes = scripts::lanes(launcher, &policy, &args.sandbox)?;
     scripts::mention(&Confined::broker(untraced, None)?);
-    let mut findings = Vec::new();
+    let (mut findings, mut verdicts) = (Vec::new(), Vec::new());
+    let mut texts = Vec::new();
     for (path, script) in &sources {
-        findings.extend(check_one(path, script, &lanes, &limits, &policy, &callers));
+        let file = path.display().to_string();
+        let found = check_one(&file, script, &lanes, &limits, &policy, &callers);
+        let weights = found.iter().map(|finding| match finding.weight {
+            Weight::Error => Verdict::Refused,
+            Weight::Warning => Verdict::Undecidable,
+        });
+        verdicts.push((file.clone(), weights.max().unwrap_or(Verdict::Allowed)));
+        findings.extend(found);
+        texts.push((file, String::from_utf8_lossy(script).into_owned()));
     }
-    print(&findings, args.format)?;
-    Ok(if findings.is_empty() { Exit::Done } else { Exit::Refused })
+    let verdict = verdicts.iter().map(|(_, verdict)| *verdict).max().unwrap_or(Verdict::Allowed);
+    let told: Vec<_> =
+        verdicts.iter().map(|(file, verdict)| (file.clone(), verdict.word())).collect();
+    report::print_with(&findings, &texts, &told, args.format)?;
+    if args.format == ReportFormat::Text {
+        told.iter().for_each(|(file, word)| say::talk(&format!("{file}: {word}")));
+    }
+    let is_refused = verdict == Verdict::Refused || (args.strict && verdict != Verdict::Allowed);
+    Ok(if is_refused { Exit::Refused } else { Exit::Done })
 }
 
 fn check_one(
-    path: &Path,
+    file: &str,
     script: &[u8],
     lanes: &Lanes,
     limits: &Limits,
     policy: &Policy,
     callers: &[Caller],
 ) -> Vec<Finding> {
-    let file = path.display().to_string();
-    match broker::check(lanes, script, limits) {
-        Err(failure) => {
-            let (line, column) = (failure.at.line, failure.at.column);
-            vec![Finding { file, line, column, code: failure.code, message: failure.message }]
-        }
-        Ok(sightings) => sightings
-            .iter()
-            .filter_map(|sighting| {
-                let message = refusal(sighting, policy, callers)?;
-                let (line, column) = (sighting.at.line, sighting.at.column);
-                Some(Finding {
-                    file: file.clone(),
-                    line,
-                    column,
-                    code: Code::PolicyDenied,
-                    message,
-                })
-            })
-            .collect(),
+    let finding = |at: Position, weight, code: &str, message: String, help: Option<&str>| Finding {
+        file: file.to_owned(),
+        weight,
+        code: code.to_owned(),
+        message,
+        help: help.map(str::to_owned),
+        line: usize::try_from(at.line).unwrap_or(0),
+        column: usize::try_from(at.column).unwrap_or(0),
+        span: None,
+    };
+    let callers: Vec<Caller> =
+        callers.iter().map(|caller| caller.clone().running(script)).collect();
+    if !callers.is_empty() && !callers.iter().any(|caller| policy.may_run(caller)) {
+        let message = "the policy does not allow this script to its caller".to_owned();
+        let help = "add its digest to the `scripts` of a role: `sha256sum` prints it";
+        let code = Code::PolicyDenied.word();
+        return vec![finding(Position::default(), Weight::Error, code, message, Some(help))];
     }
+    let sightings = match broker::check(lanes, script, limits) {
+        Ok(sightings) => sightings,
+        Err(Failure { code, message, at }) => {
+            return vec![finding(at, Weight::Error, code.word(), message, None)];
+        }
+    };
+    let judged = sightings.iter().filter_map(|sighting| {
+        let (weight, message) = judge(sighting, policy, &callers)?;
+        let (code, help) = match weight {
+            Weight::Error => (Code::PolicyDenied.word(), None),
+            Weight::Warning => ("undecidable", Some("the service decides when the script runs")),
+        };
+        Some(finding(sighting.at, weight, code, message, help))
+    });
+    judged.collect()
 }
 
-/// Why every one of these callers would be refused; `None` when one might not be.
-fn refusal(sighting: &Sighting, policy: &Policy, callers: &[Caller]) -> Option<String> {
-    let mut why = format!("no rule allows `{}` to anybody", sighting.call);
-    for caller in callers {
-        match policy.foresee(caller, sighting.call, sighting.literal.as_ref()) {
-            Foresight::Possible => return None,
-            Foresight::Refused(reason) => why = format!("{reason} (for `{}`)", caller.name()),
-        }
+/// Whether the call is refused to every one of these callers, or may be; `None` when it is allowed to
+/// all of them.
+fn judge(sighting: &Sighting, policy: &Policy, callers: &[Caller]) -> Option<(Weight, String)> {
+    let Some(call) = sighting.call else {
+        let text = "a function is named while the script runs".to_owned();
+        return Some((Weight::Warning, text));
+    };
+    let foresee = |caller| (caller, policy.foresee(caller, call, sighting.literal.as_ref()));
+    let foreseen: Vec<(&Caller, Foresight)> = callers.iter().map(foresee).collect();
+    let is_refused = |(_, foresight): &(_, Foresight)| matches!(foresight, Foresight::Refused(_));
+    if foreseen.iter().all(is_refused) {
+        let last = foreseen.last().map(|(caller, foresight)| (caller.name(), foresight));
+        return Some((
+            Weight::Error,
+            match last {
+                Some((name, Foresight::Refused(why))) => format!("{why} (for `{name}`)"),
+                Some(_) | None => format!("no rule allows `{call}` to anybody"),
+            },
+        ));
     }
-    Some(why)
-}
-
-fn print(findings: &[Finding], format: Format) -> Result<(), Fault> {
-    match format {
-        Format::Json => {
-            let findings = findings.iter().map(|finding| {
-                let Finding { file, line, column, code, message } = finding;
-                json!({ "file": file, "line": line, "column": column, "code": code.word(), "message": message })
-            });
-            let findings: Vec<_> = findings.collect();
-            say::line(&json!({ "schema": 1, "findings": findings }).to_string())
-        }
-        Format::Text => {
-            for Finding { file, line, column, code, message } in findings {
-                // A file's name is its maker's choice.
-                let file = wire::shown(file, usize::MAX, false);
-                say::line(&format!("{file}:{line}:{column}: {code}: {message}"))?;
-            }
-            if findings.is_empty() {
-                say::talk("nothing that the policy would refuse");
-            }
-            Ok(())
-        }
-    }
+    let open = foreseen.iter().find(|(_, foresight)| *foresight != Foresight::Certain)?;
+    let why = match &open.1 {
+        Foresight::Possible(why) | Foresight::Refused(why) => why,
+        Foresight::Certain => return None,
+    };
+    Some((Weight::Warning, format!("`{call}` may be refused: {why} (for `{}`)", open.0.name())))
 }

@@ -39,6 +39,16 @@ pub(crate) fn print(
     sources: &[(String, String)],
     format: ReportFormat,
 ) -> Result<(), Fault> {
+    print_with(findings, sources, &[], format)
+}
+
+/// The same, with a word for each file.
+pub(crate) fn print_with(
+    findings: &[Finding],
+    sources: &[(String, String)],
+    verdicts: &[(String, &str)],
+    format: ReportFormat,
+) -> Result<(), Fault> {
     match format {
         ReportFormat::Text => {
             for finding in findings {
@@ -50,7 +60,10 @@ pub(crate) fn print(
         }
         ReportFormat::Json => {
             let findings: Vec<_> = findings.iter().map(as_json).collect();
-            say::line(&json!({ "schema": 1, "findings": findings }).to_string())
+            let verdict = |(file, word): &(String, &str)| json!({ "file": file, "verdict": word });
+            let verdicts: Vec<_> = verdicts.iter().map(verdict).collect();
+            let told = json!({ "schema": 1, "verdicts": verdicts, "findings": findings });
+            say::line(&told.to_string())
         }
         ReportFormat::Github => findings.iter().try_for_each(|finding| say::line(&github(finding))),
         ReportFormat::Sarif => say::line(&sarif(findings)),

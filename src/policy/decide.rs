@@ -1,8 +1,9 @@
 //! The decision: may this caller do this?
 
-use wire::{Algorithm, CallName, KeyPath, KeyRef, Name, Touches};
+use wire::{Algorithm, CallName, KeyPath, KeyRef, Touches};
 
 use crate::grant::{Grant, Offer, Target};
+use crate::pattern::Pattern;
 use crate::terms::Unmet;
 use crate::{Caller, Policy, Role, Rule};
 
@@ -97,8 +98,10 @@ impl Refusal {
 /// What can be said of a call before it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Foresight {
-    /// There are keys for which it would be allowed.
-    Possible,
+    /// It would be allowed, whatever the script does.
+    Certain,
+    /// It may be allowed: why that is not known before.
+    Possible(String),
     /// It would be refused whatever the script does.
     Refused(String),
 }
@@ -141,37 +144,84 @@ impl Policy {
     /// script writes it out. For calls on a key space, `known.key` is the name of the space.
     #[must_use]
     pub fn foresee(&self, caller: &Caller, call: CallName, known: Option<&KeyRef>) -> Foresight {
-        let on_space = matches!(call.touches(), Touches::Space | Touches::WholeSpace);
-        if let Some(space) = known.filter(|_| on_space) {
-            return self.foresee_on_space(caller, call, &space.key);
+        let target = match (call.touches(), known) {
+            (Touches::Nothing, _) => Some(Target::Nothing),
+            (Touches::Space | Touches::WholeSpace, Some(space)) => {
+                Some(Target::Space(space.key.clone()))
+            }
+            (Touches::Key, Some(KeyRef { space: Some(space), key })) => {
+                Some(Target::Key(KeyPath { space: space.clone(), key: key.clone() }))
+            }
+            (_, _) => None,
+        };
+        match target {
+            Some(target) => self.foresee_on(caller, Act { call, target }),
+            None => self.foresee_somewhere(caller, call, known),
         }
-        let known = known.filter(|_| call.touches() == Touches::Key);
-        if self.allows_of(caller).any(|rule| rule.could_allow(call, known)) {
-            return Foresight::Possible;
-        }
-        let on = known.map_or(String::new(), |known| format!(" on a key named `{}`", known.key));
-        Foresight::Refused(format!("no rule allows `{call}`{on}"))
     }
 
-    fn foresee_on_space(&self, caller: &Caller, call: CallName, space: &Name) -> Foresight {
-        let act = Act { call, target: Target::Space(space.clone()) };
-        // A rule with terms may not hold when the call is made, so only those without are certain.
-        let mut denies = self.denies_of(caller);
-        if let Some(rule) = denies.find(|rule| rule.denies_always(&act)) {
+    /// Where what it is on is known.
+    fn foresee_on(&self, caller: &Caller, act: Act) -> Foresight {
+        if let Some(rule) = self.denies_of(caller).find(|rule| rule.denies_always(&act)) {
             let (rule, line) = (rule.name.clone(), rule.line);
             return Foresight::Refused(Refusal::Denied { act, rule, line }.to_string());
         }
-        if self.allows_of(caller).any(|rule| rule.allows(&act)) {
-            Foresight::Possible
+        let Some(first) = self.allows_of(caller).find(|rule| rule.allows(&act)) else {
+            return Foresight::Refused(Refusal::NoRule { act }.to_string());
+        };
+        if let Some(rule) = self.denies_of(caller).find(|rule| rule.names(&act)) {
+            return Foresight::Possible(format!("{} may deny it", rule.place()));
+        }
+        self.foresee_by(caller, first, |rule| rule.allows(&act))
+    }
+
+    /// Where that is known in part, or not at all.
+    fn foresee_somewhere(
+        &self,
+        caller: &Caller,
+        call: CallName,
+        known: Option<&KeyRef>,
+    ) -> Foresight {
+        let known = known.filter(|_| call.touches() == Touches::Key);
+        let Some(first) = self.allows_of(caller).find(|rule| rule.could_allow(call, known)) else {
+            let on =
+                known.map_or(String::new(), |known| format!(" on a key named `{}`", known.key));
+            return Foresight::Refused(format!("no rule allows `{call}`{on}"));
+        };
+        if let Some(rule) = self.denies_of(caller).find(|rule| rule.lists_or_follows(call)) {
+            return Foresight::Possible(format!("{} may deny it", rule.place()));
+        }
+        let everywhere = |rule: &Rule| rule.lists(call) && rule.keys.iter().any(Pattern::is_all);
+        if self.allows_of(caller).any(everywhere) {
+            return self.foresee_by(caller, first, everywhere);
+        }
+        Foresight::Possible(format!("{} allows it on some keys", first.place()))
+    }
+
+    /// Whether a rule that certainly matches has terms, or counts.
+    fn foresee_by(
+        &self,
+        caller: &Caller,
+        first: &Rule,
+        matches: impl Fn(&Rule) -> bool,
+    ) -> Foresight {
+        let is_free = |rule: &Rule| rule.terms.are_none() && rule.allowance.is_boundless();
+        let mut roles = self.roles_of(caller).filter(|role| {
+            role.scripts.is_empty() || (caller.script.is_some() && role.is_for(caller))
+        });
+        let is_certain = caller.allowance.is_boundless()
+            && roles.any(|role| role.allow.iter().any(|rule| matches(rule) && is_free(rule)));
+        if is_certain {
+            Foresight::Certain
         } else {
-            Foresight::Refused(Refusal::NoRule { act }.to_string())
+            Foresight::Possible(format!("{} allows it on its terms", first.place()))
         }
     }
 
     /// The functions that could be allowed to this caller: what exists in its scripts' engines.
     #[must_use]
     pub fn calls_for(&self, caller: &Caller) -> Vec<CallName> {
-        let possible = |call| self.foresee(caller, call, None) == Foresight::Possible;
+        let possible = |call| !matches!(self.foresee(caller, call, None), Foresight::Refused(_));
         CallName::ALL.iter().copied().filter(|call| possible(*call)).collect()
     }
 
@@ -196,6 +246,17 @@ impl Rule {
     /// Whether it is about this call.
     pub(crate) fn lists(&self, call: CallName) -> bool {
         self.calls.contains(&call)
+    }
+
+    /// Its name and line.
+    fn place(&self) -> String {
+        format!("{} (line {})", self.name, self.line)
+    }
+
+    /// Whether a deny may be about this call, for some key.
+    fn lists_or_follows(&self, call: CallName) -> bool {
+        let deletes_keys = call == CallName::DeleteKeySpace;
+        self.lists(call) || (deletes_keys && self.lists(CallName::DeleteKeypair))
     }
 
     /// An allow reaches a key space through the pattern of one of its keys, but a call that takes
@@ -225,10 +286,7 @@ impl Rule {
     /// key space, but no call that takes all its keys may take those, and to delete a key space is
     /// to delete its keys.
     pub(crate) fn names(&self, act: &Act) -> bool {
-        let deletes_keys = act.call == CallName::DeleteKeySpace;
-        let listed = self.calls.contains(&act.call)
-            || (deletes_keys && self.calls.contains(&CallName::DeleteKeypair));
-        listed
+        self.lists_or_follows(act.call)
             && match &act.target {
                 _ if !self.names_keys => true,
                 Target::Nothing => true,

@@ -33,6 +33,11 @@ impl Pattern {
         self.key.is_some() && self.space == other.space
     }
 
+    /// Whether it is `*/*`, every key.
+    pub(crate) fn is_all(&self) -> bool {
+        self.space.is_star() && self.key.as_ref().is_some_and(Glob::is_star)
+    }
+
     /// Whether every key of the other pattern is one of this, as far as that can be told from afar.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let covers = |one: &Glob, other: &Glob| one.is_star() || one == other;

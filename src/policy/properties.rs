@@ -175,8 +175,24 @@ proptest! {
             let has = |says| opinions.iter().any(|opinion| opinion.says == says);
             let expected = has(Says::Allow) && !has(Says::Deny);
             let call = act.call;
-            let is_allowed = matches!(policy.decide(&who, act, &facts), Decision::Allow(_));
+            let is_allowed = matches!(policy.decide(&who, act.clone(), &facts), Decision::Allow(_));
             prop_assert_eq!(is_allowed, expected);
+            // What is foreseen for certain is decided so.
+            let known = match &act.target {
+                Target::Nothing => None,
+                Target::Space(space) => Some(wire::KeyRef { space: None, key: space.clone() }),
+                Target::Key(path) => {
+                    let (space, key) = (Some(path.space.clone()), path.key.clone());
+                    Some(wire::KeyRef { space, key })
+                }
+            };
+            for known in [known.as_ref(), None] {
+                match policy.foresee(&who, call, known) {
+                    Foresight::Certain => prop_assert!(is_allowed),
+                    Foresight::Refused(_) => prop_assert!(!is_allowed),
+                    Foresight::Possible(_) => {}
+                }
+            }
             // What is decided to be allowed exists in the script's engine.
             prop_assert!(!is_allowed || granted.contains(&call));
         }

@@ -37,7 +37,9 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
     };
     // `Fn("sign")` names it as well.
     if call.name == "Fn" {
-        let call = CallName::from_word(text(0)?)?;
+        let named = text(0).map(CallName::from_word);
+        // Of a name that is written out and not ours there is nothing to say.
+        let call = named.map_or(Some(None), |ours| ours.map(Some))?;
         return Some(Sighting { call, at: position(at), literal: None });
     }
     let name = CallName::from_word(&call.name)?;
@@ -56,5 +58,5 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
     let literal = text(index).filter(|_| named && !as_method).and_then(|t| KeyRef::parse(t).ok());
     // A key space has no `/` in its name, and neither has a lone key: the name is in `key`.
     let literal = literal.filter(|l| name.touches() == Touches::Key || l.space.is_none());
-    Some(Sighting { call: name, at: position(at), literal })
+    Some(Sighting { call: Some(name), at: position(at), literal })
 }

@@ -233,8 +233,8 @@ pub struct Usage {
 /// A host function that a script names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sighting {
-    /// Which.
-    pub call: CallName,
+    /// Which; `None` is a name that is put together while the script runs.
+    pub call: Option<CallName>,
     /// Where.
     pub at: Position,
     /// The key space or key it is given, where that is written out in the script.

@@ -111,7 +111,7 @@ impl Frame for FromWorker {
             FromWorker::Sightings(sightings) => {
                 w.u8(3);
                 w.list(sightings, |w, sighting| {
-                    w.u8(sighting.call.number());
+                    w.option(sighting.call.as_ref(), |w, call| w.u8(call.number()));
                     put_position(w, sighting.at);
                     w.option(sighting.literal.as_ref(), Writer::key_ref);
                 });
@@ -132,7 +132,7 @@ impl Frame for FromWorker {
             }
             3 => FromWorker::Sightings(r.list(|r| {
                 Ok(Sighting {
-                    call: take_call_name(r)?,
+                    call: r.option(take_call_name)?,
                     at: take_position(r)?,
                     literal: r.option(Reader::key_ref)?,
                 })

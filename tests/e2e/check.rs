@@ -24,11 +24,33 @@ fn check(scratch: &Scratch, scripts: &[&str], more: &[&str]) -> (i32, String, St
 #[test]
 fn a_script_that_the_policy_allows_has_no_findings() {
     let scratch = Scratch::new();
-    let script = "select_key_space(\"billing\");\nselect_keypair(\"k-1\");\nsign(\"m\")";
-    let (exit, out, err) = check(&scratch, &[script], &[]);
+    let script = "select_key_space(\"billing\");\nselect_keypair(\"billing/k-1\");\nsign(\"m\", \"billing/k-1\")";
+    let (exit, out, err) = check(&scratch, &[script], &["--strict"]);
     assert_eq!((exit, out.as_str()), (0, ""), "{err}");
+    assert!(err.ends_with("0.rhai: allowed\n"), "{err}");
     let (exit, out, _) = check(&scratch, &[script], &["--format", "json"]);
-    assert_eq!((exit, out.trim()), (0, "{\"findings\":[],\"schema\":1}"));
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((exit, &told["findings"]), (0, &serde_json::json!([])));
+    assert_eq!(told["verdicts"][0]["verdict"], "allowed");
+}
+
+#[test]
+fn what_only_the_service_can_decide_is_said_to_be_so() {
+    let scratch = Scratch::new();
+    for (script, why) in [
+        (
+            "select_keypair(\"billing/k-1\"); sign(\"m\")",
+            "signer.allow[0] (line 9) allows it on some keys",
+        ),
+        ("Fn(\"si\" + \"gn\").call(\"m\")", "a function is named while the script runs"),
+        ("let k = \"billing/k-1\"; sign(\"m\", k)", "allows it on some keys"),
+    ] {
+        let (exit, out, err) = check(&scratch, &[script], &[]);
+        assert_eq!(exit, 0, "{script}: {out}");
+        assert!(out.contains("warning[undecidable]") && out.contains(why), "{script}: {out}");
+        assert!(err.ends_with("0.rhai: undecidable\n"), "{err}");
+        assert_eq!(check(&scratch, &[script], &["--strict"]).0, 1, "{script}");
+    }
 }
 
 #[test]
@@ -38,34 +60,38 @@ fn every_refused_call_is_found_with_file_line_and_column() {
         "let x = 1;\n  delete_keypair(\"k-1\");\nselect_key_space(\"other\");\nsign(\"m\", \"billing/root\");",
         "let f = Fn(\"create_keypair\");\n\"m\".hash(\"x\");",
         "if {",
+        "fn sign(m) { m }",
     ];
     let (exit, out, err) = check(&scratch, &scripts, &[]);
     assert_eq!(exit, 1, "{err}");
-    let found: Vec<_> = out
-        .lines()
-        .map(|line| {
-            let (place, message) = line.rsplit_once(".rhai:").unwrap();
-            (place.rsplit_once('/').unwrap().1.to_owned(), message.to_owned())
-        })
-        .collect();
-    let starts = [
-        ("0", "2:3: policy-denied: no rule allows `delete_keypair`"),
-        ("0", "3:1: policy-denied: no rule allows `select_key_space` on the key space `other`"),
-        ("0", "4:1: policy-denied: no rule allows `sign` on a key named `root`"),
-        ("1", "1:9: policy-denied: no rule allows `create_keypair`"),
-        ("1", "2:5: policy-denied: no rule allows `hash`"),
-        ("2", "1:4: parse-error: "),
+    let expected = [
+        ("0", 2, 3, "policy-denied", "no rule allows `delete_keypair`"),
+        ("0", 3, 1, "policy-denied", "no rule allows `select_key_space` on the key space `other`"),
+        ("0", 4, 1, "policy-denied", "no rule allows `sign` on `billing/root`"),
+        ("1", 1, 9, "policy-denied", "no rule allows `create_keypair`"),
+        ("1", 2, 5, "policy-denied", "no rule allows `hash`"),
+        ("2", 1, 4, "parse-error", ""),
+        ("3", 1, 12, "parse-error", "`sign` is a function of the host"),
     ];
-    assert_eq!(found.len(), starts.len(), "{out}");
-    for ((file, message), (in_file, start)) in found.iter().zip(starts) {
-        assert_eq!(file, in_file, "{out}");
-        assert!(message.starts_with(start), "{message:?} does not start with {start:?}");
+    for (file, line, column, code, message) in expected {
+        assert!(out.contains(&format!("{file}.rhai:{line}:{column}")), "{file}:{line}: {out}");
+        assert!(out.contains(&format!("error[{code}]: ")) && out.contains(message), "{out}");
     }
+    assert_eq!(out.matches("error[").count(), expected.len(), "{out}");
+    assert!(out.contains("2 |   delete_keypair(\"k-1\");"), "the line itself is shown: {out}");
     let (exit, out, _) = check(&scratch, &scripts, &["--format", "json"]);
-    let whole: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((exit, whole["findings"].as_array().unwrap().len()), (1, 6));
-    assert_eq!(whole["findings"][0]["line"], 2);
-    assert_eq!(whole["findings"][0]["code"], "policy-denied");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let found = told["findings"].as_array().unwrap();
+    assert_eq!((exit, found.len()), (1, expected.len()));
+    for (found, (file, line, column, code, message)) in found.iter().zip(expected) {
+        assert!(found["file"].as_str().unwrap().ends_with(&format!("{file}.rhai")));
+        assert_eq!((&found["line"], &found["column"]), (&line.into(), &column.into()), "{found}");
+        assert_eq!(found["code"], code);
+        assert!(found["message"].as_str().unwrap().contains(message), "{found}");
+    }
+    let (_, out, _) = check(&scratch, &scripts, &["--format", "sarif"]);
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["runs"][0]["results"].as_array().unwrap().len(), expected.len());
 }
 
 #[test]

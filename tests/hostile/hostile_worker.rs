@@ -155,7 +155,7 @@ fn attack(peer: &mut Peer, job: &Job) {
         }
         "sightings" => {
             let at = Position::default();
-            let sighting = Sighting { call: CallName::Sign, at, literal: None };
+            let sighting = Sighting { call: Some(CallName::Sign), at, literal: None };
             peer.send(&FromWorker::Sightings(vec![sighting; 1000]));
         }
         "half a frame" => peer.raw(&[0, 0, 1, 0, 1, 2, 3]),
@@ -165,7 +165,7 @@ fn attack(peer: &mut Peer, job: &Job) {
         }
         "drips" => loop {
             peer.raw(&[0]);
-            for _ in 0..10_000_000 {
+            for _ in 0..1_000_000 {
                 std::hint::spin_loop();
             }
         },
