@@ -155,7 +155,8 @@ fn after_a_kill() {
                     std::process::Command::new("kill").args(["-9", &pid.to_string()]).output();
             }
             let start = Instant::now();
-            assert!(broker.run(&caller, b"1").ending.is_ok());
+            // One that meets the dying lane is lost with it.
+            while broker.run(&caller, b"1").ending.is_err() {}
             start.elapsed().as_secs_f64() * 1e3
         })
         .collect();

@@ -14,7 +14,7 @@ const OVERHEAD_BYTES: usize = 8 * 1024;
 /// The answers of the window in which a proof may come again.
 #[derive(Default)]
 pub(crate) struct Answers {
-    /// By the digest of the whole proof; `None` while it is executed.
+    /// By the digests of the whole proof and of the policy; `None` while it is executed.
     held: HashMap<String, Option<Arc<Given>>>,
     /// Digests by the second after which their proof is refused for its age.
     until: VecDeque<(u64, String)>,

@@ -36,12 +36,12 @@ struct Sink {
     file: File,
     bytes: u64,
     place: LogPlace,
-    /// What stands after the last whole line, because the disk took only a part of one.
+    /// Bytes after the last whole line, because the disk took only a part of one.
     torn: Vec<u8>,
     is_on_disk: bool,
     is_marked: bool,
-    /// The disk has refused what was written before, so nothing more is written until it does not.
-    is_refused: bool,
+    /// The disk could not take what was written before, and nobody knows what it has of it.
+    is_lost: bool,
 }
 
 /// The log cannot be written: nothing that needs a record may happen.
@@ -73,7 +73,7 @@ impl Audit {
             torn: Vec::new(),
             is_on_disk: false,
             is_marked: false,
-            is_refused: false,
+            is_lost: false,
         };
         Ok(Self { sink: Some(Mutex::new(sink)), settings })
     }
@@ -84,18 +84,24 @@ impl Audit {
         Self { sink: None, settings: AuditSettings { each_line: false, rotate_bytes: u64::MAX } }
     }
 
-    /// Finds the end of the log, sees that it is where it was left, and says that a process begins.
-    pub(crate) fn begin(&self, service_nkey: &str, sign: Sign<'_>) -> Result<(), AuditError> {
+    /// Finds the end of the log and sees that it is where it was left. Nothing is written.
+    pub(crate) fn find_end(&self, service_nkey: &str) -> Result<(), AuditError> {
         let Some(mut sink) = self.sink() else { return Ok(()) };
         sink.find_end(service_nkey)?;
-        sink.compare_with_mark(service_nkey)?;
+        sink.compare_with_mark(service_nkey)
+    }
+
+    /// Says that a process begins.
+    pub(crate) fn begin(&self, service_nkey: &str, sign: Sign<'_>) -> Result<(), AuditError> {
+        let Some(mut sink) = self.sink() else { return Ok(()) };
+        // There is no line without a mark: one that is missing was removed.
+        sink.mark(sign)?;
         let torn = std::mem::take(&mut sink.torn);
         if !torn.is_empty() {
-            sink.file.write_all(b"\n")?;
+            sink.file.set_len(sink.bytes)?;
         }
         sink.write(&Entry::opened(service_nkey, &torn), sign)?;
-        sink.sync()?;
-        Ok(())
+        sink.mark(sign)
     }
 
     /// Writes one record: where it stands, unless there is no log.
@@ -138,26 +144,39 @@ impl Audit {
 
 impl Sink {
     fn find_end(&mut self, service_nkey: &str) -> Result<(), AuditError> {
-        let window = 2 * u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
-        let from = self.bytes.saturating_sub(window);
-        let mut end = vec![0; usize::try_from(self.bytes - from).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut end, from)?;
+        let (mut end, from) = last_of(&self.file, self.bytes)?;
         let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         self.torn = end.split_off(whole);
+        self.bytes = from + u64::try_from(whole).unwrap_or(0);
+        if end.is_empty() {
+            // It was begun and nothing was written yet: the last line is that of the file before.
+            let Some(before) = last_rotated(&self.folder)? else { return Ok(()) };
+            let before = File::open(before)?;
+            (end, _) = last_of(&before, before.metadata()?.len())?;
+        }
         let lines = end.strip_suffix(b"\n").unwrap_or(&end);
-        let Some(last) = lines.rsplit(|byte| *byte == b'\n').next().filter(|last| !last.is_empty())
-        else {
-            return Ok(());
-        };
+        let last = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
         self.place = LogPlace::read(last, service_nkey)
             .map_err(|_| AuditError::Damaged("its last line is not as this service signed it"))?;
+        // A line that lacks only its end was written.
+        if let Ok(place) = self.place.read_next(&self.torn, service_nkey) {
+            self.file.write_all(b"\n")?;
+            self.bytes += u64::try_from(self.torn.len() + 1).unwrap_or(0);
+            self.place = place;
+            self.torn.clear();
+        }
         Ok(())
     }
 
     fn compare_with_mark(&self, service_nkey: &str) -> Result<(), AuditError> {
         let mark = match std::fs::read_to_string(self.folder.join(MARK)) {
             Ok(mark) => mark,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.place.seq == 0 => {
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(AuditError::Damaged("the mark of its end, `audit.mark`, is missing"));
+            }
             Err(error) => return Err(error.into()),
         };
         let place = proof::read_note(&mark, service_nkey).ok().and_then(place_of);
@@ -172,8 +191,8 @@ impl Sink {
     }
 
     fn write(&mut self, entry: &Entry<'_>, sign: Sign<'_>) -> Result<(), AuditError> {
-        if self.is_refused {
-            self.sync()?;
+        if self.is_lost {
+            return Err(io::Error::other("the disk has lost records: restart the service").into());
         }
         // What the disk took of a line that it could not take whole is dropped before the next.
         if !self.torn.is_empty() {
@@ -195,23 +214,40 @@ impl Sink {
         Ok(())
     }
 
-    /// Begins a new file. The old one is named for the number of its last line.
+    /// Begins a new file. The old one is named for the number of its last line. If it cannot be done,
+    /// everything is as it was.
     fn rotate(&mut self, service_nkey: &str, sign: Sign<'_>) -> Result<(), AuditError> {
         self.sync()?;
         let old = self.folder.join(rotated(self.place.seq));
-        let current = self.folder.join(FILE);
-        std::fs::rename(&current, old)?;
-        self.file = append_to(&current)?;
-        self.bytes = 0;
+        let (current, beside) = (self.folder.join(FILE), self.folder.join("audit.log.new"));
+        if old.exists() {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
+        }
+        let (line, place) = self.place.write_next(&Entry::opened(service_nkey, &[]), sign);
+        let line = line + "\n";
+        let mut file = append_to(&beside)?;
+        file.set_len(0)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_data()?;
+        std::fs::rename(&current, &old)?;
+        if let Err(error) = std::fs::rename(&beside, &current) {
+            std::fs::rename(&old, &current)?;
+            return Err(error.into());
+        }
         File::open(&self.folder)?.sync_all()?;
-        self.write(&Entry::opened(service_nkey, &[]), sign)
+        self.file = file;
+        self.bytes = u64::try_from(line.len()).unwrap_or(0);
+        self.place = place;
+        self.is_marked = false;
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), AuditError> {
         if !self.is_on_disk {
-            self.is_refused = true;
+            // The kernel tells of a failure once, and takes the pages for written then.
+            self.is_lost = true;
             self.file.sync_data()?;
-            (self.is_on_disk, self.is_refused) = (true, false);
+            (self.is_on_disk, self.is_lost) = (true, false);
         }
         Ok(())
     }
@@ -238,6 +274,27 @@ fn rotated(last: u64) -> String {
 pub fn last_line_of(name: &str) -> Option<u64> {
     let last = name.strip_prefix("audit-")?.strip_suffix(".log")?.parse().ok()?;
     (rotated(last) == name).then_some(last)
+}
+
+/// The last bytes of a file that has so many, enough for the longest line and a part of another, and where
+/// they begin.
+fn last_of(file: &File, bytes: u64) -> io::Result<(Vec<u8>, u64)> {
+    let window = 2 * u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
+    let from = bytes.saturating_sub(window);
+    let mut end = vec![0; usize::try_from(bytes - from).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut end, from)?;
+    Ok((end, from))
+}
+
+/// The file that was rotated last.
+fn last_rotated(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let mut last = None;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().and_then(last_line_of);
+        last = last.max(number.map(|number| (number, entry.path())));
+    }
+    Ok(last.map(|(_, path)| path))
 }
 
 /// The number and digest of a line, as a mark has them.

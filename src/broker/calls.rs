@@ -87,7 +87,11 @@ impl<'b> Session<'b> {
     ) -> Done<T> {
         let path = self.key_or_selected(key)?;
         let permit = self.permit(call, Target::Key(path.clone()), facts)?;
-        act(&self.staged, permit)?.ok_or_else(|| no_key(&path))
+        let done = act(&self.staged, permit)?.ok_or_else(|| no_key(&path))?;
+        if matches!(call, CallName::Sign | CallName::SignIn) {
+            self.note_use(&path);
+        }
+        Ok(done)
     }
 
     fn create_space(&mut self, space: Name) -> Done<Value> {

@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, PoisonError};
 
-use policy::{Caller, Policy};
+use policy::Caller;
 use proof::{Expected, Fault, Signed};
 use wire::Code;
 use wire::request::{ProofHeader, Request};
 
-use crate::Broker;
 use crate::answers::{Given, Known};
 use crate::outcome::Failure;
 use crate::replay::{Replay, WINDOW_SECONDS};
+use crate::{Broker, Loaded};
 
 /// Why nobody could be identified.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +70,10 @@ impl Broker {
     /// Cheap checks first: shape, known key, signature, claims, and only then the replay window.
     pub(crate) fn identify(
         &self,
-        policy: &Policy,
+        loaded: &Loaded,
         request: &Request,
     ) -> Result<Identified, Unidentified> {
+        let policy = &loaded.policy;
         let header = match &request.proof {
             ProofHeader::Absent => {
                 let caller = policy.anonymous().ok_or(Unidentified::Unsigned)?;
@@ -91,7 +92,9 @@ impl Broker {
         // A thread that panicked with either left them as they were.
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let held_as = verified.idem.then(|| proof::digest(header.as_bytes()));
+        // Under another policy the answer may be another.
+        let digest = || format!("{} {}", proof::digest(header.as_bytes()), loaded.digest);
+        let held_as = verified.idem.then(digest);
         match held_as.as_deref().map_or(Known::No, |digest| answers.known(digest)) {
             Known::Given(given) => return Ok(Identified::Again(given)),
             Known::Running => return Err(Unidentified::Running),

@@ -17,7 +17,7 @@ mod session;
 mod uses;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use keyspace::{CommitError, Unlocked};
@@ -58,6 +58,8 @@ pub struct Broker {
     rates: Mutex<RateBook>,
     replays: Mutex<ReplayWindow>,
     answers: Mutex<Answers>,
+    /// The line up to which uses were noted last.
+    noted: AtomicU64,
     clock: Clock,
     /// Largest reply body, in bytes: what the NATS server of the listener takes.
     reply_bytes: AtomicUsize,
@@ -85,12 +87,15 @@ impl Broker {
             rates: Mutex::default(),
             replays: Mutex::new(ReplayWindow::new(clock.started(), records.mark)),
             answers: Mutex::default(),
+            noted: AtomicU64::new(0),
             clock,
             reply_bytes: AtomicUsize::new(usize::MAX),
         };
         let sign = |bytes: &[u8]| broker.keyspace.sign_as_service(bytes);
-        broker.audit.begin(broker.service_nkey(), &sign)?;
+        // Everything is looked at before anything is written.
+        broker.audit.find_end(broker.service_nkey())?;
         broker.recall_uses()?;
+        broker.audit.begin(broker.service_nkey(), &sign)?;
         broker.record(&Entry::loaded(&broker.policy().digest))?;
         Ok(broker)
     }
@@ -127,7 +132,7 @@ impl Broker {
     pub fn answer(&self, request: &Request) -> Reply {
         let id = self.clock.request_id();
         let loaded = self.policy();
-        match self.identify(&loaded.policy, request) {
+        match self.identify(&loaded, request) {
             Ok(Identified::New { caller, held_as }) => {
                 let done = self.execute(&loaded, &id, &caller, &request.body, request.wants_json);
                 let reply = self.reply(&loaded, request, &done);
@@ -173,6 +178,11 @@ impl Broker {
     pub(crate) fn record(&self, entry: &Entry<'_>) -> Result<Option<LogPlace>, AuditError> {
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         self.audit.record(entry, self.service_nkey(), &sign)
+    }
+
+    /// Forgets answers whose proofs are too old to come again.
+    pub(crate) fn forget_answers(&self) {
+        self.answers().has_room(self.clock.seconds());
     }
 
     /// Puts the records on disk, with notes of where they end: for when nothing more is served.
@@ -317,8 +327,8 @@ impl Broker {
 
 /// A policy and the digest of its text.
 pub struct Loaded {
-    policy: Policy,
-    digest: String,
+    pub(crate) policy: Policy,
+    pub(crate) digest: String,
 }
 
 impl Loaded {

@@ -96,9 +96,7 @@ pub fn serve(
     let (jobs, queue) = sync_channel(waiting);
     let state = Arc::new(State::default());
     let lanes = start_lanes(broker, running, queue, &state)?;
-    // Those that run at the end of the grace may take their whole time.
-    let wall_clock = Duration::from_millis(broker.policy().limits().wall_clock);
-    watch_signals(broker, &state, GRACE + wall_clock + REPLY_PATIENCE)?;
+    watch_signals(broker, &state)?;
     keep_house(broker)?;
     let supervisor = Supervisor { broker, capacity: running + waiting, state, jobs };
     let result = supervisor.run(ready);
@@ -196,6 +194,7 @@ fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
             }
             if tick.is_multiple_of(SWEEP_SYNCS) {
                 broker.lanes.sweep();
+                broker.forget_answers();
             }
         }
     })?;
@@ -204,7 +203,7 @@ fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
 
 /// SIGHUP reads the policy again. The first of the others drains, the second ends at once; the kernel
 /// then ends our children.
-fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>, longest: Duration) -> io::Result<()> {
+fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (state, broker) = (Arc::clone(state), Arc::downgrade(broker));
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -223,6 +222,9 @@ fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>, longest: Duration) ->
             }
             log("stopping: no new requests, those taken are answered");
             state.drain();
+            // Those that run at the end of the grace may take their whole time.
+            let wall_clock = broker.upgrade().map_or(0, |b| b.policy().limits().wall_clock);
+            let longest = GRACE + Duration::from_millis(wall_clock) + REPLY_PATIENCE;
             let state = Arc::clone(&state);
             // A listener that does not end by then is cut off.
             std::thread::spawn(move || {

@@ -89,6 +89,11 @@ impl<'b> Session<'b> {
         std::mem::take(&mut self.output)
     }
 
+    /// A private key was used.
+    pub(crate) fn note_use(&self, path: &KeyPath) {
+        self.used.borrow_mut().insert(path.to_string());
+    }
+
     /// The private keys that were used, by name.
     pub(crate) fn take_used(&mut self) -> BTreeSet<String> {
         self.used.take()
@@ -161,12 +166,6 @@ impl<'b> Session<'b> {
                 let recorded = self.broker.record(&entry);
                 drop(book);
                 recorded.map_err(|error| Stop::End(error.into()))?;
-                let signs = matches!(call, CallName::Sign | CallName::SignIn);
-                if let Target::Key(path) = permit.target()
-                    && signs
-                {
-                    self.used.borrow_mut().insert(path.to_string());
-                }
                 Ok(permit)
             }
         }

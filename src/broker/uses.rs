@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use policy::RateBook;
 use proof::LogPlace;
@@ -61,7 +62,7 @@ impl Broker {
             place = note.place;
         }
         for path in files_after(&folder, place.seq)? {
-            place = count(&path, place, &mut book)?;
+            place = count(&path, place, &mut book, self.clock.milliseconds())?;
         }
         if place == end {
             Ok(())
@@ -83,6 +84,11 @@ impl Broker {
         let accounts = book.accounts().map(|(name, total, times)| account((name, total, times)));
         let note = Note { schema: 1, place, accounts: accounts.collect() };
         drop(book);
+        if self.noted.swap(note.place.seq, Ordering::Relaxed) == note.place.seq {
+            return Ok(());
+        }
+        // A note must not be ahead of the log.
+        self.audit.sync()?;
         let text = serde_json::to_string(&note).map_err(std::io::Error::other)?;
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         audit::replace(&folder, FILE, proof::write_note(&text, sign).as_bytes())?;
@@ -103,7 +109,12 @@ fn files_after(folder: &Path, seq: u64) -> Result<Vec<PathBuf>, AuditError> {
 }
 
 /// Counts what the lines of a file tell of that come after a place: the place of its last line.
-fn count(path: &Path, mut place: LogPlace, book: &mut RateBook) -> Result<LogPlace, AuditError> {
+fn count(
+    path: &Path,
+    mut place: LogPlace,
+    book: &mut RateBook,
+    now: u64,
+) -> Result<LogPlace, AuditError> {
     let mut reader = BufReader::new(File::open(path)?);
     let mut line = Vec::new();
     loop {
@@ -115,7 +126,8 @@ fn count(path: &Path, mut place: LogPlace, book: &mut RateBook) -> Result<LogPla
         let damaged = || AuditError::Damaged("a line of it cannot be read");
         let told = serde_json::from_slice::<Counted>(line).map_err(|_| damaged())?;
         let at = told.at.parse::<jiff::Timestamp>().map_err(|_| damaged())?;
-        let at = u64::try_from(at.as_millisecond()).unwrap_or_default();
+        // A clock that was ahead must not shut accounts until it is that late.
+        let at = u64::try_from(at.as_millisecond()).unwrap_or_default().min(now);
         told.counted.iter().for_each(|account| book.recall(account, at));
         place = next;
     }

@@ -488,7 +488,7 @@ pub(crate) struct PolicyExplainArgs {
     /// The namespace of `sign_in`.
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// The script that makes the call [default: any].
+    /// The script that makes the call [default: none that a role is for].
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
     /// When, such as 2027-06-30T00:00:00Z [default: now].

@@ -1,16 +1,19 @@
 //! `crypto-cli audit`: is the log as the service wrote it, and what does it tell?
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use proof::{LineFault, LogPlace, MAX_LINE_BYTES};
+use proof::{LogPlace, MAX_LINE_BYTES};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::args::{AuditShowArgs, AuditVerifyArgs, Format};
 use crate::exit::{Exit, Fault};
 use crate::{files, say};
+
+/// How often the files of a log are listed again when one was begun meanwhile.
+const MOST_LISTINGS: usize = 20;
 
 /// What a log looks like from outside.
 #[derive(Default)]
@@ -30,30 +33,33 @@ struct Bad {
 struct Opened {
     seq: u64,
     prev: String,
-    kind: String,
     service: Option<String>,
-    torn: Option<String>,
 }
 
 pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
     let folder = files::home_path(args.home.as_deref())?;
-    let logs = if args.files.is_empty() { logs_of(&folder)? } else { args.files.clone() };
+    // Before the log: a service that runs writes on.
+    let mark = if args.files.is_empty() { mark_of(&folder)? } else { None };
+    let logs = if args.files.is_empty() {
+        open_all(&folder)?
+    } else {
+        args.files.iter().map(|path| open(path)).collect::<Result<Vec<_>, Fault>>()?
+    };
     let service = match &args.service_nkey {
         Some(nkey) => nkey.clone(),
-        None => service_of(&logs)?,
+        None => service_of(logs.first())?,
     };
     let mut seen = Seen::default();
-    for path in &logs {
+    for log in &logs {
         if seen.first_bad.is_none() {
-            read(path, &service, args.continued, &mut seen)?;
+            read(log, &service, args.continued, &mut seen)?;
         }
     }
-    let mark = if args.files.is_empty() { mark_of(&folder)? } else { None };
     if seen.first_bad.is_none()
         && let (Some(mark), Some(file)) = (&mark, logs.last())
         && let Some(why) = cut(mark, &service, seen.place.as_ref())
     {
-        seen.first_bad = Some(Bad { file: file.clone(), line: seen.lines + 1, why });
+        seen.first_bad = Some(Bad { file: file.path.clone(), line: seen.lines + 1, why });
     }
     tell(&seen, &service, mark.is_some(), args)
 }
@@ -93,48 +99,40 @@ fn tell(seen: &Seen, service: &str, marked: bool, args: &AuditVerifyArgs) -> Res
 }
 
 /// Follows one file. Stops at the first line that is not the next.
-fn read(path: &Path, service: &str, continued: bool, seen: &mut Seen) -> Result<(), Fault> {
+fn read(log: &Log, service: &str, continued: bool, seen: &mut Seen) -> Result<(), Fault> {
     let mut number = 0;
-    let mut torn: Option<(u64, String)> = None;
-    for line in lines(path)? {
+    for line in lines(log)? {
         let line = line?;
         number += 1;
         seen.lines = number;
-        let bad = |line, why: String| Some(Bad { file: path.to_owned(), line, why });
+        let bad = |why: String| Some(Bad { file: log.path.clone(), line: number, why });
         let Some(line) = line.strip_suffix(b"\n") else {
-            seen.first_bad = bad(number, "its end is missing".to_owned());
+            seen.first_bad = bad("its end is missing".to_owned());
             return Ok(());
         };
-        let opened = serde_json::from_slice::<Opened>(line).ok();
-        let before = match (&seen.place, &opened) {
-            (Some(place), _) => place.clone(),
-            (None, Some(opened)) if continued => {
-                LogPlace { seq: opened.seq.saturating_sub(1), line: opened.prev.clone() }
-            }
-            (None, _) => LogPlace::start(),
+        let before = match &seen.place {
+            Some(place) => place.clone(),
+            None if continued => place_before(line),
+            None => LogPlace::start(),
         };
-        let read = before.read_next(line, service);
-        // What a crash left of a line counts for nothing if the next line says so.
-        if let Some((at, digest)) = torn.take()
-            && opened.filter(|opened| opened.kind == "opened").and_then(|o| o.torn) != Some(digest)
-        {
-            seen.first_bad = bad(at, LineFault::Malformed.to_string());
-            return Ok(());
-        }
-        match read {
+        match before.read_next(line, service) {
             Ok(place) => seen.place = Some(place),
-            Err(LineFault::Malformed) => torn = Some((number, proof::digest(line))),
             Err(fault) => {
-                seen.first_bad = bad(number, fault.to_string());
+                seen.first_bad = bad(fault.to_string());
                 return Ok(());
             }
         }
     }
-    if let Some((line, _)) = torn {
-        let why = LineFault::Malformed.to_string();
-        seen.first_bad = Some(Bad { file: path.to_owned(), line, why });
-    }
     Ok(())
+}
+
+/// Where a line says that it stands: for the first of a log that begins elsewhere.
+fn place_before(line: &[u8]) -> LogPlace {
+    let opened = serde_json::from_slice::<Opened>(line).ok();
+    opened.map_or_else(LogPlace::start, |Opened { seq, prev, .. }| LogPlace {
+        seq: seq.saturating_sub(1),
+        line: prev,
+    })
 }
 
 /// Why the log does not reach to where its mark is.
@@ -155,8 +153,8 @@ pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {
     let folder = files::home_path(args.home.as_deref())?;
     let since = args.since.as_deref().map(files::instant).transpose()?;
     let mut is_whole = true;
-    for path in logs_of(&folder)? {
-        for line in lines(&path)? {
+    for log in open_all(&folder)? {
+        for line in lines(&log)? {
             let line = line?;
             let Ok(entry) = serde_json::from_slice::<Value>(&line) else {
                 is_whole = false;
@@ -216,11 +214,34 @@ fn mark_of(folder: &Path) -> Result<Option<String>, Fault> {
     Ok(Some(String::from_utf8_lossy(&mark).into_owned()))
 }
 
+/// One file of a log.
+struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+fn open(path: &Path) -> Result<Log, Fault> {
+    let file = File::open(path);
+    let file = file.map_err(|e| Fault::usage(format!("cannot open `{}`: {e}", path.display())))?;
+    Ok(Log { path: path.to_owned(), file })
+}
+
+/// All files of a home's log, as they were at one moment: a service that runs may begin another.
+fn open_all(folder: &Path) -> Result<Vec<Log>, Fault> {
+    for _ in 0..MOST_LISTINGS {
+        let paths = logs_of(folder)?;
+        let logs = paths.iter().map(|path| open(path)).collect::<Result<Vec<_>, Fault>>();
+        if logs_of(folder)? == paths {
+            return logs;
+        }
+    }
+    Err(Fault::new(Exit::Unavailable, "files of the log are begun faster than they can be read"))
+}
+
 /// Whom the log itself names as its writer.
-fn service_of(logs: &[PathBuf]) -> Result<String, Fault> {
-    let first = logs.first().map(|path| lines(path)).transpose()?;
-    let first = first.and_then(|mut lines| lines.next()).transpose()?;
-    let opened = first.and_then(|line| serde_json::from_slice::<Opened>(&line).ok());
+fn service_of(first: Option<&Log>) -> Result<String, Fault> {
+    let line = first.map(lines).transpose()?.and_then(|mut lines| lines.next()).transpose()?;
+    let opened = line.and_then(|line| serde_json::from_slice::<Opened>(&line).ok());
     opened.and_then(|opened| opened.service).ok_or_else(|| {
         let text = "the log does not begin with the name of its service: use --service-nkey";
         Fault::new(Exit::Integrity, text)
@@ -228,10 +249,11 @@ fn service_of(logs: &[PathBuf]) -> Result<String, Fault> {
 }
 
 /// The lines of a file with their ends, none longer than a line of a log may be.
-fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Vec<u8>, Fault>>, Fault> {
-    let name = path.display().to_string();
-    let file = File::open(path);
-    let file = file.map_err(|e| Fault::usage(format!("cannot open `{name}`: {e}")))?;
+fn lines(log: &Log) -> Result<impl Iterator<Item = Result<Vec<u8>, Fault>>, Fault> {
+    let name = log.path.display().to_string();
+    let unreadable = move |error| Fault::usage(format!("cannot read `{name}`: {error}"));
+    let mut file = log.file.try_clone().map_err(&unreadable)?;
+    file.rewind().map_err(&unreadable)?;
     let mut reader = BufReader::new(file);
     let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
     Ok(std::iter::from_fn(move || {
@@ -239,7 +261,7 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Vec<u8>, Fault>>, Fa
         match Read::take(&mut reader, most).read_until(b'\n', &mut line) {
             Ok(0) => None,
             Ok(_) => Some(Ok(line)),
-            Err(error) => Some(Err(Fault::usage(format!("cannot read `{name}`: {error}")))),
+            Err(error) => Some(Err(unreadable(error))),
         }
     }))
 }

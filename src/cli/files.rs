@@ -40,7 +40,7 @@ pub(crate) fn policy_path(named: Option<&Path>, home: Option<&Path>) -> Result<P
 }
 
 pub(crate) fn read_policy(path: &Path) -> Result<PolicyFile, Fault> {
-    let bytes = read_bounded(path, MAX_POLICY_BYTES + 1)?;
+    let bytes = read_bounded(path, MAX_POLICY_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Fault::usage(format!("`{}` is not UTF-8", path.display())))?;
     let policy = Policy::parse(&path.display().to_string(), &text);
@@ -54,10 +54,21 @@ pub(crate) fn read_script(path: &Path) -> Result<Vec<u8>, Fault> {
     if path == Path::new("-") {
         return read_from(std::io::stdin().lock(), "standard input", MAX_SCRIPT_BYTES + 1);
     }
-    read_bounded(path, MAX_SCRIPT_BYTES + 1)
+    read_first(path, MAX_SCRIPT_BYTES + 1)
 }
 
+/// A whole file of at most so many bytes.
 pub(crate) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
+    let bytes = read_first(path, most + 1)?;
+    if bytes.len() > most {
+        let text = format!("`{}` has more than {most} bytes", path.display());
+        return Err(Fault::usage(text));
+    }
+    Ok(bytes)
+}
+
+/// The first bytes of a file.
+fn read_first(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|e| Fault::usage(format!("cannot open `{name}`: {e}")))?;
     read_from(file, &name, most)

@@ -26,7 +26,7 @@ pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
                         weight: Weight::Warning,
                         code: "policy-closed-rule".to_owned(),
                         message: format!("{rule} allows nothing: {deny} denies all of it"),
-                        help: Some("remove one of the two".to_owned()),
+                        help: Some("remove the allow, or narrow the deny".to_owned()),
                         line,
                         column: 1,
                         span: None,
@@ -57,7 +57,7 @@ fn found_in(file: &str, found: &Diagnostics) -> Vec<Finding> {
 
 fn read(path: &Path) -> Result<(String, String), Fault> {
     let file = path.display().to_string();
-    let bytes = files::read_bounded(path, policy::MAX_POLICY_BYTES + 1)?;
+    let bytes = files::read_bounded(path, policy::MAX_POLICY_BYTES)?;
     let text = String::from_utf8(bytes);
     let text = text.map_err(|_| Fault::usage(format!("`{file}` is not UTF-8")))?;
     Ok((file, text))
@@ -78,10 +78,9 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
         name => policy.client_by_name(name, now / 1000),
     };
     let unknown = || Fault::usage(format!("`{}` is no client then", args.caller.escape_debug()));
-    let mut caller = caller.ok_or_else(unknown)?;
-    if let Some(path) = &args.script {
-        caller = caller.running(&files::read_script(path)?);
-    }
+    // Without a script it is none of those that a role may be for.
+    let script = args.script.as_deref().map(files::read_script).transpose()?.unwrap_or_default();
+    let caller = caller.ok_or_else(unknown)?.running(&script);
     let call = CallName::from_word(&args.call).ok_or_else(|| {
         Fault::usage(format!("there is no host function `{}`", args.call.escape_debug()))
     })?;

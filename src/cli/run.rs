@@ -30,7 +30,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     };
     let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes)?;
     let outcome = broker.run(&caller, &script);
-    broker.close()?;
     let exit = outcome.ending.as_ref().err().map_or(Exit::Done, |failure| for_code(failure.code));
     match (args.format, &outcome.ending) {
         (Format::Json, _) => say::line(&outcome.json())?,
@@ -44,6 +43,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
             }
         }
     }
+    // Last, so that what was done is told whatever becomes of this.
+    broker.close()?;
     Ok(exit)
 }
 

@@ -78,10 +78,13 @@ impl Case {
         let Some(caller) = self.caller_of(policy) else {
             // A name that the policy never heard of is a slip of the case.
             let unknown = self.caller != "anonymous" && !policy.names(&self.caller);
+            let by = self.by.as_ref().map(|by| format!("no rule decides it, not even {by}"));
             let wrong = if unknown {
                 Some(format!("the policy has no client `{}`", self.caller.escape_debug()))
             } else {
-                self.expect.then(|| format!("`{}` is refused at that time", self.caller))
+                let refused =
+                    self.expect.then(|| format!("`{}` is refused at that time", self.caller));
+                refused.or(by)
             };
             return Verdict { rule: None, wrong };
         };
@@ -134,16 +137,15 @@ impl Case {
         } else {
             policy.client_by_name(&self.caller, self.at / 1000)
         };
-        Some(match (caller?, &self.script) {
-            (caller, Some(script)) => caller.running(script),
-            (caller, None) => caller,
-        })
+        // Without a script it is none of those that a role may be for.
+        Some(caller?.running(self.script.as_deref().unwrap_or_default()))
     }
 }
 
 fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
     let mut table = item.table("[[case]]", findings)?;
-    let (line, _) = findings.place(table.span.start);
+    let span = table.span.clone();
+    let (line, _) = findings.place(span.start);
     let text = |item: Option<Item<'_>>, findings: &mut Findings<'_>| {
         item.and_then(|item| item.text(findings)).map(str::to_owned)
     };
@@ -187,6 +189,14 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
     let by = text(by, findings);
     table.finish(findings);
     let act = act?;
+    let is_idle = !act.call.takes_message() && (message.is_some() || message_hex.is_some());
+    if is_idle || (message.is_some() && message_hex.is_some()) {
+        let text = if is_idle { "its call takes no message" } else { "it has two messages" };
+        findings.add(&span, Mistake::IdleTerm, text, "");
+    }
+    if namespace.is_some() && act.call != CallName::SignIn {
+        findings.add(&span, Mistake::IdleTerm, "its call takes no namespace", "");
+    }
     // A call that takes a message is given an empty one if the case says nothing of it.
     let empty = act.call.takes_message().then(Vec::new);
     Some(Case {

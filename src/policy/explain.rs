@@ -1,6 +1,9 @@
 //! What each rule says of an act: the decision, taken apart.
 
+use wire::{CallName, Touches};
+
 use crate::decide::{Act, Facts};
+use crate::pattern::Pattern;
 use crate::terms::Unmet;
 use crate::{Caller, Policy, Rule};
 
@@ -100,9 +103,16 @@ impl Policy {
 impl Rule {
     /// Whether nothing of an allow is left beside this deny.
     fn closes(&self, allow: &Self) -> bool {
-        let covers = |pattern| self.keys.iter().any(|own| own.covers(pattern));
-        self.terms.are_none()
-            && allow.calls.iter().all(|call| self.lists(*call))
-            && (!self.names_keys || (!allow.keys.is_empty() && allow.keys.iter().all(covers)))
+        // A deny on keys does not close their key space, unless it is on all of them.
+        let closes = |call: &CallName| {
+            let covers = |pattern: &Pattern| match call.touches() {
+                Touches::Space => self.keys.iter().any(|own| own.covers_space_of(pattern)),
+                Touches::Nothing | Touches::WholeSpace | Touches::Key => {
+                    self.keys.iter().any(|own| own.covers(pattern))
+                }
+            };
+            !self.names_keys || (!allow.keys.is_empty() && allow.keys.iter().all(covers))
+        };
+        self.terms.are_none() && allow.calls.iter().all(|call| self.lists(*call) && closes(call))
     }
 }

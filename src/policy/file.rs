@@ -10,7 +10,7 @@ use crate::limits::{Bound, Limits, Unit, parse_measure};
 use crate::rate::{Allowance, Window};
 use crate::rules::{hex, read_rules};
 use crate::table::{Item, Table, read_each};
-use crate::{AuditTerms, Client, Isolation, Policy, Role, RoleId};
+use crate::{AuditTerms, Client, Isolation, Policy, Role, RoleId, Rule};
 
 /// Largest policy file, in bytes: some ten thousand rules, and still read in a blink.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
@@ -296,15 +296,37 @@ fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
         let allow = table.optional("allow").map(|item| read_rules(&item, &name, true, findings));
         let deny = table.optional("deny").map(|item| read_rules(&item, &name, false, findings));
         table.finish(findings);
-        if let Some(at) = name_at.filter(|_| roles.iter().any(|other| other.name == name)) {
+        if let Some(at) = name_at.as_ref().filter(|_| roles.iter().any(|other| other.name == name))
+        {
             let message = format!("the role name `{name}` is taken");
             findings.add(&at.span, Mistake::Taken, message, "");
         }
         let (limits, allow) = (limits.unwrap_or_default(), allow.unwrap_or_default());
+        if let Some(at) = name_at {
+            report_shared_counts(&allow, &at.span, findings);
+        }
         let (scripts, deny) = (scripts.unwrap_or_default(), deny.unwrap_or_default());
         roles.push(Role { name, limits, scripts, allow, deny });
     }
     roles
+}
+
+/// What one rule has used must not be what another has.
+fn report_shared_counts(
+    allow: &[Rule],
+    span: &std::ops::Range<usize>,
+    findings: &mut Findings<'_>,
+) {
+    for (at, rule) in allow.iter().enumerate() {
+        let others = allow.get(..at).unwrap_or_default();
+        let twin = others.iter().find(|other| other.identity == rule.identity);
+        let counts = |rule: &Rule| !rule.allowance.is_boundless();
+        if let Some(twin) = twin.filter(|twin| counts(twin) || counts(rule)) {
+            let message =
+                format!("{} and {} would count their uses together", twin.name, rule.name);
+            findings.add(span, Mistake::Taken, message, "give each a `name` of its own");
+        }
+    }
 }
 
 fn read_script_digest(text: &str) -> Result<[u8; 32], &'static str> {

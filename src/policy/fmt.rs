@@ -11,6 +11,12 @@ const INDENT: &str = "  ";
 /// # Errors
 /// Why it cannot be.
 pub fn formatted(text: &str) -> Result<String, String> {
+    // A last line without its end is a line all the same.
+    let text = &if text.is_empty() || text.ends_with('\n') {
+        text.to_owned()
+    } else {
+        format!("{text}\n")
+    };
     let mut document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let mut is_first = true;

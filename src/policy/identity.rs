@@ -6,7 +6,7 @@ use wire::CallName;
 use crate::table::Table;
 
 /// The terms that change how often or when, not what: to edit them does not begin a new count.
-const NOT_PART: [&str; 6] = ["name", "calls", "keys", "rate", "uses", "between"];
+const NOT_PART: [&str; 7] = ["name", "calls", "keys", "rate", "uses", "between", "expires"];
 
 /// The role and name of a rule, or for one without a name a digest of what it allows.
 pub(crate) fn identity(
@@ -17,7 +17,7 @@ pub(crate) fn identity(
     table: &Table<'_>,
 ) -> String {
     if let Some(label) = label {
-        return format!("rule {role}.{label}");
+        return format!("rule {role} {label}");
     }
     let mut parts: Vec<String> = calls.iter().map(|call| format!("call {call}")).collect();
     parts.extend(keys.iter().map(|keys| format!("keys {keys}")));
@@ -26,5 +26,5 @@ pub(crate) fn identity(
     parts.dedup();
     let digest = Sha256::digest(parts.join("\n").as_bytes());
     let short = digest.get(..8).unwrap_or_default();
-    format!("rule {role}.{}", data_encoding::HEXLOWER.encode(short))
+    format!("rule {role} #{}", data_encoding::HEXLOWER.encode(short))
 }

@@ -38,6 +38,12 @@ impl Pattern {
         self.space.is_star() && self.key.as_ref().is_some_and(Glob::is_star)
     }
 
+    /// Whether it covers the key spaces of the other pattern with all their keys.
+    pub(crate) fn covers_space_of(&self, other: &Self) -> bool {
+        (self.space.is_star() || self.space == other.space)
+            && self.key.as_ref().is_none_or(Glob::is_star)
+    }
+
     /// Whether every key of the other pattern is one of this, as far as that can be told from afar.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let covers = |one: &Glob, other: &Glob| one.is_star() || one == other;

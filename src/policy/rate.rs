@@ -66,7 +66,7 @@ pub struct RateBook {
 #[derive(Debug, Default)]
 struct Used {
     total: u64,
-    /// Milliseconds of each use that a window may still ask for, oldest first.
+    /// Milliseconds of the latest uses, as many as any window may ask for, oldest first.
     times: VecDeque<u64>,
 }
 
@@ -115,26 +115,24 @@ impl Used {
         if allowance.uses.is_some_and(|most| self.total >= most) {
             return Some(Exhausted::Uses);
         }
-        // A clock that is set back does not make uses forgotten.
-        let now = self.times.back().copied().unwrap_or(0).max(now);
+        self.clamp(now);
         let has_room = |window: &Window| {
             let start =
                 self.times.partition_point(|at| at.saturating_add(window.milliseconds) <= now);
             self.times.len() - start < window.uses
         };
-        if !allowance.rate.iter().all(has_room) {
-            return Some(Exhausted::Rate);
-        }
-        let longest = allowance.rate.iter().map(|window| window.milliseconds).max().unwrap_or(0);
-        while self.times.front().is_some_and(|at| at.saturating_add(longest) <= now) {
-            self.times.pop_front();
-        }
-        None
+        if allowance.rate.iter().all(has_room) { None } else { Some(Exhausted::Rate) }
+    }
+
+    /// Uses of a time that is yet to come, by a clock that was set back, are uses of this moment: so
+    /// none is forgotten, and none counts for longer than it would.
+    fn clamp(&mut self, now: u64) {
+        self.times.iter_mut().rev().take_while(|at| **at > now).for_each(|at| *at = now);
     }
 
     fn add(&mut self, at: u64) {
         self.total = self.total.saturating_add(1);
-        let at = self.times.back().copied().unwrap_or(0).max(at);
+        self.clamp(at);
         self.times.push_back(at);
         if self.times.len() > usize::try_from(MAX_USES).unwrap_or(usize::MAX) {
             self.times.pop_front();

@@ -91,10 +91,12 @@ impl Terms {
         if !self.namespaces.is_empty() && !facts.namespace.is_some_and(is_named) {
             return Some(Unmet::Namespace);
         }
+        if !act.call.takes_message() {
+            return None;
+        }
         match facts.message {
             Some(message) => self.unmet_by_message(message),
-            None if act.call.takes_message() && self.look_at_messages() => Some(Unmet::MessageLike),
-            None => None,
+            None => self.look_at_messages().then_some(Unmet::MessageLike),
         }
     }
 

@@ -282,7 +282,7 @@ fn rates_of_a_client_and_of_a_rule_are_spent_together_and_a_total_ends_it() {
     assert!(sign(0).is_ok() && sign(0).is_ok(), "two of one rule, one of the other");
     let refusal = sign(0).unwrap_err();
     assert_eq!(refusal.to_string(), "the rate of the client `c` is used up");
-    assert_eq!(sign(3_600_000).unwrap(), ["client c", "rule r.more c"]);
+    assert_eq!(sign(3_600_000).unwrap(), ["client c", "rule r more c"]);
     let refusal = sign(3_600_000).unwrap_err();
     assert!(
         matches!(refusal, Refusal::UsesUsedUp { .. } | Refusal::RateUsedUp { .. }),
@@ -430,6 +430,10 @@ fn rules_that_would_do_nothing_are_mistakes() {
         ("scripts = []", "an empty list says nothing"),
         ("scripts = [\"9f\"]", "not the digest of a script"),
         ("deny = [{ calls = [\"sign\"], uses = 3 }]", "unknown key `uses`"),
+        (
+            "allow = [{ calls = [\"hash\"], between = \"06:00-07:00\", uses = 1 }, { calls = [\"hash\"] }]",
+            "would count their uses together",
+        ),
     ] {
         let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n{rule}\n");
         let report = Policy::parse("p.toml", &text).unwrap_err().to_string();

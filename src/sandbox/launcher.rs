@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -210,10 +211,7 @@ pub fn serve(
                     (numbered(b'S', next.to_be_bytes()), Some(socket))
                 })
             }
-            [b'P'] => policy
-                .ok_or(io::ErrorKind::NotFound.into())
-                .and_then(File::open)
-                .map(|file| (numbered(b'P', [0; 4]), Some(file.into()))),
+            [b'P'] => open_policy(policy).map(|file| (numbered(b'P', [0; 4]), Some(file.into()))),
             [b'W', id @ ..] => status(&mut started, id).map(|answer| (answer, None)),
             [b'K', id @ ..] => kill(&mut started, id)
                 .map(|status| (numbered(b'K', status.into_raw().to_be_bytes()), None)),
@@ -253,6 +251,13 @@ fn start(
         let (ours, theirs) = control::pair()?;
         Ok((programs.1.start(&args, theirs)?, ours))
     }
+}
+
+/// A file, and nothing that could make us wait.
+fn open_policy(policy: Option<&Path>) -> io::Result<File> {
+    let path = policy.ok_or(io::ErrorKind::NotFound)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 fn status(started: &mut HashMap<u32, Child>, id: &[u8]) -> io::Result<Vec<u8>> {
