@@ -41,6 +41,9 @@ pub(crate) struct Entry<'a> {
     result: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
+    /// The user of an operator's command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     torn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +68,12 @@ impl<'a> Entry<'a> {
     /// A policy that holds from now on.
     pub(crate) fn loaded(policy: &'a str) -> Self {
         Self { policy: Some(policy), ..Self::new("policy", "") }
+    }
+
+    /// What an operator asked of the running service, and whether it was done.
+    pub(crate) fn administered(word: &'static str, uid: u32, done: bool) -> Self {
+        let status = Some(if done { "ok" } else { "refused" });
+        Self { call: Some(word), uid: Some(uid), status, ..Self::new("admin", "") }
     }
 
     /// A decision that allowed.

@@ -2,6 +2,7 @@
 //! no network, no script engine and no parser but that of its own frames and of request proofs.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod answers;
 mod audit;
 mod calls;
@@ -27,6 +28,7 @@ use wire::Code;
 use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
 use wire::script::Task;
 
+pub use admin::AdminSocket;
 pub use audit::{Audit, AuditError, AuditSettings, last_line_of};
 pub use lane::check;
 pub use lanes::{Lanes, LanesError};

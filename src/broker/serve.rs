@@ -1,20 +1,19 @@
 //! Serving the listener: it is started, watched and started again; its requests go to the lanes.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use policy::MAX_POLICY_BYTES;
 use sandbox::{Confined, Role};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use wire::request::{FromListener, Request, ToListener};
 use wire::{Channel, Code};
 
-use crate::Broker;
 use crate::outcome::Failure;
+use crate::{AdminSocket, Broker};
 
 /// Requests that wait, for each script that may run. The listener holds no more than these in all
 /// and answers `busy` beyond, so the queue between us never blocks.
@@ -82,13 +81,14 @@ impl Link {
 
 /// Serves until SIGTERM or SIGINT. Then the listener hands in what it has taken, every request is
 /// answered, and this returns. `ready` is told each time a listener is subscribed. On SIGHUP the policy is
-/// read again.
+/// read again; so it is when an operator asks for it at `admin`.
 ///
 /// # Errors
 /// When the first listener cannot start.
 pub fn serve(
     _confined: &Confined,
     broker: &Arc<Broker>,
+    admin: AdminSocket,
     ready: impl Fn(),
 ) -> Result<(), ServeError> {
     let running = usize::try_from(broker.policy().limits().concurrent).unwrap_or(1);
@@ -98,6 +98,7 @@ pub fn serve(
     let lanes = start_lanes(broker, running, queue, &state)?;
     watch_signals(broker, &state)?;
     keep_house(broker)?;
+    admin.serve(broker)?;
     let supervisor = Supervisor { broker, capacity: running + waiting, state, jobs };
     let result = supervisor.run(ready);
     drop(supervisor);
@@ -210,11 +211,8 @@ fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>) -> io::Result<()> {
         for signal in signals.forever() {
             if signal == SIGHUP {
                 let Some(broker) = broker.upgrade() else { return };
-                let read = read_policy(&broker);
-                match read.and_then(|text| broker.reload("the policy", &text)) {
-                    Ok(()) => log("the policy was read again and holds from now on"),
-                    Err(why) => log(&format!("the policy stays as it was: {why}")),
-                }
+                // It has said how it went.
+                let _said = broker.reload_from_file();
                 continue;
             }
             if state.is_draining() {
@@ -234,15 +232,6 @@ fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// The text of the policy file. The launcher opens it, for this process reaches its home alone.
-fn read_policy(broker: &Broker) -> Result<String, String> {
-    let file = broker.lanes.launcher().policy().map_err(|error| error.to_string())?;
-    let most = u64::try_from(MAX_POLICY_BYTES + 1).unwrap_or(u64::MAX);
-    let mut text = String::new();
-    file.take(most).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    Ok(text)
 }
 
 /// Keeps a listener running.

@@ -64,6 +64,10 @@ pub(crate) enum PolicyCommand {
     Fmt(PolicyFmtArgs),
     /// Try a policy against its cases.
     Test(PolicyTestArgs),
+    /// Say who may do more, or less, by a new policy than by an old one.
+    Diff(PolicyDiffArgs),
+    /// Have the running service read its policy file again.
+    Reload(PolicyReloadArgs),
 }
 
 #[derive(Subcommand)]
@@ -453,6 +457,24 @@ pub(crate) struct PolicyCheckArgs {
     /// How to print the findings.
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) format: ReportFormat,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PolicyDiffArgs {
+    /// The old policy.
+    pub(crate) old: PathBuf,
+    /// The new one.
+    pub(crate) new: PathBuf,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PolicyReloadArgs {
+    /// The folder of the service's keyspace.
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
+    pub(crate) home: Option<PathBuf>,
 }
 
 #[derive(ClapArgs)]

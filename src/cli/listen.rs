@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use broker::{Broker, ServeError};
+use broker::{AdminSocket, Broker, ServeError};
 use client::{Connect, Login, ServerUrl, check_subject};
 use listener::{Listen, ListenFault};
 use sandbox::{Confined, Untraced};
@@ -26,6 +26,9 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
     let (home, locked, passphrase) = files::open(&args.unlock)?;
     let records = files::open_records(&home, &policy.policy)?;
+    let admin = AdminSocket::open(home.path());
+    let admin =
+        admin.map_err(|error| Fault::system("cannot open the socket in the home", &error))?;
     let confined = Confined::broker(untraced, Some(home.path()))?;
     scripts::mention(&confined);
     let keyspace = locked.unlock(&passphrase)?;
@@ -38,7 +41,7 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
         let (subject, server) = (&args.subject, &args.nats.server);
         say::talk(&format!("crypto-cli: `{service}` ({nkey}) serves `{subject}` on {server}"));
     };
-    match broker::serve(&confined, &broker, ready) {
+    match broker::serve(&confined, &broker, admin, ready) {
         Ok(()) => Ok(Exit::Done),
         Err(ServeError::Listener { code }) => {
             Err(Fault::new(exit_of_listener(code), "the listener could not start: see above"))

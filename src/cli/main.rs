@@ -1,6 +1,7 @@
 //! `crypto-cli`: opens, connects, starts, and gets out of the way. One file per command.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod args;
 mod audit;
 mod check;
@@ -15,6 +16,7 @@ mod list;
 mod listen;
 mod passphrase;
 mod policy;
+mod policy_diff;
 mod receipt;
 mod report;
 mod request;
@@ -57,6 +59,8 @@ fn dispatch(command: Command) -> Result<Exit, Fault> {
         Command::Policy(PolicyCommand::Explain(args)) => policy::explain(&args),
         Command::Policy(PolicyCommand::Fmt(args)) => policy::fmt(&args),
         Command::Policy(PolicyCommand::Test(args)) => policy::test(&args),
+        Command::Policy(PolicyCommand::Diff(args)) => policy_diff::diff(&args),
+        Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&args),
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args),
         Command::Audit(AuditCommand::Show(args)) => audit::show(&args),
         Command::Receipt(ReceiptCommand::Verify(args)) => receipt::verify(&args),

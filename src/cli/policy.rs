@@ -4,14 +4,16 @@ use std::path::Path;
 
 use policy::{Act, Case, Decision, Diagnostics, Facts, Policy, Says};
 use serde_json::json;
+use wire::admin::ToAdmin;
 use wire::{Algorithm, CallName};
 
 use crate::args::{
-    Format, PolicyCheckArgs, PolicyExplainArgs, PolicyFmtArgs, PolicyTestArgs, TestFormat,
+    Format, PolicyCheckArgs, PolicyExplainArgs, PolicyFmtArgs, PolicyReloadArgs, PolicyTestArgs,
+    TestFormat,
 };
 use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
-use crate::{files, report, say};
+use crate::{admin, files, report, say};
 
 pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
     let (mut findings, mut sources) = (Vec::new(), Vec::new());
@@ -144,6 +146,12 @@ pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {
         }
     }
     Ok(if args.check && differs { Exit::Refused } else { Exit::Done })
+}
+
+pub(crate) fn reload(args: &PolicyReloadArgs) -> Result<Exit, Fault> {
+    let home = files::home_path(args.home.as_deref())?;
+    say::talk(&admin::ask(&home, &ToAdmin::ReloadPolicy)?);
+    Ok(Exit::Done)
 }
 
 /// A case and what became of it.

@@ -229,7 +229,7 @@ impl Policy {
         self.roles_of(caller).filter(|role| role.is_for(caller)).flat_map(|role| &role.allow)
     }
 
-    fn denies_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Rule> {
+    pub(crate) fn denies_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Rule> {
         self.roles_of(caller).flat_map(|role| &role.deny)
     }
 }

@@ -14,6 +14,36 @@ impl Glob {
         self.0.len() > 1 && self.0.iter().all(Vec::is_empty)
     }
 
+    /// A pattern of texts that both match, of as many as one pattern can tell; `None` when there are none.
+    pub(crate) fn in_common_with(&self, other: &Self) -> Option<Self> {
+        let longer = |one: &Vec<u8>, other: &Vec<u8>, fits: fn(&[u8], &[u8]) -> bool| {
+            let (long, short) = if one.len() < other.len() { (other, one) } else { (one, other) };
+            fits(long, short).then(|| long.clone())
+        };
+        if self == other {
+            return Some(self.clone());
+        }
+        match (self.0.as_slice(), other.0.as_slice()) {
+            ([text], _) => other.matches(text).then(|| self.clone()),
+            (_, [text]) => self.matches(text).then(|| other.clone()),
+            ([first, middle @ .., last], [other_first, other_middle @ .., other_last]) => {
+                let mut both =
+                    vec![longer(first, other_first, |long, short| long.starts_with(short))?];
+                let middles = middle.iter().chain(other_middle).filter(|part| !part.is_empty());
+                both.extend(middles.cloned());
+                both.push(longer(last, other_last, |long, short| long.ends_with(short))?);
+                Some(Self(both))
+            }
+            ([], _) | (_, []) => None,
+        }
+    }
+
+    /// The pattern, with this for each `*`.
+    pub(crate) fn filled(&self, with: &str) -> String {
+        let parts: Vec<_> = self.0.iter().map(|part| String::from_utf8_lossy(part)).collect();
+        parts.join(with)
+    }
+
     /// First part at the start, last part at the end, the others in order between them: leftmost
     /// finds suffice, so there is no going back.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
@@ -55,6 +85,23 @@ mod tests {
         fn a_star_means_what_the_obvious_matcher_says(pattern in "[ab*]{1,8}", text in "[ab]{0,10}") {
             let glob = Glob::parse(&pattern);
             prop_assert_eq!(glob.matches(text.as_bytes()), slow(pattern.as_bytes(), text.as_bytes()));
+        }
+
+        #[test]
+        fn what_two_patterns_have_in_common_both_match(one in "[ab*]{1,6}", other in "[ab*]{1,6}", fill in "[ab]{0,3}") {
+            let (one, other) = (Glob::parse(&one), Glob::parse(&other));
+            if let Some(both) = one.in_common_with(&other) {
+                let text = both.filled(&fill);
+                prop_assert!(one.matches(text.as_bytes()) && other.matches(text.as_bytes()), "{}", text);
+            }
+        }
+
+        #[test]
+        fn patterns_that_a_text_matches_have_something_in_common(text in "[ab]{0,6}", one in "[ab*]{1,6}", other in "[ab*]{1,6}") {
+            let (one, other) = (Glob::parse(&one), Glob::parse(&other));
+            if one.matches(text.as_bytes()) && other.matches(text.as_bytes()) {
+                prop_assert!(one.in_common_with(&other).is_some());
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 mod cases;
 mod decide;
 mod diagnostic;
+mod difference;
 mod explain;
 mod file;
 mod fmt;
@@ -26,6 +27,7 @@ mod tests;
 pub use cases::{Case, Verdict, target};
 pub use decide::{Act, Decision, Facts, Foresight, Refusal};
 pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
+pub use difference::{Change, Changed, Kind};
 pub use explain::{Opinion, Says};
 pub use file::MAX_POLICY_BYTES;
 pub use fmt::formatted;

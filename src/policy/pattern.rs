@@ -55,6 +55,48 @@ impl Pattern {
             }
     }
 
+    /// What this and the other pattern have in common. A pattern of a space alone has the keys of the
+    /// other in common with it.
+    pub(crate) fn in_common_with(&self, other: &Self) -> Option<Self> {
+        let space = self.space.in_common_with(&other.space)?;
+        let key = match (&self.key, &other.key) {
+            (Some(one), Some(other)) => Some(one.in_common_with(other)?),
+            (_, _) => None,
+        };
+        Some(Self { space, key })
+    }
+
+    /// The key spaces of it.
+    pub(crate) fn space_alone(&self) -> Self {
+        Self { space: self.space.clone(), key: None }
+    }
+
+    /// Whether everything that the other pattern matches matches this one, as far as can be told.
+    pub(crate) fn reaches_all_of(&self, other: &Self) -> bool {
+        self.in_common_with(other).as_ref() == Some(other)
+    }
+
+    /// A key space, and a key in it if it is a pattern of keys, that match it and no pattern that is not
+    /// as wide.
+    pub(crate) fn example(&self) -> Option<(Name, Option<Name>)> {
+        let name = |glob: &Glob| {
+            let mut names =
+                ["0-_-0", "0", ""].iter().filter_map(|fill| Name::parse(&glob.filled(fill)).ok());
+            names.next()
+        };
+        let key = match &self.key {
+            Some(key) => Some(name(key)?),
+            None => None,
+        };
+        Some((name(&self.space)?, key))
+    }
+
+    /// As it is written.
+    pub(crate) fn text(&self) -> String {
+        let key = self.key.as_ref().map_or(String::new(), |key| format!("/{}", key.filled("*")));
+        self.space.filled("*") + &key
+    }
+
     /// Whether a call on a whole space matches: by the pattern of a space, or by the space part of
     /// the pattern of a key.
     pub(crate) fn matches_space(&self, space: &Name) -> bool {

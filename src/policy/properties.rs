@@ -199,6 +199,31 @@ proptest! {
     }
 
     #[test]
+    fn policies_between_which_nothing_changed_decide_the_same(
+        allow in proptest::collection::vec(line(), 0..4),
+        deny in proptest::collection::vec(line(), 0..3),
+        other in line(),
+        at in 0..6_usize,
+    ) {
+        let old = policy(&allow, &deny);
+        // One rule more, less, or other than before.
+        let (mut allow, mut deny) = (allow, deny);
+        let list = if at % 2 == 0 { &mut allow } else { &mut deny };
+        match at / 2 {
+            0 => list.push(other),
+            1 => drop(list.pop()),
+            _ => list.iter_mut().take(1).for_each(|line| *line = other.clone()),
+        }
+        let new = policy(&allow, &deny);
+        let changes = old.changes_to(&new, 0);
+        if changes.is_empty() {
+            prop_assert_eq!(decisions(&old), decisions(&new));
+        }
+        prop_assert_eq!(new.changes_to(&old, 0).len(), changes.len());
+        prop_assert!(old.changes_to(&old, 0).is_empty());
+    }
+
+    #[test]
     fn the_layout_of_a_policy_decides_nothing(
         allow in proptest::collection::vec(line(), 0..4),
         deny in proptest::collection::vec(line(), 0..3),

@@ -75,7 +75,7 @@ impl Unmet {
 impl Terms {
     /// The first term that does not hold. A fact that a term needs and nobody told does not.
     pub(crate) fn unmet(&self, act: &Act, facts: &Facts<'_>) -> Option<Unmet> {
-        if self.expires.is_some_and(|at| facts.now / 1000 >= at) {
+        if self.have_ended(facts.now / 1000) {
             return Some(Unmet::Expired);
         }
         if self.between.as_ref().is_some_and(|hours| !hours.hold_at(facts.now)) {
@@ -117,6 +117,11 @@ impl Terms {
             return Some(Unmet::MessageDigest);
         }
         None
+    }
+
+    /// Whether the rule has ended at `now`, in Unix seconds.
+    pub(crate) fn have_ended(&self, now: u64) -> bool {
+        self.expires.is_some_and(|at| now >= at)
     }
 
     pub(crate) fn are_none(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What crosses a process boundary, and nothing else. The bytes are specified in `PROTOCOL.md`.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod algorithm;
 pub mod call;
 pub mod channel;

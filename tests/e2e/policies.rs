@@ -127,3 +127,63 @@ fn fmt_lays_out_once_and_check_says_which() {
     assert!(exit == 2 && err.contains("p.toml"), "{err}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "version = ");
 }
+
+#[test]
+fn what_a_new_policy_opens_and_closes_is_said_for_each_client() {
+    let scratch = Scratch::new();
+    let nkey = proof::Identity::generate().nkey();
+    let policy = |name: &str, limit: &str, revoked: bool, rules: &str| {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\nlimits.wall_clock = \"{limit}\"\n\
+             [[client]]\nname = \"a\"\nnkey = \"{nkey}\"\nroles = [\"r\"]\nrevoked = {revoked}\n\
+             [anonymous]\nroles = [\"none\"]\n[[role]]\nname = \"none\"\n[[role]]\nname = \"r\"\n{rules}"
+        );
+        scratch.write(name, text)
+    };
+    let diff = |old: &std::path::Path, new: &std::path::Path, format: &str| {
+        let mut command = cli();
+        command.args(["policy", "diff", "--format", format]).arg(old).arg(new);
+        outcome(&command.output().unwrap())
+    };
+    let old = policy(
+        "old.toml",
+        "1 s",
+        false,
+        "allow = [\n{ calls = [\"sign\"], keys = [\"a/*\"] },\n{ calls = [\"hash\"] },\n]\n",
+    );
+    let new = policy(
+        "new.toml",
+        "2 s",
+        false,
+        "allow = [\n{ calls = [\"sign\"], keys = [\"a/*\"], uses = 1 },\n{ calls = [\"random_bytes\"] },\n]\n\
+         deny = [{ calls = [\"sign\"], keys = [\"*/root\"] }]\n",
+    );
+    assert_eq!(diff(&old, &old, "text"), (0, String::new(), String::new()));
+    let (exit, out, _) = diff(&old, &new, "text");
+    let lines: Vec<&str> = out.lines().map(|line| line.split(" (").next().unwrap()).collect();
+    let expected = [
+        "a",
+        "  ~ wall_clock = 1000 becomes 2000",
+        "  ~ sign on a/* on other terms",
+        "  - sign on a/root",
+        "  - hash",
+        "  + random_bytes",
+        "anonymous",
+        "  ~ wall_clock = 1000 becomes 2000",
+    ];
+    assert_eq!((exit, lines.as_slice()), (1, expected.as_slice()), "{out}");
+    assert!(
+        out.contains("old.toml:16 r.allow[0]") && out.contains("new.toml:19 r.deny[0]"),
+        "{out}"
+    );
+    let (exit, out, _) = diff(&old, &new, "json");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let change = &told["changes"][2];
+    assert_eq!((exit, &change["change"], &change["on"]), (1, &"refused".into(), &"a/root".into()));
+    let revoked = policy("revoked.toml", "1 s", true, "allow = [{ calls = [\"hash\"] }]\n");
+    let (_, out, _) = diff(&old, &revoked, "text");
+    assert!(
+        out.contains("- is no client") && out.contains("- hash (") && out.contains("- sign on a/*"),
+        "{out}"
+    );
+}

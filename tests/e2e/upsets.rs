@@ -1,5 +1,6 @@
 //! What operators and machines do to processes, short of killing them all.
 
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
@@ -170,4 +171,62 @@ async fn a_policy_that_is_read_again_holds_and_a_bad_one_does_not() {
     let log = std::fs::read_to_string(service.home.join("audit.log")).unwrap();
     assert_eq!(log.matches("\"kind\":\"policy\"").count(), 4);
     service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_the_policy_read_again_and_is_told_what_came_of_it() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, "");
+    let client = nats.client().await;
+    let reload = || {
+        let mut command = cli();
+        command.args(["policy", "reload", "--home"]).arg(&service.home);
+        outcome(&command.output().unwrap())
+    };
+    assert_eq!(ask_plainly(&client, "1").await.error.as_deref(), Some("unauthenticated"));
+    service.scratch.policy(OPEN_TO_ANYBODY);
+    let (exit, out, err) = reload();
+    assert!(exit == 0 && out.is_empty() && err.contains("holds from now on"), "{err}");
+    assert_eq!(ask_plainly(&client, "1").await.text, "1");
+    service.scratch.policy("[[role]]\nname = \"r\"\nallow = [{ calls = [\"sgin\"] }]\n");
+    let (exit, _, err) = reload();
+    assert!(
+        exit == 2 && err.contains("the policy stays as it was") && err.contains("`sign`"),
+        "{err}"
+    );
+    assert_eq!(ask_plainly(&client, "1").await.text, "1");
+    // Whoever speaks otherwise is hung up on, and the next is heard.
+    let socket = service.home.join("admin.socket");
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    for bytes in [&b"\xff\xff\xff\xff"[..], b"\0\0\0\x01\x07", b""] {
+        let mut peer = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        peer.write_all(bytes).unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut heard = Vec::new();
+        let _hung_up = peer.read_to_end(&mut heard);
+        assert!(heard.is_empty());
+    }
+    assert_eq!(reload().0, 2);
+    let audit = service.audit();
+    let admin: Vec<_> = audit.iter().filter(|entry| entry["kind"] == "admin").collect();
+    let told: Vec<_> = admin.iter().map(|entry| (&entry["call"], &entry["status"])).collect();
+    let entry = |status: &'static str| ("policy-reload".into(), status.into());
+    let expected: [(serde_json::Value, serde_json::Value); 3] =
+        [entry("ok"), entry("refused"), entry("refused")];
+    assert_eq!(told, expected.each_ref().map(|(call, status)| (call, status)));
+    assert!(admin.iter().all(|entry| entry["uid"].is_u64()));
+    let restart = |service: &mut Service| {
+        service.scratch.policy(OPEN_TO_ANYBODY);
+        service.crash();
+        service.restart(&nats);
+    };
+    restart(&mut service);
+    assert_eq!(service.audit_verify().0, 0);
+    service.stop();
+    let mut command = cli();
+    let output = command.args(["policy", "reload", "--home"]).arg(&service.home).output().unwrap();
+    let (exit, _, err) = outcome(&output);
+    assert!(exit == 5 && err.contains("no service runs in"), "{err}");
 }
