@@ -122,3 +122,63 @@ fn dev_leaves_a_home_that_it_did_not_make_as_it_was() {
     let files: Vec<_> = fs::read_dir(&home).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(files, ["keyspace.redb"]);
 }
+
+/// The callers in other languages, as they stand in `examples`: a command and its folder of packages.
+fn caller(scratch: &Scratch, language: &str) -> std::process::Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join(".tools/callers").join(language);
+    assert!(packages.is_dir(), "packages are missing: `scripts/client-packages` installs them");
+    let mut command =
+        std::process::Command::new(if language == "node" { "node" } else { "python3" });
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    if language == "node" {
+        // Node looks for packages beside a program and above it, and nowhere else.
+        let program = scratch.path("request.mjs");
+        fs::copy(root.join("examples/node/request.mjs"), &program).unwrap();
+        if !scratch.path("node_modules").exists() {
+            let modules = packages.join("node_modules");
+            std::os::unix::fs::symlink(modules, scratch.path("node_modules")).unwrap();
+        }
+        command.arg(program);
+    } else {
+        command.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.arg(root.join("examples/python/request.py"));
+    }
+    command
+}
+
+#[test]
+fn callers_in_other_languages_are_served_and_believe_only_the_pinned_service() {
+    let scratch = Scratch::new();
+    let _dev = start(&scratch);
+    let environment = environment(&scratch.path("dev"));
+    for language in ["python", "node"] {
+        let ask = |script: &str, pinned: Option<&str>| {
+            let mut command = caller(&scratch, language);
+            command.arg(scratch.write("s.rhai", script)).envs(environment.clone());
+            command.envs(pinned.map(|nkey| ("CRYPTO_SERVICE_NKEY", nkey)));
+            outcome(&command.output().unwrap())
+        };
+        let space = format!("space_of_{language}");
+        let script = format!(
+            "create_key_space(\"{space}\"); create_keypair(\"k\"); public_key() + \" \" + sign(\"m\")"
+        );
+        let (exit, out, err) = ask(&script, None);
+        assert_eq!(exit, 0, "{language}: {err}");
+        let (public, signature) = out.trim().split_once(' ').unwrap();
+        assert!(verifies(public, b"m", signature));
+        let (exit, out, err) = ask("throw \"no\"", None);
+        assert!(exit == 1 && out.is_empty() && err.contains("script-error"), "{language}: {err}");
+        let other = nkeys::KeyPair::new_server().public_key();
+        let (exit, out, _) = ask("1", Some(&other));
+        assert!(
+            exit != 0 && out.is_empty(),
+            "{language}: an answer of another service was believed"
+        );
+        let example = fs::read_dir(Path::new("examples").join(language)).unwrap();
+        let program = example.map(|entry| entry.unwrap().path());
+        let program = program.filter(|path| path.to_str().unwrap().contains("/request.")).next();
+        let lines = fs::read_to_string(program.unwrap()).unwrap().lines().count();
+        assert!(lines < 40, "{language}: {lines} lines");
+    }
+}

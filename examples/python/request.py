@@ -1,0 +1,39 @@
+"""Sends a script, signed, and believes only the pinned service: `python request.py SCRIPT`.
+Needs `pip install -r requirements.txt`, and the variables that `dev.env` sets."""
+import asyncio, base64, hashlib, json, os, secrets, ssl, sys, time
+import nats, nkeys, nacl.signing
+
+b64 = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+unb64 = lambda text: base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+digest = lambda data: b64(hashlib.sha256(data).digest())
+
+def prove(seed, service, body):
+    pair = nkeys.from_seed(bytearray(seed))
+    head = {"alg": "EdDSA", "typ": "ccreq+jwt", "kid": pair.public_key.decode()}
+    claims = {"aud": service, "op": "run", "iat": int(time.time()), "jti": secrets.token_hex(16), "bh": digest(body)}
+    signed = ".".join(b64(json.dumps(part, separators=(",", ":")).encode()) for part in (head, claims))
+    return signed + "." + b64(pair.sign(signed.encode()))
+
+def check(reply, service_nkey, proof, script):  # the claims of the service about its answer, or an exception
+    signed, _, signature = reply.headers["Crypto-Proof"].rpartition(".")
+    key = base64.b32decode(service_nkey + "=" * (-len(service_nkey) % 8))[1:33]
+    nacl.signing.VerifyKey(key).verify(signed.encode(), unb64(signature))
+    head, claims = (json.loads(unb64(part)) for part in signed.split("."))
+    told = (head["typ"], claims["req"], claims["script"], claims["bh"])
+    if told != ("ccres+jwt", digest(proof.encode()), digest(script), digest(reply.data)):
+        raise ValueError("the answer is not to this request")
+    return claims
+
+async def main(script):
+    env = os.environ
+    seed = open(env["NATS_NKEY_SEED_FILE"], "rb").read().strip()
+    tls = ssl.create_default_context(cafile=env["NATS_CA"]) if "NATS_CA" in env else None
+    connection = await nats.connect(env["NATS_URL"], tls=tls, nkeys_seed=env["NATS_NKEY_SEED_FILE"])
+    proof = prove(seed, env["CRYPTO_SERVICE"], script)
+    reply = await connection.request(env["CRYPTO_SUBJECT"], script, timeout=10, headers={"Crypto-Proof": proof})
+    await connection.close()
+    status = check(reply, env["CRYPTO_SERVICE_NKEY"], proof, script)["st"]
+    print(reply.data.decode(), file=sys.stdout if status == "ok" else sys.stderr)
+    return status != "ok"
+
+sys.exit(asyncio.run(main(open(sys.argv[1], "rb").read())))
