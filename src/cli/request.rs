@@ -7,6 +7,10 @@ use crate::args::{Format, RequestArgs};
 use crate::exit::{Exit, Fault, for_code};
 use crate::{files, listen, say};
 
+/// Clocks that are further apart than this are mentioned, in seconds: an answer may have been on its way
+/// for some of them.
+const MENTIONED_SKEW: i64 = 5;
+
 pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
     let script = files::read_script(&args.script)?;
     let connect = listen::connection(&args.nats, "crypto-cli request")?;
@@ -18,6 +22,13 @@ pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
     if let (Some(path), Some(receipt)) = (&args.receipt, &answer.receipt) {
         let written = std::fs::write(path, format!("{receipt}\n"));
         written.map_err(|e| Fault::usage(format!("cannot write `{}`: {e}", path.display())))?;
+    }
+    if let Some(ahead) = answer.clock_ahead.filter(|ahead| ahead.abs() > MENTIONED_SKEW) {
+        let side = if ahead > 0 { "ahead of" } else { "behind" };
+        let seconds = ahead.abs();
+        say::talk(&format!(
+            "crypto-cli: the service's clock is {seconds} seconds {side} this one: at 30 it refuses requests"
+        ));
     }
     match (answer.error, args.format) {
         (Some(code), Format::Text) => {

@@ -28,6 +28,9 @@ pub struct Answer {
     pub answered: Option<Answered>,
     /// The text that proves it to others, for [`proof::read_receipt`].
     pub receipt: Option<String>,
+    /// Seconds by which the service's clock, as it signed it, is ahead of ours; negative when it is
+    /// behind. Proofs are refused by a service whose clock is more than 30 seconds away.
+    pub clock_ahead: Option<i64>,
 }
 
 /// Why there is no answer that can be believed.
@@ -116,7 +119,7 @@ pub async fn request(
         header(ERROR_HEADER).map(|word| Code::from_word(word.as_str()).unwrap_or(Code::Internal));
     let payload = reply.payload.to_vec();
     let Some(caller) = caller else {
-        return Ok(Answer { payload, error, answered: None, receipt: None });
+        return Ok(Answer { payload, error, answered: None, receipt: None, clock_ahead: None });
     };
     let Some(text) = header(PROOF_HEADER) else {
         return Err(error.map_or(RequestFault::Unsigned, |code| {
@@ -132,14 +135,19 @@ pub async fn request(
         word => Some(Code::from_word(word).unwrap_or(Code::Internal)),
     };
     let receipt = Some(text.as_str().to_owned());
-    Ok(Answer { payload, error, answered: Some(answered), receipt })
+    let clock_ahead = Some(answered.iat.cast_signed().saturating_sub(now().cast_signed()));
+    Ok(Answer { payload, error, answered: Some(answered), receipt, clock_ahead })
 }
 
 fn prove(caller: &Caller, script: &[u8]) -> Result<String, RequestFault> {
     let mut jti = [0_u8; 16];
     getrandom::fill(&mut jti).map_err(|error| RequestFault::Failed(error.to_string()))?;
     let jti = data_encoding::HEXLOWER.encode(&jti);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (who, aud) = (&caller.identity, &caller.service);
-    Ok(proof::write_request(who, aud, now, &jti, script, Terms::default()))
+    Ok(proof::write_request(who, aud, now(), &jti, script, Terms::default()))
+}
+
+/// Unix seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

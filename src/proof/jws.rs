@@ -31,9 +31,17 @@ pub enum Fault {
     /// Made for another payload.
     #[error("the payload is not the one that was signed")]
     WrongPayload,
-    /// Too old, from the future, or past its own end.
-    #[error("the proof was made outside the time window: compare the clocks")]
-    OutsideWindow,
+    /// Too old or from the future.
+    #[error("the proof was made {seconds} seconds {side} the time here: compare the clocks", side = if *before { "before" } else { "after" })]
+    OutsideWindow {
+        /// How far off.
+        seconds: u64,
+        /// Whether it is from the past.
+        before: bool,
+    },
+    /// Past its own end.
+    #[error("the proof has ended: its `exp` is past")]
+    Ended,
 }
 
 #[derive(Serialize, Deserialize)]

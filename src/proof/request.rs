@@ -114,9 +114,12 @@ impl<'a> Signed<'a> {
         if claims.bh != crate::digest(expected.payload) {
             return Err(Fault::WrongPayload);
         }
-        let ended = claims.exp.is_some_and(|end| end <= expected.now);
-        if ended || claims.iat.abs_diff(expected.now) > expected.window {
-            return Err(Fault::OutsideWindow);
+        if claims.exp.is_some_and(|end| end <= expected.now) {
+            return Err(Fault::Ended);
+        }
+        let seconds = claims.iat.abs_diff(expected.now);
+        if seconds > expected.window {
+            return Err(Fault::OutsideWindow { seconds, before: claims.iat < expected.now });
         }
         let printable = claims.jti.bytes().all(|byte| byte.is_ascii_graphic());
         if !printable || !JTI_CHARS.contains(&claims.jti.len()) {
@@ -196,14 +199,15 @@ mod tests {
         };
         assert_eq!(other("other", NOW, BODY), Err(Fault::WrongAudience));
         assert_eq!(other("signer", NOW, b"41 + 2"), Err(Fault::WrongPayload));
-        assert_eq!(other("signer", NOW - 31, BODY), Err(Fault::OutsideWindow));
-        assert_eq!(other("signer", NOW + 31, BODY), Err(Fault::OutsideWindow));
+        let off = |before| Err(Fault::OutsideWindow { seconds: 31, before });
+        assert_eq!(other("signer", NOW - 31, BODY), off(true));
+        assert_eq!(other("signer", NOW + 31, BODY), off(false));
         assert!(other("signer", NOW - 30, BODY).is_ok());
         assert!(other("signer", NOW + 30, BODY).is_ok());
         let moved = claims().replace("\"run\"", "\"erase\"");
         assert_eq!(check(&forge(&who, &header(&who), &moved)), Err(Fault::WrongOperation));
         let ended = claims().replace("{\"aud\"", &format!("{{\"exp\":{NOW},\"aud\""));
-        assert_eq!(check(&forge(&who, &header(&who), &ended)), Err(Fault::OutsideWindow));
+        assert_eq!(check(&forge(&who, &header(&who), &ended)), Err(Fault::Ended));
     }
 
     #[test]

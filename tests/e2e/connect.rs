@@ -222,3 +222,64 @@ fn the_certificates_of_the_generator_are_trusted_with_its_authority_alone() {
     let (exit, _, err) = ask(&certificates(false, "localhost").authority);
     assert!(exit == 5 && err.contains("no secure connection"), "{err}");
 }
+
+/// A clock that runs wrong looks like a wrong login, unless somebody says so. The service is a fake: ours
+/// reads the clock of this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_are_apart_are_mentioned_to_the_caller() {
+    use futures_util::StreamExt;
+
+    let (nats, scratch) = (Nats::plain(), Scratch::new());
+    let fake = nkeys::KeyPair::new_server();
+    let client = nats.client().await;
+    let mut requests = client.subscribe(SUBJECT).await.unwrap();
+    let (nkey, offsets) = (fake.public_key(), [100_i64, 0, -100]);
+    tokio::spawn(async move {
+        for offset in offsets {
+            let asked = requests.next().await.unwrap();
+            let proof = asked.headers.unwrap().get("Crypto-Proof").unwrap().to_string();
+            let answered = proof::Answered {
+                req: proof::digest(proof.as_bytes()),
+                bh: proof::digest(b"no"),
+                st: "unauthenticated".into(),
+                iat: now().checked_add_signed(offset).unwrap(),
+                script: proof::digest(&asked.payload),
+                policy: String::new(),
+                caller: String::new(),
+                keys: Vec::new(),
+                key_count: 0,
+                audit: None,
+            };
+            let sign = |bytes: &[u8]| fake.sign(bytes).unwrap().try_into().unwrap();
+            let reply = proof::write_reply(&fake.public_key(), &answered, sign);
+            let headers = proof_header(&reply);
+            let to = asked.reply.unwrap();
+            client.publish_with_headers(to, headers, "no".into()).await.unwrap();
+            client.flush().await.unwrap();
+        }
+    });
+    let me = scratch.seed_file("me.nk", &Identity::generate());
+    let (script, url) = (scratch.write("s.rhai", "1"), nats.url());
+    let asked = tokio::task::spawn_blocking(move || {
+        offsets.map(|_| {
+            let mut request = cli();
+            request.arg("request").arg(&script).args(["--server", &url, "--service", SERVICE]);
+            request.args(["--service-nkey", &nkey]).arg("--identity").arg(&me);
+            outcome(&request.output().unwrap())
+        })
+    });
+    let [ahead, right, behind] = asked.await.unwrap();
+    assert_eq!([ahead.0, right.0, behind.0], [3; 3], "{ahead:?} {right:?} {behind:?}");
+    assert!(
+        ahead.2.contains("the service's clock is 100 seconds ahead of this one")
+            || ahead.2.contains(" 99 seconds ahead"),
+        "{}",
+        ahead.2
+    );
+    assert!(!right.2.contains("clock"), "{}", right.2);
+    assert!(
+        behind.2.contains("the service's clock is 10") && behind.2.contains("behind this one"),
+        "{}",
+        behind.2
+    );
+}

@@ -177,7 +177,7 @@ fn callers_in_other_languages_are_served_and_believe_only_the_pinned_service() {
         );
         let example = fs::read_dir(Path::new("examples").join(language)).unwrap();
         let program = example.map(|entry| entry.unwrap().path());
-        let program = program.filter(|path| path.to_str().unwrap().contains("/request.")).next();
+        let program = program.into_iter().find(|path| path.to_str().unwrap().contains("/request."));
         let lines = fs::read_to_string(program.unwrap()).unwrap().lines().count();
         assert!(lines < 40, "{language}: {lines} lines");
     }
