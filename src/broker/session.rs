@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use keyspace::{KeyspaceError, Staged};
-use policy::{Act, Caller, Decision, Facts, Foresight, Limits, Permit, Policy, Refusal, Target};
+use policy::{
+    Act, Caller, Decision, Facts, Foresight, Known, Limits, Permit, Policy, Refusal, Target,
+};
 use wire::script::{Answer, Call, Position};
 use wire::{Algorithm, CallName, Code, KeyPath, Name};
 
@@ -139,7 +141,7 @@ impl<'b> Session<'b> {
 
     /// A listing has no target of its own: it may be asked for where it could show something.
     pub(crate) fn may_list(&self, call: CallName) -> Done<()> {
-        match self.policy.foresee(self.caller, call, None) {
+        match self.policy.foresee(self.caller, call, Known::default()) {
             Foresight::Certain | Foresight::Possible(_) => {
                 let entry = Entry::listed(self.id, self.caller, call);
                 self.broker.record(&entry).map(|_| ()).map_err(|error| Stop::End(error.into()))

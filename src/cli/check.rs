@@ -1,7 +1,7 @@
 //! `crypto-cli check`: what the policy would refuse in a script, without keys and without running it.
 
 use broker::{Failure, Lanes};
-use policy::{Caller, Foresight, Limits, Policy};
+use policy::{Caller, Foresight, Known, Limits, Policy};
 use sandbox::{Confined, Untraced};
 use wire::Code;
 use wire::script::{Position, Sighting};
@@ -121,7 +121,12 @@ fn judge(sighting: &Sighting, policy: &Policy, callers: &[Caller]) -> Option<(We
         let text = "a function is named while the script runs".to_owned();
         return Some((Weight::Warning, text));
     };
-    let foresee = |caller| (caller, policy.foresee(caller, call, sighting.literal.as_ref()));
+    let known = Known {
+        key: sighting.literal.as_ref(),
+        message: sighting.message.as_deref(),
+        namespace: sighting.namespace.as_deref(),
+    };
+    let foresee = |caller| (caller, policy.foresee(caller, call, known));
     let foreseen: Vec<(&Caller, Foresight)> = callers.iter().map(foresee).collect();
     let is_refused = |(_, foresight): &(_, Foresight)| matches!(foresight, Foresight::Refused(_));
     if foreseen.iter().all(is_refused) {

@@ -106,6 +106,17 @@ pub enum Foresight {
     Refused(String),
 }
 
+/// What a script writes out of a call, so that it is known before the call is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The key space or key. For calls on a key space, its `key` is the name of the space.
+    pub key: Option<&'a KeyRef>,
+    /// What is to be signed, verified or hashed.
+    pub message: Option<&'a [u8]>,
+    /// The namespace of `sign_in`.
+    pub namespace: Option<&'a str>,
+}
+
 impl Policy {
     /// Decides. Any deny that matches refuses; else every allow that matches and whose terms hold is
     /// offered; without one it is refused. The order of rules and roles changes nothing.
@@ -140,11 +151,10 @@ impl Policy {
         Decision::Allow(Grant::new(caller, act, offers, facts.now))
     }
 
-    /// Whether a call could be allowed at all, with the key space or key that it is given where the
-    /// script writes it out. For calls on a key space, `known.key` is the name of the space.
+    /// Whether a call could be allowed at all, with what the script writes out of it.
     #[must_use]
-    pub fn foresee(&self, caller: &Caller, call: CallName, known: Option<&KeyRef>) -> Foresight {
-        let target = match (call.touches(), known) {
+    pub fn foresee(&self, caller: &Caller, call: CallName, known: Known<'_>) -> Foresight {
+        let target = match (call.touches(), known.key) {
             (Touches::Nothing, _) => Some(Target::Nothing),
             (Touches::Space | Touches::WholeSpace, Some(space)) => {
                 Some(Target::Space(space.key.clone()))
@@ -155,19 +165,25 @@ impl Policy {
             (_, _) => None,
         };
         match target {
-            Some(target) => self.foresee_on(caller, Act { call, target }),
+            Some(target) => self.foresee_on(caller, Act { call, target }, known),
             None => self.foresee_somewhere(caller, call, known),
         }
     }
 
     /// Where what it is on is known.
-    fn foresee_on(&self, caller: &Caller, act: Act) -> Foresight {
+    fn foresee_on(&self, caller: &Caller, act: Act, known: Known<'_>) -> Foresight {
         if let Some(rule) = self.denies_of(caller).find(|rule| rule.denies_always(&act)) {
             let (rule, line) = (rule.name.clone(), rule.line);
             return Foresight::Refused(Refusal::Denied { act, rule, line }.to_string());
         }
-        let Some(first) = self.allows_of(caller).find(|rule| rule.allows(&act)) else {
-            return Foresight::Refused(Refusal::NoRule { act }.to_string());
+        let first = match self.first_open(caller, act.call, known, |rule| rule.allows(&act)) {
+            Ok(first) => first,
+            Err(None) => return Foresight::Refused(Refusal::NoRule { act }.to_string()),
+            Err(Some((rule, unmet))) => {
+                let (rule, line) = (rule.name.clone(), rule.line);
+                let refusal = Refusal::Unmet { act, rule, line, unmet };
+                return Foresight::Refused(refusal.to_string());
+            }
         };
         if let Some(rule) = self.denies_of(caller).find(|rule| rule.names(&act)) {
             return Foresight::Possible(format!("{} may deny it", rule.place()));
@@ -176,17 +192,16 @@ impl Policy {
     }
 
     /// Where that is known in part, or not at all.
-    fn foresee_somewhere(
-        &self,
-        caller: &Caller,
-        call: CallName,
-        known: Option<&KeyRef>,
-    ) -> Foresight {
-        let known = known.filter(|_| call.touches() == Touches::Key);
-        let Some(first) = self.allows_of(caller).find(|rule| rule.could_allow(call, known)) else {
-            let on =
-                known.map_or(String::new(), |known| format!(" on a key named `{}`", known.key));
-            return Foresight::Refused(format!("no rule allows `{call}`{on}"));
+    fn foresee_somewhere(&self, caller: &Caller, call: CallName, known: Known<'_>) -> Foresight {
+        let key = known.key.filter(|_| call.touches() == Touches::Key);
+        let on = key.map_or(String::new(), |key| format!(" on a key named `{}`", key.key));
+        let first = match self.first_open(caller, call, known, |rule| rule.could_allow(call, key)) {
+            Ok(first) => first,
+            Err(None) => return Foresight::Refused(format!("no rule allows `{call}`{on}")),
+            Err(Some((rule, unmet))) => {
+                let why = format!("no rule allows `{call}`{on}: {} {unmet}", rule.place());
+                return Foresight::Refused(why);
+            }
         };
         if let Some(rule) = self.denies_of(caller).find(|rule| rule.lists_or_follows(call)) {
             return Foresight::Possible(format!("{} may deny it", rule.place()));
@@ -196,6 +211,27 @@ impl Policy {
             return self.foresee_by(caller, first, everywhere);
         }
         Foresight::Possible(format!("{} allows it on some keys", first.place()))
+    }
+
+    /// The first of the rules that match whose terms could hold, or else the first that matches and why
+    /// it does not.
+    fn first_open<'a>(
+        &'a self,
+        caller: &'a Caller,
+        call: CallName,
+        known: Known<'_>,
+        matches: impl Fn(&Rule) -> bool,
+    ) -> Result<&'a Rule, Option<(&'a Rule, Unmet)>> {
+        let mut first_closed = None;
+        for rule in self.allows_of(caller).filter(|rule| matches(rule)) {
+            match rule.terms.never_met(call, known) {
+                None => return Ok(rule),
+                Some(unmet) => {
+                    first_closed.get_or_insert((rule, unmet));
+                }
+            }
+        }
+        Err(first_closed)
     }
 
     /// Whether a rule that certainly matches has terms, or counts.
@@ -221,7 +257,8 @@ impl Policy {
     /// The functions that could be allowed to this caller: what exists in its scripts' engines.
     #[must_use]
     pub fn calls_for(&self, caller: &Caller) -> Vec<CallName> {
-        let possible = |call| !matches!(self.foresee(caller, call, None), Foresight::Refused(_));
+        let possible =
+            |call| !matches!(self.foresee(caller, call, Known::default()), Foresight::Refused(_));
         CallName::ALL.iter().copied().filter(|call| possible(*call)).collect()
     }
 

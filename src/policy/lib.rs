@@ -25,7 +25,7 @@ mod terms;
 mod tests;
 
 pub use cases::{Case, Verdict, target};
-pub use decide::{Act, Decision, Facts, Foresight, Refusal};
+pub use decide::{Act, Decision, Facts, Foresight, Known, Refusal};
 pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
 pub use difference::{Change, Changed, Kind};
 pub use explain::{Opinion, Says};

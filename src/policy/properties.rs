@@ -186,7 +186,14 @@ proptest! {
                     Some(wire::KeyRef { space, key })
                 }
             };
-            for known in [known.as_ref(), None] {
+            let key = known.as_ref();
+            let (message, namespace) = (facts.message, facts.namespace);
+            for known in [
+                Known { key, message, namespace },
+                Known { key, ..Known::default() },
+                Known { message, ..Known::default() },
+                Known::default(),
+            ] {
                 match policy.foresee(&who, call, known) {
                     Foresight::Certain => prop_assert!(is_allowed),
                     Foresight::Refused(_) => prop_assert!(!is_allowed),

@@ -1,9 +1,9 @@
 //! The terms of a rule: what must hold of an act beside its call and its key.
 
 use sha2::{Digest, Sha256};
-use wire::Algorithm;
+use wire::{Algorithm, CallName};
 
-use crate::decide::{Act, Facts};
+use crate::decide::{Act, Facts, Known};
 use crate::glob::Glob;
 use crate::grant::Target;
 use crate::moment::Hours;
@@ -86,9 +86,7 @@ impl Terms {
         if is_on_a_key && !self.algorithms.is_empty() && !facts.algorithm.is_some_and(is_among) {
             return Some(Unmet::Algorithm);
         }
-        let is_named =
-            |name: &str| self.namespaces.iter().any(|glob| glob.matches(name.as_bytes()));
-        if !self.namespaces.is_empty() && !facts.namespace.is_some_and(is_named) {
+        if !self.namespaces.is_empty() && !facts.namespace.is_some_and(|name| self.name(name)) {
             return Some(Unmet::Namespace);
         }
         if !act.call.takes_message() {
@@ -98,6 +96,19 @@ impl Terms {
             Some(message) => self.unmet_by_message(message),
             None => self.look_at_messages().then_some(Unmet::MessageLike),
         }
+    }
+
+    /// The term that what is known before a call rules out, whatever else holds then.
+    pub(crate) fn never_met(&self, call: CallName, known: Known<'_>) -> Option<Unmet> {
+        if !self.namespaces.is_empty() && known.namespace.is_some_and(|name| !self.name(name)) {
+            return Some(Unmet::Namespace);
+        }
+        let message = known.message.filter(|_| call.takes_message());
+        message.and_then(|message| self.unmet_by_message(message))
+    }
+
+    fn name(&self, namespace: &str) -> bool {
+        self.namespaces.iter().any(|glob| glob.matches(namespace.as_bytes()))
     }
 
     fn unmet_by_message(&self, message: &[u8]) -> Option<Unmet> {

@@ -515,7 +515,9 @@ fn foresight_refuses_only_what_the_decision_would_refuse() {
     let policy = Policy::parse("p.toml", &sample()).unwrap();
     let billing = policy.client_by_name("billing", 0).unwrap();
     let name = |text| Some(KeyRef::parse(text).unwrap());
-    let foresee = |call, name: Option<KeyRef>| policy.foresee(&billing, call, name.as_ref());
+    let foresee = |call, name: Option<KeyRef>| {
+        policy.foresee(&billing, call, Known { key: name.as_ref(), ..Known::default() })
+    };
     for (call, name) in [
         (CallName::Sign, None),
         (CallName::SelectKeySpace, name("billing")),
@@ -532,6 +534,42 @@ fn foresight_refuses_only_what_the_decision_would_refuse() {
     ] {
         assert!(matches!(foresee(call, name), Foresight::Refused(_)), "{call}");
     }
+}
+
+#[test]
+fn foresight_refuses_what_is_written_out_and_fits_no_rule() {
+    let policy = Policy::parse(
+        "p.toml",
+        "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
+         { calls = [\"sign\"], keys = [\"a/*\"], message_max = \"2 B\" },\n\
+         { calls = [\"sign\"], keys = [\"b/*\"], message_prefix = [\"xy\"] },\n\
+         { calls = [\"sign_in\"], keys = [\"*/*\"], namespaces = [\"ci-*\"] },\n]\n",
+    );
+    let policy = policy.unwrap();
+    let who = policy.anonymous().unwrap();
+    let refused = |call, key: Option<&str>, message: Option<&str>, namespace| {
+        let key = key.map(|key| KeyRef::parse(key).unwrap());
+        let known = Known { key: key.as_ref(), message: message.map(str::as_bytes), namespace };
+        match policy.foresee(&who, call, known) {
+            Foresight::Refused(why) => Some(why),
+            Foresight::Certain | Foresight::Possible(_) => None,
+        }
+    };
+    let sign = |key, message| refused(CallName::Sign, key, message, None);
+    assert_eq!(sign(Some("a/k"), Some("ab")), None);
+    assert_eq!(
+        sign(Some("a/k"), Some("abc")).unwrap(),
+        "no rule allows `sign` on `a/k`: r.allow[0] (line 7) allows messages of at most 2 bytes"
+    );
+    assert_eq!(sign(None, Some("xyz")), None, "the other rule takes it");
+    assert_eq!(
+        sign(None, Some("abc")).unwrap(),
+        "no rule allows `sign`: r.allow[0] (line 7) allows messages of at most 2 bytes"
+    );
+    assert_eq!(sign(Some("b/k"), None), None);
+    let sign_in = |namespace| refused(CallName::SignIn, None, Some("m"), namespace);
+    assert_eq!((sign_in(Some("ci-1")), sign_in(None)), (None, None));
+    assert!(sign_in(Some("prod")).unwrap().ends_with("is for other namespaces"));
 }
 
 mod cases {

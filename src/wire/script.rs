@@ -239,4 +239,8 @@ pub struct Sighting {
     pub at: Position,
     /// The key space or key it is given, where that is written out in the script.
     pub literal: Option<KeyRef>,
+    /// The same of what is to be signed, verified or hashed.
+    pub message: Option<Vec<u8>>,
+    /// The same of the namespace of `sign_in`.
+    pub namespace: Option<String>,
 }

@@ -114,6 +114,8 @@ impl Frame for FromWorker {
                     w.option(sighting.call.as_ref(), |w, call| w.u8(call.number()));
                     put_position(w, sighting.at);
                     w.option(sighting.literal.as_ref(), Writer::key_ref);
+                    w.option(sighting.message.as_ref(), |w, message| w.bytes(message));
+                    w.option(sighting.namespace.as_ref(), |w, namespace| w.text(namespace));
                 });
             }
         }
@@ -135,6 +137,8 @@ impl Frame for FromWorker {
                     call: r.option(take_call_name)?,
                     at: take_position(r)?,
                     literal: r.option(Reader::key_ref)?,
+                    message: r.option(|r| Ok(r.bytes()?.to_vec()))?,
+                    namespace: r.option(|r| Ok(r.text()?.to_owned()))?,
                 })
             })?),
             4 => FromWorker::NotGranted(take_call_name(r)?, take_position(r)?),

@@ -95,6 +95,43 @@ fn every_refused_call_is_found_with_file_line_and_column() {
 }
 
 #[test]
+fn what_is_written_out_is_held_against_the_terms() {
+    let scratch = Scratch::new();
+    let terms = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
+        { calls = [\"sign\"], keys = [\"a/*\"], message_max = \"4 B\" },\n\
+        { calls = [\"hash\"], message_prefix = [\"x\"] },\n\
+        { calls = [\"sign_in\"], keys = [\"a/*\"], namespaces = [\"ci\"] },\n]\n";
+    let policy = scratch.policy(terms);
+    let check = |script: &str| {
+        let script = scratch.write("s.rhai", script);
+        let output = cli().arg("check").arg(script).arg("--policy").arg(&policy).output().unwrap();
+        outcome(&output)
+    };
+    for (script, why) in [
+        ("sign(\"too long\", \"a/k\")", "allows messages of at most 4 bytes"),
+        ("let k = \"a/k\"; sign(\"too long\", k)", "allows messages of at most 4 bytes"),
+        ("hash(\"sha256\", \"y\")", "is for messages that begin otherwise"),
+        ("sign_in(\"prod\", \"m\")", "is for other namespaces"),
+    ] {
+        let (exit, out, _) = check(script);
+        assert!(
+            exit == 1 && out.contains("error[policy-denied]") && out.contains(why),
+            "{script}: {out}"
+        );
+    }
+    for script in [
+        "sign(\"good\", \"a/k\")",
+        "hash(\"sha256\", \"x\")",
+        "sign_in(\"ci\", \"m\")",
+        "let m = \"too long\"; sign(m, \"a/k\")",
+        "sign_all([\"too long\"])",
+        "\"m\".sign(\"too long\")",
+    ] {
+        assert_eq!(check(script).0, 0, "{script}");
+    }
+}
+
+#[test]
 fn a_script_is_parsed_and_not_run() {
     let scratch = Scratch::new();
     let (exit, out, err) = check(&scratch, &["loop { print(\"running\"); }"], &[]);

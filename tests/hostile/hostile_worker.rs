@@ -155,7 +155,13 @@ fn attack(peer: &mut Peer, job: &Job) {
         }
         "sightings" => {
             let at = Position::default();
-            let sighting = Sighting { call: Some(CallName::Sign), at, literal: None };
+            let sighting = Sighting {
+                call: Some(CallName::Sign),
+                at,
+                literal: None,
+                message: None,
+                namespace: None,
+            };
             peer.send(&FromWorker::Sightings(vec![sighting; 1000]));
         }
         "half a frame" => peer.raw(&[0, 0, 1, 0, 1, 2, 3]),
