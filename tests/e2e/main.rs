@@ -8,6 +8,7 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod agree;
 mod attacks;
 mod audit;
 mod canary;
