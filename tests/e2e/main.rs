@@ -30,6 +30,7 @@ mod payloads;
 mod policies;
 mod processes;
 mod proofs;
+mod rates;
 mod seed;
 mod stage;
 mod support;
