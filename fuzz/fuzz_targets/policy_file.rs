@@ -12,6 +12,19 @@ fuzz_target!(|text: &str| {
             assert!(found.found().iter().all(|one| one.line >= 1 && one.column >= 1));
         }
         Ok(policy) => {
+            let laid_out = policy::formatted(text).expect("a policy is TOML");
+            assert_eq!(policy::formatted(&laid_out).as_deref(), Ok(&*laid_out));
+            let again = Policy::parse("p.toml", &laid_out).expect("laid out, it is a policy still");
+            assert_eq!(again.service(), policy.service());
+            assert!(again.fits_in_place_of(&policy));
+            let names = |policy: &Policy| {
+                policy.rules().into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&again), names(&policy));
+            // To compare every two patterns takes its time.
+            if text.len() < 4096 {
+                assert_eq!(policy.changes_to(&again, 0), []);
+            }
             let name = || Name::parse("a").unwrap();
             for caller in policy.callers(0) {
                 assert!(policy.limits_for(&caller).memory <= policy.limits().memory);

@@ -165,7 +165,7 @@ fn changes_for(
         (None, None) => {}
     }
     let (before, after) = (before.unwrap_or_else(nobody), after.unwrap_or_else(nobody));
-    let mut patterns = old.patterns_of(&before);
+    let mut patterns: BTreeSet<&Pattern> = old.patterns_of(&before).into_iter().collect();
     patterns.extend(new.patterns_of(&after));
     for call in CallName::ALL {
         let mut found: Vec<(Option<Pattern>, Changed)> = Vec::new();
@@ -210,27 +210,24 @@ fn is_like(one: &Changed, other: &Changed) -> bool {
 }
 
 /// Where to look: each pattern, and what each two have in common, with a key or key space there.
-fn places(call: CallName, patterns: &[&Pattern]) -> Vec<(Option<Pattern>, Target)> {
-    if call.touches() == Touches::Nothing {
-        return vec![(None, Target::Nothing)];
-    }
-    let mut common: Vec<Pattern> = Vec::new();
-    for one in patterns {
-        for other in patterns {
-            let one =
-                if call.touches() == Touches::Key { (*one).clone() } else { one.space_alone() };
-            if let Some(both) = one.in_common_with(other).filter(|both| !common.contains(both)) {
-                common.push(both);
-            }
+fn places(call: CallName, patterns: &BTreeSet<&Pattern>) -> Vec<(Option<Pattern>, Target)> {
+    let patterns: BTreeSet<Pattern> = match call.touches() {
+        Touches::Nothing => return vec![(None, Target::Nothing)],
+        Touches::Space | Touches::WholeSpace => {
+            patterns.iter().map(|pattern| pattern.space_alone()).collect()
         }
-    }
+        Touches::Key => patterns.iter().map(|pattern| (*pattern).clone()).collect(),
+    };
+    let pairs = patterns.iter().flat_map(|one| patterns.iter().map(move |other| (one, other)));
+    let common: BTreeSet<Pattern> =
+        pairs.filter_map(|(one, other)| one.in_common_with(other)).collect();
     let placed = common.into_iter().filter_map(|pattern| {
-        let target = match (call.touches(), pattern.example()?) {
-            (Touches::Key, (space, Some(key))) => Target::Key(wire::KeyPath { space, key }),
-            (Touches::Space | Touches::WholeSpace, (space, _)) => Target::Space(space),
-            (Touches::Key | Touches::Nothing, _) => return None,
+        let target = match pattern.example()? {
+            (space, Some(key)) => Target::Key(wire::KeyPath { space, key }),
+            (space, None) => Target::Space(space),
         };
-        Some((Some(pattern), target))
+        let is_of_call = matches!(target, Target::Key(_)) == (call.touches() == Touches::Key);
+        is_of_call.then_some((Some(pattern), target))
     });
     placed.collect()
 }

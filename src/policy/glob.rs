@@ -1,7 +1,7 @@
 //! Patterns of text: `*` stands for any bytes, everything else for itself.
 
 /// Literal parts with anything between them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glob(Vec<Vec<u8>>);
 
 impl Glob {

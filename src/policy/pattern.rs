@@ -5,7 +5,7 @@ use wire::{KeyPath, KeyRef, Name};
 use crate::glob::Glob;
 
 /// A key pattern of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pattern {
     space: Glob,
     key: Option<Glob>,
