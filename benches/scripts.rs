@@ -30,6 +30,7 @@ fn main() {
         }
     }
     in_process();
+    check();
     memory();
     after_a_kill();
 }
@@ -52,14 +53,18 @@ allow = [{ calls = ["*"], keys = ["*/*"] }]
 "#;
     let text = text.replace("ISOLATION", isolation).replace(NKEY, &identity.nkey());
     let policy = Policy::parse("bench", &text).unwrap();
+    let lanes = lanes(&policy);
+    let records = Records { audit: Audit::ephemeral(), mark: ProofMark::ephemeral() };
+    let keyspace = Unlocked::ephemeral(0).unwrap();
+    Broker::new(policy, &text, keyspace, records, lanes).unwrap()
+}
+
+fn lanes(policy: &Policy) -> Lanes {
     let worker = env!("CARGO_BIN_EXE_crypto-cli-worker");
     let arguments = ["launcher".to_owned(), format!("--worker={worker}")];
     let launcher =
         Launcher::start(Path::new(env!("CARGO_BIN_EXE_crypto-cli")), &arguments).unwrap();
-    let lanes = Lanes::open(launcher, &policy, Strictness::BestEffort).unwrap();
-    let records = Records { audit: Audit::ephemeral(), mark: ProofMark::ephemeral() };
-    let keyspace = Unlocked::ephemeral(0).unwrap();
-    Broker::new(policy, &text, keyspace, records, lanes).unwrap()
+    Lanes::open(launcher, policy, Strictness::BestEffort).unwrap()
 }
 
 fn measure(name: &str, isolation: &str, script: &str) {
@@ -105,6 +110,40 @@ fn in_process() {
         std::hint::black_box(keyspace.sign_as_service(b"m"));
     }
     println!("{:<34}{:>10.1}", "one sign, in process", per(before));
+}
+
+/// What `check` takes of the longest script that a policy allows by default, once its lane is there: to
+/// parse it in a process of its own, and to hold every call against the policy.
+fn check() {
+    let text = "version = 1\nservice.name = \"bench\"\nanonymous.roles = [\"all\"]\n[[role]]\nname = \"all\"\n\
+        allow = [{ calls = [\"sign\"], keys = [\"s/*\"], message_max = \"1 KiB\" }, { calls = [\"hash\"] }]\n";
+    let policy = Policy::parse("bench", text).unwrap();
+    let (lanes, who) = (lanes(&policy), policy.anonymous().unwrap());
+    let line =
+        "let a = hash(\"sha256\", \"some text\") + \"x\"; if a.len() > 3 { sign(a, \"s/k\"); }\n";
+    let script = line.repeat(65_536 / line.len());
+    let mut walls: Vec<f64> = (0..50)
+        .map(|_| {
+            let start = Instant::now();
+            let sightings = broker::check(&lanes, script.as_bytes(), policy.limits()).unwrap();
+            assert_eq!(sightings.len(), 2 * script.lines().count());
+            for sighting in &sightings {
+                let key = sighting.literal.as_ref();
+                let known = policy::Known { key, ..policy::Known::default() };
+                std::hint::black_box(policy.foresee(&who, sighting.call.unwrap(), known));
+            }
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    walls.sort_by(f64::total_cmp);
+    println!(
+        "check of {} bytes: min {:.1} ms, p50 {:.1} ms, p99 {:.1} ms",
+        script.len(),
+        walls[0],
+        walls[25],
+        walls[49]
+    );
+    assert!(walls[25] < 50.0, "it takes longer than 50 ms");
 }
 
 /// What a lane and a script's process take, by `smaps_rollup`, which is shown to root alone.
