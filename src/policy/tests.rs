@@ -511,6 +511,45 @@ fn a_secret_seed_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
+fn what_a_policy_says_of_itself_and_its_clients_is_what_stands_in_it() {
+    let policy = Policy::parse("p.toml", &sample()).unwrap();
+    assert_eq!(policy.service(), "signer.example");
+    let callers = policy.callers(0);
+    let known: Vec<_> = callers.iter().map(|who| (who.name(), who.nkey())).collect();
+    assert_eq!(known, [("billing", Some(USER)), ("anonymous", None)]);
+    let expired = policy.callers(2_000_000_000);
+    assert_eq!(expired.iter().map(Caller::name).collect::<Vec<_>>(), ["anonymous"]);
+}
+
+#[test]
+fn only_what_no_process_was_started_for_changes_without_a_restart() {
+    let base = sample();
+    let old = Policy::parse("p.toml", &base).unwrap();
+    let fits = |from: &str, to: &str| {
+        assert!(base.contains(from), "{from}");
+        Policy::parse("p.toml", &base.replace(from, to)).unwrap().fits_in_place_of(&old)
+    };
+    for (from, to) in [
+        ("operations = 1_000_000", "operations = 2"),
+        ("memory = \"16 MiB\"", "memory = \"8 MiB\""),
+        ("memory = \"16 MiB\"", "memory = \"16 MiB\" "),
+        ("calls = [\"hash\"]", "calls = [\"random_bytes\"]"),
+    ] {
+        assert!(fits(from, to), "{to}");
+    }
+    for (from, to) in [
+        ("signer.example", "another.example"),
+        ("isolation = \"script\"", "isolation = \"client\""),
+        ("concurrent = 8", "concurrent = 9"),
+        ("concurrent = 8", "concurrent = 7"),
+        ("memory = \"16 MiB\"", "memory = \"17 MiB\""),
+        ("[sandbox]", "[audit]\nsync = \"each\"\n[sandbox]"),
+    ] {
+        assert!(!fits(from, to), "{to}");
+    }
+}
+
+#[test]
 fn foresight_refuses_only_what_the_decision_would_refuse() {
     let policy = Policy::parse("p.toml", &sample()).unwrap();
     let billing = policy.client_by_name("billing", 0).unwrap();
@@ -610,6 +649,15 @@ mod cases {
         }
         let stranger = case("expect = \"refuse\"").replace("\"billing\"", "\"biling\"");
         assert_eq!(wrong(&stranger)[0].as_deref(), Some("the policy has no client `biling`"));
+    }
+
+    #[test]
+    fn cases_have_at_most_the_bytes_of_a_policy() {
+        let comment = |bytes: usize| format!("#{}\n", "x".repeat(bytes - 2));
+        let found = Case::parse_all("c.toml", &comment(MAX_POLICY_BYTES + 1)).unwrap_err();
+        assert!(found.to_string().contains("more than"), "{found}");
+        let read = Case::parse_all("c.toml", &comment(MAX_POLICY_BYTES));
+        assert!(!read.is_err_and(|found| found.to_string().contains("more than")));
     }
 
     #[test]

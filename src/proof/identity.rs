@@ -85,3 +85,26 @@ pub(crate) fn public_key(nkey: &str, signer: Signer) -> Option<[u8; 32]> {
     let (_, key) = nkeys::from_public_key(nkey).ok()?;
     nkey.starts_with(first).then_some(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_one_seed_of_a_user_is_an_identity() {
+        let seed = |pair: &KeyPair| pair.seed().unwrap();
+        let (user, other) = (KeyPair::new_user(), KeyPair::new_user());
+        let identity = Identity::from_seed_text(&format!("# mine\n {}\n", seed(&user))).unwrap();
+        assert_eq!(identity.nkey(), user.public_key());
+        for bad in [
+            seed(&KeyPair::new_server()),
+            seed(&KeyPair::new_account()),
+            format!("{}\n{}", seed(&user), seed(&other)),
+            user.public_key(),
+            seed(&user).replace('A', "B"),
+            String::new(),
+        ] {
+            assert!(Identity::from_seed_text(&bad).is_err(), "{}", bad.len());
+        }
+    }
+}

@@ -215,6 +215,39 @@ mod tests {
     }
 
     #[test]
+    fn a_line_follows_by_its_number_and_by_the_line_before_both() {
+        let service = KeyPair::new_server();
+        let nkey = service.public_key();
+        let sign = |bytes: &[u8]| service.sign(bytes).unwrap().try_into().unwrap();
+        let after = |place: &LogPlace, what: &str| {
+            place.write_next(&Entry { kind: "request", what: what.to_owned() }, sign)
+        };
+        let (_, one) = after(&LogPlace::start(), "one");
+        let (_, other) = after(&LogPlace::start(), "other");
+        let elsewhere = LogPlace { seq: 7, line: one.line.clone() };
+        for (place, follows) in [(&one, true), (&other, false), (&elsewhere, false)] {
+            let (line, next) = after(place, "next");
+            let expected = if follows { Ok(next) } else { Err(LineFault::NotNext) };
+            assert_eq!(one.read_next(line.as_bytes(), &nkey), expected);
+            assert_eq!(one.follow(line.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn a_line_has_at_most_65_536_bytes_with_its_end() {
+        let service = KeyPair::new_server();
+        let sign = |bytes: &[u8]| service.sign(bytes).unwrap().try_into().unwrap();
+        let line = |length: usize| {
+            let entry = Entry { kind: "request", what: "x".repeat(length) };
+            LogPlace::start().write_next(&entry, sign).0
+        };
+        let room = 65_535 - line(0).len();
+        let read = |line: String| LogPlace::read(line.as_bytes(), &service.public_key());
+        assert!(read(line(room)).is_ok());
+        assert_eq!(read(line(room + 1)), Err(LineFault::Malformed));
+    }
+
+    #[test]
     fn a_note_is_read_back_and_no_other() {
         let service = KeyPair::new_server();
         let nkey = service.public_key();

@@ -186,6 +186,7 @@ mod tests {
     fn a_proof_says_who_asked_for_what() {
         let who = Identity::generate();
         let text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default());
+        assert_eq!(Signed::parse(&text).unwrap().kid(), who.nkey());
         let verified = check(&text).unwrap();
         assert_eq!(verified, Verified { kid: who.nkey(), iat: NOW, jti: JTI.into(), idem: false });
         assert!(check(&forge(&who, &header(&who), &claims())).is_ok());
