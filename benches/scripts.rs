@@ -30,6 +30,7 @@ fn main() {
         }
     }
     in_process();
+    refusals();
     check();
     memory();
     after_a_kill();
@@ -50,6 +51,7 @@ roles = ["all"]
 [[role]]
 name = "all"
 allow = [{ calls = ["*"], keys = ["*/*"] }]
+deny = [{ calls = ["sign"], keys = ["denied/*"] }]
 "#;
     let text = text.replace("ISOLATION", isolation).replace(NKEY, &identity.nkey());
     let policy = Policy::parse("bench", &text).unwrap();
@@ -110,6 +112,30 @@ fn in_process() {
         std::hint::black_box(keyspace.sign_as_service(b"m"));
     }
     println!("{:<34}{:>10.1}", "one sign, in process", per(before));
+}
+
+/// A refusal where there is a key, and one where there is none: nobody learns from the time which.
+fn refusals() {
+    let broker = broker("client");
+    let caller = broker.policy().client_by_name("bench", 0).unwrap();
+    let made = broker.run(&caller, b"create_key_space(\"denied\"); create_keypair(\"denied/k\")");
+    assert!(made.ending.is_ok());
+    let scripts = ["sign(\"m\", \"denied/k\")", "sign(\"m\", \"denied/n\")"];
+    let mut walls = scripts.map(|_| Vec::new());
+    for _ in 0..400 {
+        for (script, walls) in scripts.iter().zip(&mut walls) {
+            let start = Instant::now();
+            assert!(broker.run(&caller, script.as_bytes()).ending.is_err());
+            walls.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    let [there, nowhere] = walls.map(|mut walls| {
+        walls.sort_by(f64::total_cmp);
+        walls[walls.len() / 2]
+    });
+    println!(
+        "refused, p50: {there:.0} us where there is a key, {nowhere:.0} us where there is none"
+    );
 }
 
 /// What `check` takes of the longest script that a policy allows by default, once its lane is there: to

@@ -41,6 +41,11 @@ async fn two_clients_do_not_see_or_use_each_others_key_spaces() {
         "try { sign(\"m\", \"alice/k\") } catch { 1 }",
         "[1].map(|x| sign(\"m\", \"alice/k\")); 1",
         "let f = Fn(\"si\" + \"gn\"); try { f.call(\"m\", \"alice/k\") } catch {} 1",
+        "Fn(\"sign\").curry(\"m\").call(\"alice/k\")",
+        "call(Fn(\"si\" + \"gn\"), \"m\", \"alice/k\")",
+        "\"m\".sign(\"alice/k\")",
+        "let l = [\"m\", \"n\"]; l.sort(|a, b| { sign(a, \"alice/k\"); 0 }); l",
+        "#{ f: |m| sign(m, \"alice/k\") }.f.call(\"m\")",
         // No such key, and not permitted: the same answer.
         "sign(\"m\", \"alice/nothing\")",
     ] {
@@ -53,7 +58,11 @@ async fn two_clients_do_not_see_or_use_each_others_key_spaces() {
     let signature = ask(&both, "sign(\"m\", \"alice/k\")").await.text;
     assert!(verifies(&public, b"m", &signature), "the policy says that this one may");
     let refused = service.audit().iter().filter(|e| e["decision"] == "refuse").count();
-    assert_eq!(refused, 12, "every refusal is recorded");
+    assert_eq!(refused, 17, "every refusal is recorded");
+    // Who may not know whether there is a key does not learn it from the answer.
+    let [there, nowhere] =
+        [ask(&bob, "sign(\"m\", \"alice/k\")").await, ask(&bob, "sign(\"m\", \"alice/n\")").await];
+    assert_eq!(there.text.replace("alice/k", "alice/n"), nowhere.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
