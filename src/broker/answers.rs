@@ -8,17 +8,26 @@ use wire::request::Reply;
 
 /// Most bytes of answers that are held for a repetition.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// Most of them for one client: others have answers to hold as well.
+const MOST_BYTES_OF_ONE: usize = MOST_BYTES / 4;
 /// What an answer takes beside its payload, in bytes, at most.
 const OVERHEAD_BYTES: usize = 8 * 1024;
 
 /// The answers of the window in which a proof may come again.
 #[derive(Default)]
 pub(crate) struct Answers {
-    /// By the digests of the whole proof and of the policy; `None` while it is executed.
-    held: HashMap<String, Option<Arc<Given>>>,
+    /// By the digests of the whole proof and of the policy.
+    held: HashMap<String, Held>,
     /// Digests by the second after which their proof is refused for its age.
     until: VecDeque<(u64, String)>,
-    bytes: usize,
+    /// What all of them take, by client.
+    bytes: HashMap<String, usize>,
+}
+
+struct Held {
+    client: String,
+    /// `None` while it is executed.
+    given: Option<Arc<Given>>,
 }
 
 /// An answer as it was sent.
@@ -41,27 +50,36 @@ pub(crate) enum Known {
 }
 
 impl Answers {
-    /// Whether one more can be promised.
-    pub(crate) fn has_room(&mut self, now: u64) -> bool {
+    /// Forgets answers whose proofs are too old to come again.
+    pub(crate) fn forget(&mut self, now: u64) {
         while self.until.front().is_some_and(|(until, _)| *until < now) {
             let Some((_, digest)) = self.until.pop_front() else { break };
-            if let Some(Some(given)) = self.held.remove(&digest) {
-                self.bytes -= given.bytes();
+            let Some(Held { client, given }) = self.held.remove(&digest) else { continue };
+            let freed = OVERHEAD_BYTES + given.map_or(0, |given| given.body.len());
+            if let Some(bytes) = self.bytes.get_mut(&client) {
+                *bytes -= freed;
             }
         }
-        self.bytes + self.held.len() * OVERHEAD_BYTES < MOST_BYTES
+        self.bytes.retain(|_, bytes| *bytes > 0);
     }
 
-    /// From now on the answer to this proof is awaited, until that second.
-    pub(crate) fn promise(&mut self, digest: String, until: u64) {
-        self.held.insert(digest.clone(), None);
+    /// Whether one more can be promised to this client.
+    pub(crate) fn has_room(&self, client: &str) -> bool {
+        let own = self.bytes.get(client).copied().unwrap_or(0);
+        own < MOST_BYTES_OF_ONE && self.bytes.values().sum::<usize>() < MOST_BYTES
+    }
+
+    /// From now on the answer to this proof of this client is awaited, until that second.
+    pub(crate) fn promise(&mut self, digest: String, client: &str, until: u64) {
+        *self.bytes.entry(client.to_owned()).or_default() += OVERHEAD_BYTES;
+        self.held.insert(digest.clone(), Held { client: client.to_owned(), given: None });
         // Nearly in order: a caller's clock may be ahead, and what is held a little longer is no harm.
         self.until.push_back((until, digest));
     }
 
     /// What is known of this proof.
     pub(crate) fn known(&self, digest: &str) -> Known {
-        match self.held.get(digest) {
+        match self.held.get(digest).map(|held| &held.given) {
             None => Known::No,
             Some(None) => Known::Running,
             Some(Some(given)) => Known::Given(Arc::clone(given)),
@@ -72,17 +90,12 @@ impl Answers {
     pub(crate) fn give(&mut self, digest: &str, reply: &Reply) {
         let Some(held) = self.held.get_mut(digest) else { return };
         let (proof, error, body) = (reply.proof.clone(), reply.error, reply.body.clone());
-        let given = Given { proof, error, body };
-        self.bytes += given.bytes();
-        *held = Some(Arc::new(given));
+        *self.bytes.entry(held.client.clone()).or_default() += body.len();
+        held.given = Some(Arc::new(Given { proof, error, body }));
     }
 }
 
 impl Given {
-    fn bytes(&self) -> usize {
-        self.body.len()
-    }
-
     /// The same answer to another message.
     pub(crate) fn again(&self, ticket: u64) -> Reply {
         let (proof, body) = (self.proof.clone(), self.body.clone());
@@ -101,8 +114,7 @@ mod tests {
     #[test]
     fn an_answer_is_given_again_until_its_proof_is_too_old() {
         let mut answers = Answers::default();
-        assert!(answers.has_room(0));
-        answers.promise("d".into(), 60);
+        answers.promise("d".into(), "a", 60);
         assert_eq!(answers.known("d"), Known::Running);
         assert_eq!(answers.known("e"), Known::No);
         answers.give("d", &reply(b"42"));
@@ -110,22 +122,31 @@ mod tests {
         let Known::Given(given) = answers.known("d") else { panic!("it was not held") };
         assert_eq!(given.again(7), Reply { ticket: 7, ..reply(b"42") });
         assert_eq!(answers.known("e"), Known::No, "nobody asked for it");
-        assert!(answers.has_room(60));
+        assert_eq!(answers.bytes["a"], OVERHEAD_BYTES + 2);
+        answers.promise("f".into(), "a", 61);
+        answers.forget(60);
         assert_ne!(answers.known("d"), Known::No);
-        assert!(answers.has_room(61));
-        assert_eq!((answers.known("d"), answers.bytes), (Known::No, 0));
+        answers.forget(61);
+        assert_eq!((answers.known("d"), answers.known("f")), (Known::No, Known::Running));
+        assert_eq!(answers.bytes["a"], OVERHEAD_BYTES);
+        answers.forget(62);
+        assert!(answers.bytes.is_empty() && answers.held.is_empty() && answers.until.is_empty());
     }
 
     #[test]
-    fn more_is_not_promised_than_can_be_held() {
+    fn more_is_not_promised_than_can_be_held_nor_all_to_one_client() {
         let mut answers = Answers::default();
-        let large = vec![0; MOST_BYTES / 2];
-        for digest in ["a", "b"] {
-            assert!(answers.has_room(0));
-            answers.promise(digest.into(), 10);
-            answers.give(digest, &reply(&large));
+        let large = vec![0; MOST_BYTES_OF_ONE - OVERHEAD_BYTES];
+        for client in ["a", "b", "c", "d"] {
+            assert!(answers.has_room(client));
+            answers.promise(client.into(), client, 10);
+            answers.give(client, &reply(&large[1..]));
+            assert!(answers.has_room(client), "one byte is left");
+            answers.promise(format!("{client}2"), client, 10);
+            assert!(!answers.has_room(client), "{client} has its share");
         }
-        assert!(!answers.has_room(0));
-        assert!(answers.has_room(11));
+        assert!(!answers.has_room("e"));
+        answers.forget(11);
+        assert!(answers.has_room("a") && answers.has_room("e") && answers.bytes.is_empty());
     }
 }

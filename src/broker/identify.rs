@@ -100,7 +100,8 @@ impl Broker {
             Known::Running => return Err(Unidentified::Running),
             Known::No => {}
         }
-        if held_as.is_some() && !answers.has_room(now) {
+        answers.forget(now);
+        if held_as.is_some() && !answers.has_room(caller.name()) {
             return Err(Unidentified::Full);
         }
         replays.spend(&verified, now).map_err(|replay| match replay {
@@ -110,7 +111,8 @@ impl Broker {
             Replay::Full => Unidentified::Full,
         })?;
         if let Some(digest) = &held_as {
-            answers.promise(digest.clone(), verified.iat.saturating_add(WINDOW_SECONDS));
+            let until = verified.iat.saturating_add(WINDOW_SECONDS);
+            answers.promise(digest.clone(), caller.name(), until);
         }
         Ok(Identified::New { caller, held_as })
     }

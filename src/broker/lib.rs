@@ -184,7 +184,7 @@ impl Broker {
 
     /// Forgets answers whose proofs are too old to come again.
     pub(crate) fn forget_answers(&self) {
-        self.answers().has_room(self.clock.seconds());
+        self.answers().forget(self.clock.seconds());
     }
 
     /// Puts the records on disk, with notes of where they end: for when nothing more is served.
