@@ -154,8 +154,12 @@ fn check() {
             let sightings = broker::check(&lanes, script.as_bytes(), policy.limits()).unwrap();
             assert_eq!(sightings.len(), 2 * script.lines().count());
             for sighting in &sightings {
-                let key = sighting.literal.as_ref();
-                let known = policy::Known { key, ..policy::Known::default() };
+                let known = policy::Known {
+                    key: sighting.literal.as_ref(),
+                    message: sighting.message.as_deref(),
+                    namespace: sighting.namespace.as_deref(),
+                    now: Some(0),
+                };
                 std::hint::black_box(policy.foresee(&who, sighting.call.unwrap(), known));
             }
             start.elapsed().as_secs_f64() * 1e3

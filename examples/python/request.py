@@ -1,6 +1,6 @@
 """Sends a script, signed, and believes only the pinned service: `python request.py SCRIPT`.
 Needs `pip install -r requirements.txt`, and the variables that `dev.env` sets."""
-import asyncio, base64, hashlib, json, os, secrets, ssl, sys, time
+import asyncio, base64, hashlib, json, os, re, secrets, ssl, sys, time
 import nats, nkeys, nacl.signing
 
 b64 = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -24,16 +24,16 @@ def check(reply, service_nkey, proof, script):  # the claims of the service abou
         raise ValueError("the answer is not to this request")
     return claims
 
-async def main(script):
-    env = os.environ
-    seed = open(env["NATS_NKEY_SEED_FILE"], "rb").read().strip()
-    tls = ssl.create_default_context(cafile=env["NATS_CA"]) if "NATS_CA" in env else None
-    connection = await nats.connect(env["NATS_URL"], tls=tls, nkeys_seed=env["NATS_NKEY_SEED_FILE"])
-    proof = prove(seed, env["CRYPTO_SERVICE"], script)
+async def main(script, env=os.environ):
+    local = re.fullmatch(r"nats://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", env["NATS_URL"])  # plain text goes to this machine alone
+    tls = None if local else ssl.create_default_context(cafile=env.get("NATS_CA"))
+    connection = await nats.connect(env["NATS_URL"], tls=tls, nkeys_seed=env["NATS_NKEY_SEED_FILE"], max_reconnect_attempts=1)
+    if tls and not connection._transport._io_writer.get_extra_info("ssl_object"):  # whatever the server says
+        raise ValueError("the connection is not encrypted")
+    proof = prove(open(env["NATS_NKEY_SEED_FILE"], "rb").read().strip(), env["CRYPTO_SERVICE"], script)
     reply = await connection.request(env["CRYPTO_SUBJECT"], script, timeout=10, headers={"Crypto-Proof": proof})
-    await connection.close()
     status = check(reply, env["CRYPTO_SERVICE_NKEY"], proof, script)["st"]
     print(reply.data.decode(), file=sys.stdout if status == "ok" else sys.stderr)
-    return status != "ok"
+    sys.exit(status != "ok")
 
-sys.exit(asyncio.run(main(open(sys.argv[1], "rb").read())))
+asyncio.run(main(open(sys.argv[1], "rb").read()))

@@ -21,8 +21,8 @@ fuzz_target!(|text: &str| {
                 policy.rules().into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
             };
             assert_eq!(names(&again), names(&policy));
-            // To compare every two patterns takes its time.
-            if text.len() < 4096 {
+            // To compare every two patterns takes its time, where there are hundreds.
+            if text.matches('/').count() < 100 {
                 assert_eq!(policy.changes_to(&again, 0), []);
             }
             let name = || Name::parse("a").unwrap();

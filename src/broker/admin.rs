@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use policy::MAX_POLICY_BYTES;
@@ -14,8 +14,10 @@ use crate::Broker;
 use crate::entry::Entry;
 use crate::serve::log;
 
-/// How long an operator's command may take to say what it wants, and to hear the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an operator's command may take to say what it wants: it has it ready. Others wait as long.
+const ASK_PATIENCE: Duration = Duration::from_millis(200);
+/// How long it may take to hear the answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after the socket failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,36 +55,41 @@ impl AdminSocket {
 }
 
 fn hear(broker: &Weak<Broker>, mut channel: Channel<ToAdmin, FromAdmin>, peer: LocalPeer) {
-    let asked = match channel.receive(Some(Instant::now() + PATIENCE)) {
+    let asked = match channel.receive(Some(Instant::now() + ASK_PATIENCE)) {
         Ok(asked) => asked,
         Err(error) => {
             log(&format!("process {} at the socket in the home: {error}", peer.pid));
             return;
         }
     };
+    // Whoever has gone has given up on it: nothing is done behind an operator's back.
+    if !channel.is_silent() {
+        return;
+    }
     let Some(broker) = broker.upgrade() else { return };
-    let done = broker.administer(&asked, peer);
-    let answer = match done {
+    let answer = match broker.administer(&asked, peer) {
         Ok(text) => FromAdmin::Done(text),
         Err(text) => FromAdmin::Refused(text),
     };
-    if let Err(error) = channel.send(&answer, Some(Instant::now() + PATIENCE)) {
-        log(&format!("process {} did not hear that it is done: {error}", peer.pid));
+    if let Err(error) = channel.send(&answer, Some(Instant::now() + ANSWER_PATIENCE)) {
+        log(&format!("process {} did not hear what was done: {error}", peer.pid));
     }
 }
 
 impl Broker {
+    /// What is asked is recorded before it is done, like everything else.
     fn administer(&self, asked: &ToAdmin, peer: LocalPeer) -> Result<String, String> {
-        let done = match asked {
-            ToAdmin::ReloadPolicy => self.reload_from_file(),
-        };
-        let entry = Entry::administered(asked.word(), peer.uid, done.is_ok());
+        let entry = Entry::administered(asked.word(), peer.uid);
         self.record(&entry).map_err(|error| error.to_string())?;
-        done
+        match asked {
+            ToAdmin::ReloadPolicy => self.reload_from_file(),
+        }
     }
 
     /// Reads the policy file again; says what holds now, or why nothing has changed.
     pub(crate) fn reload_from_file(&self) -> Result<String, String> {
+        // One after the other: what was read last holds in the end.
+        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let done = self.policy_text().and_then(|text| self.reload("the policy", &text));
         match done {
             Ok(()) => {

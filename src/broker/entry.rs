@@ -70,10 +70,9 @@ impl<'a> Entry<'a> {
         Self { policy: Some(policy), ..Self::new("policy", "") }
     }
 
-    /// What an operator asked of the running service, and whether it was done.
-    pub(crate) fn administered(word: &'static str, uid: u32, done: bool) -> Self {
-        let status = Some(if done { "ok" } else { "refused" });
-        Self { call: Some(word), uid: Some(uid), status, ..Self::new("admin", "") }
+    /// What an operator asks of the running service.
+    pub(crate) fn administered(word: &'static str, uid: u32) -> Self {
+        Self { call: Some(word), uid: Some(uid), ..Self::new("admin", "") }
     }
 
     /// A decision that allowed.

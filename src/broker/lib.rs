@@ -54,6 +54,8 @@ pub struct Records {
 /// Everything that a request needs.
 pub struct Broker {
     loaded: RwLock<Arc<Loaded>>,
+    /// Held while a policy is read again.
+    reloading: Mutex<()>,
     keyspace: Unlocked,
     audit: Audit,
     lanes: Lanes,
@@ -83,6 +85,7 @@ impl Broker {
         let clock = Clock::start();
         let broker = Self {
             loaded: RwLock::new(Arc::new(Loaded::new(policy, policy_text))),
+            reloading: Mutex::default(),
             keyspace,
             audit: records.audit,
             lanes,
@@ -112,7 +115,7 @@ impl Broker {
     ///
     /// # Errors
     /// Why the last one holds on, for the operator.
-    pub fn reload(&self, file: &str, text: &str) -> Result<(), String> {
+    pub(crate) fn reload(&self, file: &str, text: &str) -> Result<(), String> {
         let policy = Policy::parse(file, text).map_err(|found| found.to_string())?;
         let now = self.policy();
         if !policy.fits_in_place_of(&now.policy) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use policy::{Change, Changed, Kind};
+use policy::{AuditTerms, Change, Changed, Isolation, Kind};
 use serde_json::json;
 
 use crate::args::{Format, PolicyDiffArgs};
@@ -26,8 +26,9 @@ pub(crate) fn diff(args: &PolicyDiffArgs) -> Result<Exit, Fault> {
 fn tell(changes: &[Change], args: &PolicyDiffArgs) -> Result<(), Fault> {
     let mut last = None;
     for Change { client, what } in changes {
-        if last.replace(client) != Some(client) {
-            say::line(client)?;
+        let whose = client.as_deref().unwrap_or("the service");
+        if last.replace(whose) != Some(whose) {
+            say::line(whose)?;
         }
         say::line(&format!("  {}", in_words(what, args)))?;
     }
@@ -36,11 +37,23 @@ fn tell(changes: &[Change], args: &PolicyDiffArgs) -> Result<(), Fault> {
 
 fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
     match what {
+        Changed::Service { old, new } => format!("~ is named {new:?}, was {old:?}"),
+        Changed::Isolation { old, new } => {
+            format!("~ isolation = {:?} becomes {:?}", isolation(*old), isolation(*new))
+        }
+        Changed::Audit { old, new } => format!("~ [audit] {} becomes {}", audit(*old), audit(*new)),
         Changed::Known => "+ is a client".to_owned(),
         Changed::Unknown => "- is no client, or has expired, or is revoked".to_owned(),
-        Changed::Nkey => "~ has another nkey".to_owned(),
+        Changed::Nkey { old, new } => format!("~ has the nkey {new}, had {old}"),
+        Changed::Expires { old, new } => {
+            format!("~ expires {}, was {}", instant(*new), instant(*old))
+        }
         Changed::Allowance => "~ has another rate".to_owned(),
-        Changed::Limit { bound, old, new } => format!("~ {bound} = {old} becomes {new}"),
+        Changed::Limit { bound, unit, script, old, new } => {
+            let of = script.map_or(String::new(), |script| format!(" for sha256:{}", hex(&script)));
+            let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+            format!("~ {bound} = {old}{unit} becomes {new}{unit}{of}")
+        }
         Changed::Call { call, on, kind, old, new } => {
             let mark = match kind {
                 Kind::Allowed => '+',
@@ -57,6 +70,28 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
     }
 }
 
+fn isolation(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Script => "script",
+        Isolation::Client => "client",
+    }
+}
+
+fn audit(AuditTerms { each_line, rotate_bytes }: AuditTerms) -> String {
+    let sync = if each_line { "each" } else { "100 ms" };
+    format!("sync = {sync:?}, rotate = {rotate_bytes} bytes")
+}
+
+fn instant(seconds: Option<u64>) -> String {
+    let seconds = seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+    let at = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    at.map_or("never".to_owned(), |at| at.to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
 fn place(file: &Path, (rule, line): &(String, usize)) -> String {
     format!("{}:{line} {rule}", file.display())
 }
@@ -64,12 +99,28 @@ fn place(file: &Path, (rule, line): &(String, usize)) -> String {
 fn as_json(change: &Change) -> serde_json::Value {
     let client = &change.client;
     match &change.what {
+        Changed::Service { old, new } => {
+            json!({ "client": client, "change": "service", "old": old, "new": new })
+        }
+        Changed::Isolation { old, new } => {
+            let (old, new) = (isolation(*old), isolation(*new));
+            json!({ "client": client, "change": "isolation", "old": old, "new": new })
+        }
+        Changed::Audit { old, new } => {
+            json!({ "client": client, "change": "audit", "old": audit(*old), "new": audit(*new) })
+        }
         Changed::Known => json!({ "client": client, "change": "known" }),
         Changed::Unknown => json!({ "client": client, "change": "unknown" }),
-        Changed::Nkey => json!({ "client": client, "change": "nkey" }),
+        Changed::Nkey { old, new } => {
+            json!({ "client": client, "change": "nkey", "old": old, "new": new })
+        }
+        Changed::Expires { old, new } => {
+            json!({ "client": client, "change": "expires", "old": old, "new": new })
+        }
         Changed::Allowance => json!({ "client": client, "change": "rate" }),
-        Changed::Limit { bound, old, new } => {
-            json!({ "client": client, "change": "limit", "limit": bound, "old": old, "new": new })
+        Changed::Limit { bound, unit, script, old, new } => {
+            let script = script.map(|script| format!("sha256:{}", hex(&script)));
+            json!({ "client": client, "change": "limit", "limit": bound, "unit": unit, "script": script, "old": old, "new": new })
         }
         Changed::Call { call, on, kind, old, new } => {
             let change = match kind {

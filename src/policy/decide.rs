@@ -4,7 +4,7 @@ use wire::{Algorithm, CallName, KeyPath, KeyRef, Touches};
 
 use crate::grant::{Grant, Offer, Target};
 use crate::pattern::Pattern;
-use crate::terms::Unmet;
+use crate::terms::{Foreseen, Unmet};
 use crate::{Caller, Policy, Role, Rule};
 
 /// What a caller wants to do.
@@ -95,7 +95,7 @@ impl Refusal {
     }
 }
 
-/// What can be said of a call before it is made.
+/// What can be said of a call before it is made: if the script comes to make it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Foresight {
     /// It would be allowed, whatever the script does.
@@ -115,6 +115,8 @@ pub struct Known<'a> {
     pub message: Option<&'a [u8]>,
     /// The namespace of `sign_in`.
     pub namespace: Option<&'a str>,
+    /// The time before which it is not made, in Unix seconds.
+    pub now: Option<u64>,
 }
 
 impl Policy {
@@ -172,11 +174,19 @@ impl Policy {
 
     /// Where what it is on is known.
     fn foresee_on(&self, caller: &Caller, act: Act, known: Known<'_>) -> Foresight {
-        if let Some(rule) = self.denies_of(caller).find(|rule| rule.denies_always(&act)) {
-            let (rule, line) = (rule.name.clone(), rule.line);
-            return Foresight::Refused(Refusal::Denied { act, rule, line }.to_string());
+        let mut open_deny = None;
+        for rule in self.denies_of(caller).filter(|rule| rule.names(&act)) {
+            match rule.terms.foreseen(&act, known) {
+                Foreseen::Always => {
+                    let (rule, line) = (rule.name.clone(), rule.line);
+                    return Foresight::Refused(Refusal::Denied { act, rule, line }.to_string());
+                }
+                Foreseen::Perhaps => open_deny = open_deny.or(Some(rule)),
+                Foreseen::Never(_) => {}
+            }
         }
-        let first = match self.first_open(caller, act.call, known, |rule| rule.allows(&act)) {
+        let matches = |rule: &Rule| rule.allows(&act);
+        let first = match self.first_open(caller, &act, known, matches) {
             Ok(first) => first,
             Err(None) => return Foresight::Refused(Refusal::NoRule { act }.to_string()),
             Err(Some((rule, unmet))) => {
@@ -185,17 +195,18 @@ impl Policy {
                 return Foresight::Refused(refusal.to_string());
             }
         };
-        if let Some(rule) = self.denies_of(caller).find(|rule| rule.names(&act)) {
+        if let Some(rule) = open_deny {
             return Foresight::Possible(format!("{} may deny it", rule.place()));
         }
-        self.foresee_by(caller, first, |rule| rule.allows(&act))
+        self.foresee_by(caller, first, &act, known, matches)
     }
 
     /// Where that is known in part, or not at all.
     fn foresee_somewhere(&self, caller: &Caller, call: CallName, known: Known<'_>) -> Foresight {
         let key = known.key.filter(|_| call.touches() == Touches::Key);
         let on = key.map_or(String::new(), |key| format!(" on a key named `{}`", key.key));
-        let first = match self.first_open(caller, call, known, |rule| rule.could_allow(call, key)) {
+        let act = Act { call, target: Target::Nothing };
+        let first = match self.first_open(caller, &act, known, |rule| rule.could_allow(call, key)) {
             Ok(first) => first,
             Err(None) => return Foresight::Refused(format!("no rule allows `{call}`{on}")),
             Err(Some((rule, unmet))) => {
@@ -203,12 +214,16 @@ impl Policy {
                 return Foresight::Refused(why);
             }
         };
-        if let Some(rule) = self.denies_of(caller).find(|rule| rule.lists_or_follows(call)) {
+        let bears = |rule: &&Rule| {
+            let never = matches!(rule.terms.foreseen(&act, known), Foreseen::Never(_));
+            rule.lists_or_follows(call) && !never
+        };
+        if let Some(rule) = self.denies_of(caller).find(bears) {
             return Foresight::Possible(format!("{} may deny it", rule.place()));
         }
         let everywhere = |rule: &Rule| rule.lists(call) && rule.keys.iter().any(Pattern::is_all);
         if self.allows_of(caller).any(everywhere) {
-            return self.foresee_by(caller, first, everywhere);
+            return self.foresee_by(caller, first, &act, known, everywhere);
         }
         Foresight::Possible(format!("{} allows it on some keys", first.place()))
     }
@@ -218,15 +233,15 @@ impl Policy {
     fn first_open<'a>(
         &'a self,
         caller: &'a Caller,
-        call: CallName,
+        act: &Act,
         known: Known<'_>,
         matches: impl Fn(&Rule) -> bool,
     ) -> Result<&'a Rule, Option<(&'a Rule, Unmet)>> {
         let mut first_closed = None;
         for rule in self.allows_of(caller).filter(|rule| matches(rule)) {
-            match rule.terms.never_met(call, known) {
-                None => return Ok(rule),
-                Some(unmet) => {
+            match rule.terms.foreseen(act, known) {
+                Foreseen::Always | Foreseen::Perhaps => return Ok(rule),
+                Foreseen::Never(unmet) => {
                     first_closed.get_or_insert((rule, unmet));
                 }
             }
@@ -234,14 +249,18 @@ impl Policy {
         Err(first_closed)
     }
 
-    /// Whether a rule that certainly matches has terms, or counts.
+    /// Whether one of the rules that match holds whatever happens, and counts nothing.
     fn foresee_by(
         &self,
         caller: &Caller,
         first: &Rule,
+        act: &Act,
+        known: Known<'_>,
         matches: impl Fn(&Rule) -> bool,
     ) -> Foresight {
-        let is_free = |rule: &Rule| rule.terms.are_none() && rule.allowance.is_boundless();
+        let is_free = |rule: &Rule| {
+            rule.terms.foreseen(act, known) == Foreseen::Always && rule.allowance.is_boundless()
+        };
         let mut roles = self.roles_of(caller).filter(|role| {
             role.scripts.is_empty() || (caller.script.is_some() && role.is_for(caller))
         });
@@ -291,7 +310,7 @@ impl Rule {
     }
 
     /// Whether a deny may be about this call, for some key.
-    fn lists_or_follows(&self, call: CallName) -> bool {
+    pub(crate) fn lists_or_follows(&self, call: CallName) -> bool {
         let deletes_keys = call == CallName::DeleteKeySpace;
         self.lists(call) || (deletes_keys && self.lists(CallName::DeleteKeypair))
     }
@@ -313,10 +332,6 @@ impl Rule {
     /// A term that cannot be looked at is taken to hold: what is not known does not open anything.
     pub(crate) fn denies(&self, act: &Act, facts: &Facts<'_>) -> bool {
         self.names(act) && self.terms.unmet(act, facts).is_none_or(|unmet| !unmet.is_known(facts))
-    }
-
-    fn denies_always(&self, act: &Act) -> bool {
-        self.names(act) && self.terms.are_none()
     }
 
     /// A deny without `keys` denies its calls on everything. A deny on keys does not close their

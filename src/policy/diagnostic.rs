@@ -102,12 +102,16 @@ impl std::error::Error for Diagnostics {}
 pub(crate) struct Findings<'t> {
     file: &'t str,
     text: &'t str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     found: Vec<Diagnostic>,
 }
 
 impl<'t> Findings<'t> {
     pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, found: Vec::new() }
+        let begins = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = [0].into_iter().chain(begins.map(|(at, _)| at + 1)).collect();
+        Self { file, text, lines, found: Vec::new() }
     }
 
     pub(crate) fn add(
@@ -125,9 +129,10 @@ impl<'t> Findings<'t> {
 
     /// Line and column of a byte offset, both from 1.
     pub(crate) fn place(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let line = self.lines.partition_point(|begin| *begin <= offset);
+        let begin = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(begin..offset).unwrap_or_default();
+        let column = before.chars().count() + 1;
         (line, column)
     }
 

@@ -1,23 +1,23 @@
 //! What a new policy allows and refuses otherwise than an old one, per client.
 //!
-//! Policies are compared at the patterns of their rules: at each pattern, and at what two of them
-//! have in common. What is said of a pattern holds of a key that matches it and no narrower one.
+//! Policies are compared at the patterns of the rules that changed: at each, and at what each has in common
+//! with every other. A rule is about a place if its pattern covers all of it. So what is said of a place
+//! holds of the keys there that no narrower pattern names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{CallName, Touches};
 
-use crate::decide::Act;
-use crate::grant::Target;
-use crate::limits::Bound;
+use crate::limits::{Bound, Unit};
 use crate::pattern::Pattern;
-use crate::{Caller, Policy};
+use crate::rate::Allowance;
+use crate::{AuditTerms, Caller, Isolation, Policy, Role, Rule};
 
-/// Something that is otherwise for a client.
+/// Something that is otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The client, or `anonymous`.
-    pub client: String,
+    /// The client, or `anonymous`; `None` for what concerns the whole service.
+    pub client: Option<String>,
     /// What.
     pub what: Changed,
 }
@@ -25,19 +25,56 @@ pub struct Change {
 /// What is otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
+    /// The name of the service: callers sign for it.
+    Service {
+        /// Before.
+        old: String,
+        /// Now.
+        new: String,
+    },
+    /// `[sandbox] isolation`.
+    Isolation {
+        /// Before.
+        old: Isolation,
+        /// Now.
+        new: Isolation,
+    },
+    /// `[audit]`.
+    Audit {
+        /// Before.
+        old: AuditTerms,
+        /// Now.
+        new: AuditTerms,
+    },
     /// The policy has or knows the client, and did not.
     Known,
     /// The policy does not have the client any more, or it has ended or been revoked.
     Unknown,
     /// Another nkey speaks for the client.
-    Nkey,
+    Nkey {
+        /// Before.
+        old: String,
+        /// Now.
+        new: String,
+    },
+    /// When the client ends, in Unix seconds.
+    Expires {
+        /// Before.
+        old: Option<u64>,
+        /// Now.
+        new: Option<u64>,
+    },
     /// How often the client may do anything.
     Allowance,
-    /// One of the bounds of its scripts.
+    /// A bound of its scripts, or of all of them.
     Limit {
         /// Its name in a policy.
         bound: &'static str,
-        /// Before; in bytes, milliseconds, or a count.
+        /// `bytes`, `ms`, or nothing for a count.
+        unit: &'static str,
+        /// SHA-256 of the script that it is for, if it is for one.
+        script: Option<[u8; 32]>,
+        /// Before.
         old: u64,
         /// Now.
         new: u64,
@@ -68,166 +105,326 @@ pub enum Kind {
     OtherTerms,
 }
 
-/// What a policy says of a call at a pattern.
+/// A place where rules are compared: a pattern of keys, of key spaces, or nothing.
+type Place = Option<Pattern>;
+
+/// What a policy says of a call at a place.
+#[derive(PartialEq, Eq)]
 struct Stance {
     allows: bool,
-    /// The rule that says it.
+    /// The first rule that says so.
     rule: Option<(String, usize)>,
-    /// All terms that bear on it, in an order that does not come from the file.
-    terms: BTreeSet<String>,
+    /// Everything that bears on it, with the rule that says it.
+    terms: BTreeMap<String, (String, usize)>,
 }
 
 impl Policy {
-    /// What `new` decides otherwise, at `now` in Unix seconds: by client, in the order of their names.
+    /// What `new` decides otherwise, at `now` in Unix seconds: first what concerns all, then by client in the
+    /// order of their names.
     #[must_use]
     pub fn changes_to(&self, new: &Self, now: u64) -> Vec<Change> {
+        let mut changes: Vec<Change> = self
+            .service_changes(new)
+            .into_iter()
+            .map(|what| Change { client: None, what })
+            .collect();
         let names = |policy: &Self| policy.callers(now).into_iter().map(|who| who.name);
         let clients: BTreeSet<String> = names(self).chain(names(new)).collect();
-        let mut changes = Vec::new();
         for client in clients {
-            let whats = changes_for(
-                &client,
-                (self, self.who(&client, now)),
-                (new, new.who(&client, now)),
-                now,
-            );
-            changes.extend(whats.into_iter().map(|what| Change { client: client.clone(), what }));
+            let sides =
+                Sides { old: Side::of(self, &client, now), new: Side::of(new, &client, now), now };
+            let whats = sides.changes().into_iter();
+            changes.extend(whats.map(|what| Change { client: Some(client.clone()), what }));
         }
         changes
     }
 
-    fn who(&self, name: &str, now: u64) -> Option<Caller> {
-        self.client_by_name(name, now).or_else(|| self.anonymous().filter(|who| who.name == name))
-    }
-
-    /// The patterns that the rules of a caller name.
-    fn patterns_of<'a>(&'a self, who: &'a Caller) -> Vec<&'a Pattern> {
-        let rules = self.roles_of(who).flat_map(|role| role.allow.iter().chain(&role.deny));
-        rules.flat_map(|rule| &rule.keys).collect()
-    }
-
-    fn stance(&self, who: &Caller, act: &Act, now: u64) -> Stance {
-        let mut terms = BTreeSet::new();
-        let denies = self.denies_of(who);
-        let denies: Vec<_> =
-            denies.filter(|rule| rule.names(act) && !rule.terms.have_ended(now)).collect();
-        if let Some(rule) = denies.iter().find(|rule| rule.terms.are_none()) {
-            let rule = Some((rule.name.clone(), rule.line));
-            return Stance { allows: false, rule, terms };
+    fn service_changes(&self, new: &Self) -> Vec<Changed> {
+        let mut changes = Vec::new();
+        if self.service != new.service {
+            let (old, new) = (self.service.clone(), new.service.clone());
+            changes.push(Changed::Service { old, new });
         }
-        terms.extend(denies.iter().map(|rule| format!("deny {:?}", rule.terms)));
-        let mut first = None;
-        for role in self.roles_of(who) {
-            for rule in
-                role.allow.iter().filter(|rule| rule.allows(act) && !rule.terms.have_ended(now))
-            {
-                terms.insert(format!("{:?} {:?} {:?}", role.scripts, rule.terms, rule.allowance));
-                first.get_or_insert((rule.name.clone(), rule.line));
+        if self.isolation != new.isolation {
+            changes.push(Changed::Isolation { old: self.isolation, new: new.isolation });
+        }
+        if self.audit != new.audit {
+            changes.push(Changed::Audit { old: self.audit, new: new.audit });
+        }
+        changes.extend(limit(
+            Bound::Concurrent,
+            None,
+            self.limits.concurrent,
+            new.limits.concurrent,
+        ));
+        changes
+    }
+}
+
+fn limit(bound: Bound, script: Option<[u8; 32]>, old: u64, new: u64) -> Option<Changed> {
+    let unit = match bound.unit() {
+        Unit::Bytes => "bytes",
+        Unit::Milliseconds => "ms",
+        Unit::Count => "",
+    };
+    (old != new).then_some(Changed::Limit { bound: bound.key(), unit, script, old, new })
+}
+
+/// One client in the two policies.
+struct Sides<'p> {
+    old: Side<'p>,
+    new: Side<'p>,
+    now: u64,
+}
+
+/// A client in one policy.
+struct Side<'p> {
+    policy: &'p Policy,
+    who: Option<Caller>,
+    expires: Option<u64>,
+}
+
+impl<'p> Side<'p> {
+    fn of(policy: &'p Policy, name: &str, now: u64) -> Self {
+        let client = policy.clients.iter().find(|client| client.name == name);
+        let anonymous = || policy.anonymous().filter(|who| who.name == name);
+        let who = policy.client_by_name(name, now).or_else(anonymous);
+        Self { policy, who, expires: client.and_then(|client| client.expires) }
+    }
+
+    /// Nobody has no roles: nothing is allowed to whom a policy does not know.
+    fn roles(&self) -> Vec<&Role> {
+        self.who.as_ref().map(|who| self.policy.roles_of(who).collect()).unwrap_or_default()
+    }
+
+    /// The rules that have not ended, denies first, each with the scripts that it is for.
+    fn rules(&self, now: u64) -> Vec<(&Rule, Option<&Role>)> {
+        let roles = self.roles();
+        let denies = roles.iter().flat_map(|role| role.deny.iter().map(|rule| (rule, None)));
+        let allows =
+            roles.iter().flat_map(|role| role.allow.iter().map(move |rule| (rule, Some(*role))));
+        denies.chain(allows).filter(|(rule, _)| !rule.terms.have_ended(now)).collect()
+    }
+
+    fn stance(&self, call: CallName, place: &Place, now: u64) -> Stance {
+        let rules = self.rules(now);
+        let mut terms = BTreeMap::new();
+        let named = |rule: &Rule| (rule.name.clone(), rule.line);
+        for (rule, _) in rules.iter().filter(|(_, role)| role.is_none()) {
+            if !rule.names_at(call, place) {
+                continue;
             }
+            if rule.terms.are_none() {
+                return Stance { allows: false, rule: Some(named(rule)), terms: BTreeMap::new() };
+            }
+            terms.entry(format!("deny {}", rule.terms.written_for(call))).or_insert(named(rule));
+        }
+        let mut first = None;
+        let mut free = None;
+        for (rule, role) in rules.iter().filter_map(|(rule, role)| Some((rule, (*role)?))) {
+            if !rule.allows_at(call, place) {
+                continue;
+            }
+            first.get_or_insert(named(rule));
+            let written = rule.terms.written_for(call);
+            let is_free = rule.terms.are_none() && role.scripts.is_empty();
+            if is_free && rule.allowance.is_boundless() {
+                free.get_or_insert(named(rule));
+            }
+            let counts = counted(rule);
+            let key = format!("allow {:?} {written} {counts}", role.scripts);
+            terms.entry(key).or_insert(named(rule));
+        }
+        // Where one allows without terms, the terms of the others are nothing.
+        if let Some(free) = free {
+            terms.retain(|key, _| key.starts_with("deny"));
+            terms.insert("allow".to_owned(), free);
         }
         Stance { allows: first.is_some(), rule: first, terms }
     }
 }
 
-fn changes_for(
-    client: &str,
-    (old, before): (&Policy, Option<Caller>),
-    (new, after): (&Policy, Option<Caller>),
-    now: u64,
-) -> Vec<Changed> {
-    let mut changes = Vec::new();
-    // Somebody without roles stands for whom a policy does not know: nothing is allowed to that one.
-    let nobody = || Caller {
-        name: client.to_owned(),
-        nkey: None,
-        roles: Vec::new(),
-        allowance: crate::rate::Allowance::default(),
-        script: None,
-    };
-    match (&before, &after) {
-        (None, Some(_)) => changes.push(Changed::Known),
-        (Some(_), None) => changes.push(Changed::Unknown),
-        (Some(before), Some(after)) => {
-            if before.nkey != after.nkey {
-                changes.push(Changed::Nkey);
-            }
-            if before.allowance != after.allowance {
-                changes.push(Changed::Allowance);
-            }
-            let (mut before, mut after) = (old.limits_for(before), new.limits_for(after));
-            for bound in Bound::ALL {
-                let (old, new) = (*before.slot(*bound), *after.slot(*bound));
-                if old != new {
-                    changes.push(Changed::Limit { bound: bound.key(), old, new });
-                }
-            }
-        }
-        (None, None) => {}
+/// What a rule counts, and under which name: to edit that begins a new count.
+fn counted(rule: &Rule) -> String {
+    if rule.allowance.is_boundless() {
+        return String::new();
     }
-    let (before, after) = (before.unwrap_or_else(nobody), after.unwrap_or_else(nobody));
-    let mut patterns: BTreeSet<&Pattern> = old.patterns_of(&before).into_iter().collect();
-    patterns.extend(new.patterns_of(&after));
-    for call in CallName::ALL {
-        let mut found: Vec<(Option<Pattern>, Changed)> = Vec::new();
-        for (pattern, target) in places(*call, &patterns) {
-            let act = Act { call: *call, target };
-            let (was, is) = (old.stance(&before, &act, now), new.stance(&after, &act, now));
-            let kind = match (was.allows, is.allows) {
-                (false, true) => Kind::Allowed,
-                (true, false) => Kind::Refused,
-                (true, true) if was.terms != is.terms => Kind::OtherTerms,
-                (true, true) | (false, false) => continue,
+    let Allowance { rate, uses } = &rule.allowance;
+    let mut rate = rate.clone();
+    rate.sort();
+    format!("{rate:?} {uses:?} {}", rule.identity)
+}
+
+impl Sides<'_> {
+    fn changes(&self) -> Vec<Changed> {
+        let mut changes = Vec::new();
+        match (&self.old.who, &self.new.who) {
+            (None, Some(_)) => changes.push(Changed::Known),
+            (Some(_), None) => changes.push(Changed::Unknown),
+            (Some(old), Some(new)) => self.of_client(old, new, &mut changes),
+            (None, None) => {}
+        }
+        let patterns = self.patterns();
+        for call in CallName::ALL {
+            changes.extend(self.of_call(*call, &patterns));
+        }
+        changes
+    }
+
+    fn of_client(&self, old: &Caller, new: &Caller, changes: &mut Vec<Changed>) {
+        if let (Some(old), Some(new)) = (&old.nkey, &new.nkey)
+            && old != new
+        {
+            changes.push(Changed::Nkey { old: old.clone(), new: new.clone() });
+        }
+        if self.old.expires != self.new.expires {
+            changes.push(Changed::Expires { old: self.old.expires, new: self.new.expires });
+        }
+        if old.allowance != new.allowance {
+            changes.push(Changed::Allowance);
+        }
+        let of_any = self.limits(old, new, None);
+        changes.extend(of_any.iter().flatten().cloned());
+        let roles = [self.old.roles(), self.new.roles()].concat();
+        let scripts: BTreeSet<[u8; 32]> =
+            roles.iter().flat_map(|role| role.scripts.iter().copied()).collect();
+        for script in scripts {
+            let of_one = self.limits(old, new, Some(script));
+            let said = |what: &Option<Changed>| match what {
+                Some(Changed::Limit { bound, old, new, .. }) => Some((*bound, *old, *new)),
+                Some(_) | None => None,
             };
-            let on = pattern.as_ref().map(Pattern::text).unwrap_or_default();
-            let change = Changed::Call { call: *call, on, kind, old: was.rule, new: is.rule };
-            found.push((pattern, change));
+            let other = of_one.iter().zip(&of_any).filter(|(one, any)| said(one) != said(any));
+            changes.extend(other.filter_map(|(one, _)| one.clone()));
         }
-        let widest = found.iter().filter(|(pattern, change)| {
-            !found.iter().any(|(wider, same)| {
-                wider != pattern && covers(wider, pattern) && is_like(same, change)
-            })
-        });
-        changes.extend(widest.map(|(_, change)| change.clone()));
     }
-    changes
-}
 
-fn covers(wider: &Option<Pattern>, pattern: &Option<Pattern>) -> bool {
-    wider
-        .as_ref()
-        .zip(pattern.as_ref())
-        .is_some_and(|(wider, pattern)| wider.reaches_all_of(pattern))
-}
+    /// Of a script, or of any that no role names, each bound that changed.
+    fn limits(&self, old: &Caller, new: &Caller, script: Option<[u8; 32]>) -> Vec<Option<Changed>> {
+        let running =
+            |who: &Caller| Caller { script: Some(script.unwrap_or_default()), ..who.clone() };
+        let mut old = self.old.policy.limits_for(&running(old));
+        let mut new = self.new.policy.limits_for(&running(new));
+        let own = Bound::ALL.iter().filter(|bound| **bound != Bound::Concurrent);
+        own.map(|bound| limit(*bound, script, *old.slot(*bound), *new.slot(*bound))).collect()
+    }
 
-/// Whether both say the same of their patterns.
-fn is_like(one: &Changed, other: &Changed) -> bool {
-    let said = |change: &Changed| match change {
-        Changed::Call { kind, old, new, .. } => Some((*kind, old.clone(), new.clone())),
-        Changed::Known | Changed::Unknown | Changed::Nkey | Changed::Allowance => None,
-        Changed::Limit { .. } => None,
-    };
-    said(one) == said(other)
-}
-
-/// Where to look: each pattern, and what each two have in common, with a key or key space there.
-fn places(call: CallName, patterns: &BTreeSet<&Pattern>) -> Vec<(Option<Pattern>, Target)> {
-    let patterns: BTreeSet<Pattern> = match call.touches() {
-        Touches::Nothing => return vec![(None, Target::Nothing)],
-        Touches::Space | Touches::WholeSpace => {
-            patterns.iter().map(|pattern| pattern.space_alone()).collect()
-        }
-        Touches::Key => patterns.iter().map(|pattern| (*pattern).clone()).collect(),
-    };
-    let pairs = patterns.iter().flat_map(|one| patterns.iter().map(move |other| (one, other)));
-    let common: BTreeSet<Pattern> =
-        pairs.filter_map(|(one, other)| one.in_common_with(other)).collect();
-    let placed = common.into_iter().filter_map(|pattern| {
-        let target = match pattern.example()? {
-            (space, Some(key)) => Target::Key(wire::KeyPath { space, key }),
-            (space, None) => Target::Space(space),
+    /// The patterns of the rules that differ, and all.
+    fn patterns(&self) -> (BTreeSet<&Pattern>, BTreeSet<&Pattern>) {
+        let (old, new) = (self.old.rules(self.now), self.new.rules(self.now));
+        let whole = |rule: &Rule, role: Option<&Role>| {
+            let terms = rule.terms.written_for(CallName::SignIn);
+            let digests = role.map(|role| &role.scripts);
+            let (calls, keys) = (&rule.calls, &rule.keys);
+            format!("{digests:?} {calls:?} {} {keys:?} {terms} {}", rule.names_keys, counted(rule))
         };
-        let is_of_call = matches!(target, Target::Key(_)) == (call.touches() == Touches::Key);
-        is_of_call.then_some((Some(pattern), target))
-    });
-    placed.collect()
+        let written = |rules: &[(&Rule, Option<&Role>)]| -> BTreeSet<String> {
+            rules.iter().map(|(rule, role)| whole(rule, *role)).collect()
+        };
+        let (in_old, in_new) = (written(&old), written(&new));
+        let (mut changed, mut all) = (BTreeSet::new(), BTreeSet::new());
+        let mut is_everywhere = false;
+        for (rule, role) in old.iter().chain(&new) {
+            all.extend(&rule.keys);
+            let text = whole(rule, *role);
+            if in_old.contains(&text) != in_new.contains(&text) {
+                changed.extend(&rule.keys);
+                is_everywhere |= !rule.names_keys;
+            }
+        }
+        if is_everywhere { (all.clone(), all) } else { (changed, all) }
+    }
+
+    /// Where a call became otherwise. What is said of a wider place in the same words is not said again.
+    fn of_call(
+        &self,
+        call: CallName,
+        (changed, all): &(BTreeSet<&Pattern>, BTreeSet<&Pattern>),
+    ) -> Vec<Changed> {
+        let mut found: Vec<(Place, Stance, Stance)> = Vec::new();
+        for place in places(call, changed, all) {
+            let was = self.old.stance(call, &place, self.now);
+            let is = self.new.stance(call, &place, self.now);
+            if (was.allows || is.allows) && (was.allows != is.allows || was.terms != is.terms) {
+                found.push((place, was, is));
+            }
+        }
+        let is_said = |(place, was, is): &(Place, Stance, Stance)| {
+            found.iter().any(|(wider, w, i)| {
+                let covers = wider.as_ref().zip(place.as_ref()).is_some_and(|(w, p)| w.covers(p));
+                wider != place && covers && (w, i) == (was, is)
+            })
+        };
+        let said = found.iter().filter(|one| !is_said(one));
+        said.map(|(place, was, is)| change_of(call, place, was, is)).collect()
+    }
+}
+
+fn change_of(call: CallName, place: &Place, was: &Stance, is: &Stance) -> Changed {
+    let kind = match (was.allows, is.allows) {
+        (true, true) => Kind::OtherTerms,
+        (true, false) => Kind::Refused,
+        (false, _) => Kind::Allowed,
+    };
+    // Of other terms, the rules that have them.
+    let own = |one: &Stance, other: &Stance| {
+        let mut terms = one.terms.iter().filter(|(term, _)| !other.terms.contains_key(*term));
+        let own = terms.next().map(|(_, rule)| rule.clone());
+        if kind == Kind::OtherTerms { own } else { one.rule.clone() }
+    };
+    let on = place.as_ref().map(Pattern::text).unwrap_or_default();
+    Changed::Call { call, on, kind, old: own(was, is), new: own(is, was) }
+}
+
+/// Where to look: each pattern that changed, and what it has in common with each other one.
+fn places(
+    call: CallName,
+    changed: &BTreeSet<&Pattern>,
+    all: &BTreeSet<&Pattern>,
+) -> BTreeSet<Place> {
+    let fitting = |patterns: &BTreeSet<&Pattern>| -> BTreeSet<Pattern> {
+        match call.touches() {
+            Touches::Nothing => BTreeSet::new(),
+            Touches::Space | Touches::WholeSpace => {
+                patterns.iter().map(|pattern| pattern.space_alone()).collect()
+            }
+            Touches::Key => {
+                let of_keys = patterns.iter().filter(|pattern| pattern.names_a_key());
+                of_keys.map(|pattern| (*pattern).clone()).collect()
+            }
+        }
+    };
+    if call.touches() == Touches::Nothing {
+        return BTreeSet::from([None]);
+    }
+    let (changed, all) = (fitting(changed), fitting(all));
+    let pairs = changed.iter().flat_map(|one| all.iter().map(move |other| (one, other)));
+    pairs.filter_map(|(one, other)| one.in_common_with(other)).map(Some).collect()
+}
+
+impl Rule {
+    /// As [`Rule::allows`], of all of a place.
+    fn allows_at(&self, call: CallName, place: &Place) -> bool {
+        self.lists(call)
+            && place.as_ref().is_none_or(|place| match call.touches() {
+                Touches::Nothing => true,
+                Touches::Key => self.keys.iter().any(|keys| keys.covers(place)),
+                Touches::WholeSpace => self.keys.iter().any(|keys| keys.covers_space_of(place)),
+                Touches::Space => self.keys.iter().any(|keys| keys.reaches_space_of(place)),
+            })
+    }
+
+    /// As [`Rule::names`], of all of a place.
+    fn names_at(&self, call: CallName, place: &Place) -> bool {
+        self.lists_or_follows(call)
+            && (!self.names_keys
+                || place.as_ref().is_none_or(|place| match call.touches() {
+                    Touches::Nothing => true,
+                    Touches::Key => self.keys.iter().any(|keys| keys.covers(place)),
+                    Touches::WholeSpace => {
+                        self.keys.iter().any(|keys| keys.reaches_space_of(place))
+                    }
+                    Touches::Space => self.keys.iter().any(|keys| keys.covers_space_of(place)),
+                }))
+    }
 }

@@ -14,6 +14,12 @@ impl Glob {
         self.0.len() > 1 && self.0.iter().all(Vec::is_empty)
     }
 
+    /// Whether every text that the other matches matches this one. A byte that stands in no pattern
+    /// stands for what the other's stars may be: only a star of this one takes it.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.matches(&other.0.join(&0))
+    }
+
     /// A pattern of texts that both match, of as many as one pattern can tell; `None` when there are none.
     pub(crate) fn in_common_with(&self, other: &Self) -> Option<Self> {
         let longer = |one: &Vec<u8>, other: &Vec<u8>, fits: fn(&[u8], &[u8]) -> bool| {
@@ -93,6 +99,18 @@ mod tests {
             if let Some(both) = one.in_common_with(&other) {
                 let text = both.filled(&fill);
                 prop_assert!(one.matches(text.as_bytes()) && other.matches(text.as_bytes()), "{}", text);
+            }
+        }
+
+        #[test]
+        fn one_pattern_covers_another_if_it_matches_whatever_that_matches(
+            one in "[ab*]{1,5}", other in "[ab*]{1,5}", fill in "[abc]{0,3}"
+        ) {
+            let (one, other) = (Glob::parse(&one), Glob::parse(&other));
+            if one.covers(&other) {
+                prop_assert!(one.matches(other.filled(&fill).as_bytes()));
+            } else {
+                prop_assert!(!one.matches(other.filled("c").as_bytes()));
             }
         }
 

@@ -40,16 +40,14 @@ impl Pattern {
 
     /// Whether it covers the key spaces of the other pattern with all their keys.
     pub(crate) fn covers_space_of(&self, other: &Self) -> bool {
-        (self.space.is_star() || self.space == other.space)
-            && self.key.as_ref().is_none_or(Glob::is_star)
+        self.space.covers(&other.space) && self.key.as_ref().is_none_or(Glob::is_star)
     }
 
-    /// Whether every key of the other pattern is one of this, as far as that can be told from afar.
+    /// Whether everything that the other pattern matches matches this one.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        let covers = |one: &Glob, other: &Glob| one.is_star() || one == other;
-        covers(&self.space, &other.space)
+        self.space.covers(&other.space)
             && match (&self.key, &other.key) {
-                (Some(one), Some(other)) => covers(one, other),
+                (Some(one), Some(other)) => one.covers(other),
                 (None, None) => true,
                 (Some(_), None) | (None, Some(_)) => false,
             }
@@ -71,30 +69,15 @@ impl Pattern {
         Self { space: self.space.clone(), key: None }
     }
 
-    /// Whether everything that the other pattern matches matches this one, as far as can be told.
-    pub(crate) fn reaches_all_of(&self, other: &Self) -> bool {
-        self.in_common_with(other).as_ref() == Some(other)
-    }
-
-    /// A key space, and a key in it if it is a pattern of keys, that match it and no pattern that is not
-    /// as wide.
-    pub(crate) fn example(&self) -> Option<(Name, Option<Name>)> {
-        let name = |glob: &Glob| {
-            let mut names =
-                ["0-_-0", "0", ""].iter().filter_map(|fill| Name::parse(&glob.filled(fill)).ok());
-            names.next()
-        };
-        let key = match &self.key {
-            Some(key) => Some(name(key)?),
-            None => None,
-        };
-        Some((name(&self.space)?, key))
-    }
-
     /// As it is written.
     pub(crate) fn text(&self) -> String {
         let key = self.key.as_ref().map_or(String::new(), |key| format!("/{}", key.filled("*")));
         self.space.filled("*") + &key
+    }
+
+    /// Whether it reaches the key spaces of the other pattern.
+    pub(crate) fn reaches_space_of(&self, other: &Self) -> bool {
+        self.space.covers(&other.space)
     }
 
     /// Whether a call on a whole space matches: by the pattern of a space, or by the space part of

@@ -37,7 +37,7 @@ fn line() -> impl Strategy<Value = Line> {
         proptest::sample::subsequence(on_messages, 1..3),
     ];
     // Each names keys: a rule that lists calls on keys and names none is a mistake.
-    let keys = proptest::collection::vec("[ab*]{1,2}/[ab*]{1,2}", 1..3);
+    let keys = proptest::collection::vec("[ab*]{1,2}/[ab0*-]{1,3}", 1..3);
     let terms =
         proptest::sample::subsequence([ON_MESSAGES.as_slice(), &ON_ALL, &COUNTS].concat(), 0..3);
     (calls, keys, terms).prop_map(|(calls, keys, terms)| Line { calls, keys, terms })
@@ -78,7 +78,7 @@ fn policy(allow: &[Line], deny: &[Line]) -> Policy {
 }
 
 fn targets(call: CallName) -> Vec<Target> {
-    let names = ["a", "ab"].map(|name| Name::parse(name).unwrap());
+    let names = ["a", "ab", "a-0"].map(|name| Name::parse(name).unwrap());
     match call.touches() {
         Touches::Nothing => vec![Target::Nothing],
         Touches::Space | Touches::WholeSpace => names.map(Target::Space).to_vec(),
@@ -189,7 +189,8 @@ proptest! {
             let key = known.as_ref();
             let (message, namespace) = (facts.message, facts.namespace);
             for known in [
-                Known { key, message, namespace },
+                Known { key, message, namespace, now: Some(facts.now / 1000) },
+                Known { key, message, namespace, now: None },
                 Known { key, ..Known::default() },
                 Known { message, ..Known::default() },
                 Known::default(),

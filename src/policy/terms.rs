@@ -1,7 +1,7 @@
 //! The terms of a rule: what must hold of an act beside its call and its key.
 
 use sha2::{Digest, Sha256};
-use wire::{Algorithm, CallName};
+use wire::{Algorithm, CallName, Touches};
 
 use crate::decide::{Act, Facts, Known};
 use crate::glob::Glob;
@@ -20,6 +20,17 @@ pub(crate) struct Terms {
     pub(crate) digests: Vec<[u8; 32]>,
     pub(crate) namespaces: Vec<Glob>,
     pub(crate) algorithms: Vec<Algorithm>,
+}
+
+/// Whether the terms of a rule hold when a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Foreseen {
+    /// Whatever happens until then.
+    Always,
+    /// That is seen then.
+    Perhaps,
+    /// Not for this call, for this term.
+    Never(Unmet),
 }
 
 /// The term that does not hold.
@@ -98,13 +109,24 @@ impl Terms {
         }
     }
 
-    /// The term that what is known before a call rules out, whatever else holds then.
-    pub(crate) fn never_met(&self, call: CallName, known: Known<'_>) -> Option<Unmet> {
-        if !self.namespaces.is_empty() && known.namespace.is_some_and(|name| !self.name(name)) {
-            return Some(Unmet::Namespace);
+    /// What can be said of the terms before a call, by what is known of it then.
+    pub(crate) fn foreseen(&self, act: &Act, known: Known<'_>) -> Foreseen {
+        if known.now.is_some_and(|now| self.have_ended(now)) {
+            return Foreseen::Never(Unmet::Expired);
         }
-        let message = known.message.filter(|_| call.takes_message());
-        message.and_then(|message| self.unmet_by_message(message))
+        if !self.namespaces.is_empty() && known.namespace.is_some_and(|name| !self.name(name)) {
+            return Foreseen::Never(Unmet::Namespace);
+        }
+        let message = known.message.filter(|_| act.call.takes_message());
+        if let Some(unmet) = message.and_then(|message| self.unmet_by_message(message)) {
+            return Foreseen::Never(unmet);
+        }
+        let is_open = self.between.is_some()
+            || self.expires.is_some()
+            || (!self.namespaces.is_empty() && known.namespace.is_none())
+            || (!self.algorithms.is_empty() && act.call.touches() == Touches::Key)
+            || (self.look_at_messages() && act.call.takes_message() && message.is_none());
+        if is_open { Foreseen::Perhaps } else { Foreseen::Always }
     }
 
     fn name(&self, namespace: &str) -> bool {
@@ -133,6 +155,34 @@ impl Terms {
     /// Whether the rule has ended at `now`, in Unix seconds.
     pub(crate) fn have_ended(&self, now: u64) -> bool {
         self.expires.is_some_and(|at| now >= at)
+    }
+
+    /// The terms that bear on a call, in one order whatever order they stand in.
+    pub(crate) fn written_for(&self, call: CallName) -> String {
+        let mut written = String::new();
+        let mut add = |what: &dyn std::fmt::Debug| written.push_str(&format!("{what:?};"));
+        add(&self.between);
+        add(&self.expires);
+        let sorted = |list: &[Glob]| {
+            let mut list = list.to_vec();
+            list.sort();
+            list
+        };
+        if call.takes_message() {
+            let (mut prefixes, mut digests) = (self.prefixes.clone(), self.digests.clone());
+            prefixes.sort();
+            digests.sort_unstable();
+            add(&(self.message_max, prefixes, sorted(&self.likes), digests));
+        }
+        if call == CallName::SignIn {
+            add(&sorted(&self.namespaces));
+        }
+        if call.touches() == Touches::Key {
+            let mut algorithms = self.algorithms.clone();
+            algorithms.sort_unstable();
+            add(&algorithms);
+        }
+        written
     }
 
     pub(crate) fn are_none(&self) -> bool {

@@ -8,7 +8,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// A socket that waits for peers.
-pub struct LocalSocket(UnixListener);
+pub struct LocalSocket {
+    socket: UnixListener,
+    /// The user who may speak to it beside root. A process that is confined cannot ask who it is.
+    owner: u32,
+}
 
 /// Who is at the other end, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ impl LocalSocket {
         let opened = File::open(folder)?;
         let socket = UnixListener::bind(short(&opened, name))?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(Self(socket))
+        Ok(Self { socket, owner: rustix::process::geteuid().as_raw() })
     }
 
     /// Waits for the next peer that is the owner or root. Others are hung up on.
@@ -43,10 +47,10 @@ impl LocalSocket {
     /// When the socket fails.
     pub fn accept(&self) -> io::Result<(UnixStream, LocalPeer)> {
         loop {
-            let (stream, _unnamed) = self.0.accept()?;
+            let (stream, _unnamed) = self.socket.accept()?;
             let who = rustix::net::sockopt::socket_peercred(&stream)?;
             let peer = LocalPeer { uid: who.uid.as_raw(), pid: who.pid.as_raw_nonzero().get() };
-            if peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw() {
+            if peer.uid == self.owner || peer.uid == 0 {
                 return Ok((stream, peer));
             }
         }

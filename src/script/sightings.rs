@@ -1,9 +1,11 @@
 //! Which host functions a script names, without running it. Hygiene, not a boundary: a script can
 //! build a name at run time, and the broker decides then.
 
+use std::ops::RangeInclusive;
+
 use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 use wire::script::Sighting;
-use wire::{CallName, KeyRef, Touches};
+use wire::{CallName, KeyRef, Name, Touches};
 
 use crate::engine::position;
 
@@ -60,8 +62,14 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
     let literal = literal.filter(|l| name.touches() == Touches::Key || l.space.is_none());
     // `sign_all` is given several, and a method its first argument elsewhere.
     let place = place_of_message(name).filter(|_| call.name != "sign_all" && !as_method);
-    let message = place.and_then(text).map(|text| text.as_bytes().to_vec());
-    let namespace = text(0).filter(|_| name == CallName::SignIn && !as_method).map(str::to_owned);
+    // With another number of arguments it is an error of the script, and nothing is decided.
+    let place = place.filter(|(_, arguments)| arguments.contains(&call.args.len()));
+    let message = place.clone().and_then(|(at, _)| text(at)).map(|text| text.as_bytes().to_vec());
+    let namespace = text(0).filter(|_| name == CallName::SignIn && place.is_some());
+    let namespace = namespace.filter(|text| Name::parse(text).is_ok()).map(str::to_owned);
+    // What is no namespace is an error of the script as well.
+    let message =
+        message.filter(|_| name != CallName::SignIn || namespace.is_some() || text(0).is_none());
     Some(Sighting { call: Some(name), literal, message, namespace, ..nameless(at) })
 }
 
@@ -69,11 +77,13 @@ fn nameless(at: Position) -> Sighting {
     Sighting { call: None, at: position(at), literal: None, message: None, namespace: None }
 }
 
-/// Which argument is to be signed, verified or hashed.
-fn place_of_message(name: CallName) -> Option<usize> {
+/// Which argument is to be signed, verified or hashed, and how many there are.
+fn place_of_message(name: CallName) -> Option<(usize, RangeInclusive<usize>)> {
     match name {
-        CallName::Sign | CallName::Verify => Some(0),
-        CallName::SignIn | CallName::VerifyWith | CallName::Hash => Some(1),
+        CallName::Sign => Some((0, 1..=2)),
+        CallName::Verify => Some((0, 2..=2)),
+        CallName::SignIn | CallName::Hash => Some((1, 2..=2)),
+        CallName::VerifyWith => Some((1, 3..=3)),
         CallName::CreateKeySpace
         | CallName::SelectKeySpace
         | CallName::ListKeySpaces

@@ -100,7 +100,9 @@ fn what_is_written_out_is_held_against_the_terms() {
     let terms = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
         { calls = [\"sign\"], keys = [\"a/*\"], message_max = \"4 B\" },\n\
         { calls = [\"hash\"], message_prefix = [\"x\"] },\n\
-        { calls = [\"sign_in\"], keys = [\"a/*\"], namespaces = [\"ci\"] },\n]\n";
+        { calls = [\"sign_in\"], keys = [\"a/*\"], namespaces = [\"ci\"] },\n\
+        { calls = [\"random_bytes\"], expires = 2020-01-01T00:00:00Z },\n]\n\
+        deny = [{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [\"no\"] }]\n";
     let policy = scratch.policy(terms);
     let check = |script: &str| {
         let script = scratch.write("s.rhai", script);
@@ -112,6 +114,8 @@ fn what_is_written_out_is_held_against_the_terms() {
         ("let k = \"a/k\"; sign(\"too long\", k)", "allows messages of at most 4 bytes"),
         ("hash(\"sha256\", \"y\")", "is for messages that begin otherwise"),
         ("sign_in(\"prod\", \"m\")", "is for other namespaces"),
+        ("sign(\"no\", \"a/k\")", "r.deny[0] (line 14) denies `sign` on `a/k`"),
+        ("random_bytes(1)", "r.allow[3] (line 12) has expired"),
     ] {
         let (exit, out, _) = check(script);
         assert!(
@@ -126,8 +130,16 @@ fn what_is_written_out_is_held_against_the_terms() {
         "let m = \"too long\"; sign(m, \"a/k\")",
         "sign_all([\"too long\"])",
         "\"m\".sign(\"too long\")",
+        // Errors of the script, of which nothing is decided.
+        "sign_in(\"pro d\", \"m\")",
+        "sign(\"too long\", \"a/k\", 1)",
     ] {
         assert_eq!(check(script).0, 0, "{script}");
+    }
+    // What is surely met, and what surely is not, leaves nothing to the service.
+    for script in ["hash(\"sha256\", \"x\")", "sign(\"good\", \"a/k\")"] {
+        let (_, out, err) = check(script);
+        assert!(out.is_empty() && err.ends_with(": allowed\n"), "{script}: {out}{err}");
     }
 }
 

@@ -182,3 +182,91 @@ fn callers_in_other_languages_are_served_and_believe_only_the_pinned_service() {
         assert!(lines < 40, "{language}: {lines} lines");
     }
 }
+
+/// What the callers in other languages must not believe, and to whom they must not speak. The service is a
+/// fake that signs with the pinned key what it should not.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_in_other_languages_believe_only_the_answer_to_their_request() {
+    use futures_util::StreamExt;
+
+    let (nats, scratch) = (Nats::plain(), Scratch::new());
+    let fake = nkeys::KeyPair::new_server();
+    let nkey = fake.public_key();
+    let client = nats.client().await;
+    let mut requests = client.subscribe(SUBJECT).await.unwrap();
+    let me = scratch.seed_file("me.nk", &proof::Identity::generate());
+    let script = scratch.write("s.rhai", "1");
+    let wrongs = ["nothing", "req", "script", "bh", "typ", "signature", "proof"];
+    let answers = tokio::spawn(async move {
+        for wrong in wrongs.iter().chain(&wrongs) {
+            let asked = requests.next().await.unwrap();
+            let proof = asked.headers.unwrap().get("Crypto-Proof").unwrap().to_string();
+            let reply = answer_with(wrong, &fake, &proof, &asked.payload);
+            let headers =
+                if *wrong == "proof" { async_nats::HeaderMap::new() } else { proof_header(&reply) };
+            let to = asked.reply.unwrap();
+            client.publish_with_headers(to, headers, "believed".into()).await.unwrap();
+            client.flush().await.unwrap();
+        }
+    });
+    let url = nats.url();
+    let asked = tokio::task::spawn_blocking(move || {
+        for language in ["python", "node"] {
+            let ask = |url: &str| {
+                let mut command = caller(&scratch, language);
+                command.arg(&script).env("NATS_URL", url).env("NATS_NKEY_SEED_FILE", &me);
+                command.env("CRYPTO_SUBJECT", SUBJECT).env("CRYPTO_SERVICE", SERVICE);
+                outcome(&command.env("CRYPTO_SERVICE_NKEY", &nkey).output().unwrap())
+            };
+            for wrong in wrongs {
+                let (exit, out, err) = ask(&url);
+                let believed = exit == 0 && out.trim() == "believed";
+                assert_eq!(believed, wrong == "nothing", "{language}: {wrong}: {exit} {out} {err}");
+                assert!(believed || out.is_empty(), "{language}: {wrong}: {out}");
+            }
+            // This server has no TLS. Nothing is sent to it as if it had.
+            let tls = url.replace("nats://", "tls://");
+            // This is the same server, by a name that is none of this machine's.
+            let named = url.replace("nats://localhost", "nats://127.1");
+            for url in [tls, named] {
+                let (exit, out, _) = ask(&url);
+                assert!(exit != 0 && out.is_empty(), "{language}: {url}: {out}");
+            }
+        }
+    });
+    asked.await.unwrap();
+    answers.await.unwrap();
+}
+
+/// The proof of an answer to this request, with one thing wrong in it.
+fn answer_with(wrong: &str, fake: &nkeys::KeyPair, proof: &str, payload: &[u8]) -> String {
+    let other = proof::digest(b"other");
+    let either = |what: &str, digest: String| if wrong == what { other.clone() } else { digest };
+    let answered = proof::Answered {
+        req: either("req", proof::digest(proof.as_bytes())),
+        bh: either("bh", proof::digest(b"believed")),
+        st: "ok".into(),
+        iat: now(),
+        script: either("script", proof::digest(payload)),
+        policy: String::new(),
+        caller: String::new(),
+        keys: Vec::new(),
+        key_count: 0,
+        audit: None,
+    };
+    let sign = |bytes: &[u8]| -> [u8; 64] { fake.sign(bytes).unwrap().try_into().unwrap() };
+    let mut reply = proof::write_reply(&fake.public_key(), &answered, sign);
+    if wrong == "typ" {
+        let claims = reply.split('.').nth(1).unwrap().to_owned();
+        let head = format!(r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{}"}}"#, fake.public_key());
+        let b64 = &data_encoding::BASE64URL_NOPAD;
+        let signed = format!("{}.{claims}", b64.encode(head.as_bytes()));
+        reply = format!("{signed}.{}", b64.encode(&sign(signed.as_bytes())));
+    }
+    if wrong == "signature" {
+        let at = reply.len() - 4;
+        let other = if reply.as_bytes()[at] == b'A' { "B" } else { "A" };
+        reply.replace_range(at..=at, other);
+    }
+    reply
+}

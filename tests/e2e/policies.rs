@@ -163,13 +163,13 @@ fn what_a_new_policy_opens_and_closes_is_said_for_each_client() {
     let lines: Vec<&str> = out.lines().map(|line| line.split(" (").next().unwrap()).collect();
     let expected = [
         "a",
-        "  ~ wall_clock = 1000 becomes 2000",
+        "  ~ wall_clock = 1000 ms becomes 2000 ms",
         "  ~ sign on a/* on other terms",
         "  - sign on a/root",
         "  - hash",
         "  + random_bytes",
         "anonymous",
-        "  ~ wall_clock = 1000 becomes 2000",
+        "  ~ wall_clock = 1000 ms becomes 2000 ms",
     ];
     assert_eq!((exit, lines.as_slice()), (1, expected.as_slice()), "{out}");
     assert!(
@@ -186,4 +186,93 @@ fn what_a_new_policy_opens_and_closes_is_said_for_each_client() {
         out.contains("- is no client") && out.contains("- hash (") && out.contains("- sign on a/*"),
         "{out}"
     );
+}
+
+/// What a look at one example of a pattern would miss, and what is not a rule.
+#[test]
+fn no_change_of_a_policy_goes_unsaid() {
+    let scratch = Scratch::new();
+    let nkeys = [(); 2].map(|()| proof::Identity::generate().nkey());
+    let write = |name: &str, head: &str, allow: &str, deny: &str| {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"a\"\nnkey = \"{}\"\nroles = [\"r\", \"t\"]\n\
+             {head}\n[[role]]\nname = \"r\"\nallow = [{allow}]\ndeny = [{deny}]\n",
+            nkeys[0]
+        );
+        let text = if text.contains("name = \"t\"") {
+            text
+        } else {
+            format!("{text}[[role]]\nname = \"t\"\n")
+        };
+        scratch.write(name, text)
+    };
+    let sign = |keys: &str| format!("{{ calls = [\"sign\"], keys = [\"{keys}\"] }}");
+    let counted = |name: &str, keys: &str| {
+        format!("{{ name = \"{name}\", calls = [\"sign\"], keys = [{keys}], uses = 10 }}, ")
+    };
+    let prefixed = "{ calls = [\"sign\"], keys = [\"a/root-*\"], message_prefix = [\"x\"] }";
+    let long =
+        |max: &str| format!("{{ calls = [\"sign\"], keys = [\"a/*\"], message_max = \"{max}\" }}");
+    let role = |limit: &str| {
+        let script = "1".repeat(64);
+        format!("[[role]]\nname = \"t\"\nscripts = [\"sha256:{script}\"]\n{limit}")
+    };
+    let slow = role("limits.wall_clock = \"1 s\"\n");
+    let quick = role("limits.wall_clock = \"100 ms\"\n");
+    let x33 = "x".repeat(33);
+    let (head, tail) = (sign(&format!("a/{x33}*")), sign(&format!("a/*{x33}")));
+    let both = format!("{}{}", counted("x", "\"a/*\""), counted("y", "\"b/*\""));
+    for ((head, allow, deny), (head2, allow2, deny2), says) in [
+        (("", &*sign("billing/*-*"), ""), ("", &*sign("billing/*"), ""), "+ sign on billing/* ("),
+        (
+            ("", "", &sign("*/*-*")),
+            ("", &sign("billing/*"), &sign("*/*-*")),
+            "+ sign on billing/* (",
+        ),
+        (("", &sign("b/*"), ""), ("", &sign("b/*"), &sign("b/*_*")), "- sign on b/*_* ("),
+        (("", &head, ""), ("", &head, &tail), "- sign on a/x"),
+        (
+            ("", &counted("x", "\"a/*\", \"b/*\""), ""),
+            ("", &both, ""),
+            "~ sign on b/* on other terms",
+        ),
+        (
+            ("", &counted("x", "\"a/*\""), ""),
+            ("", &counted("z", "\"a/*\""), ""),
+            "~ sign on a/* on other terms",
+        ),
+        (
+            ("", &long("4 KiB"), prefixed),
+            ("", &long("8 KiB"), ""),
+            "~ sign on a/root-* on other terms",
+        ),
+        (
+            ("expires = 2120-01-01T00:00:00Z", "", ""),
+            ("", "", ""),
+            "~ expires never, was 2120-01-01",
+        ),
+        (("[sandbox]\nisolation = \"client\"", "", ""), ("", "", ""), "becomes \"script\""),
+        (("[audit]\nsync = \"each\"", "", ""), ("", "", ""), "~ [audit] sync = \"each\""),
+        (("[limits]\nconcurrent = 2", "", ""), ("", "", ""), "~ concurrent = 2 becomes 8"),
+        ((&quick, "", ""), (&slow, "", ""), "~ wall_clock = 100 ms becomes 1000 ms for sha256:"),
+    ] {
+        let old = write("old.toml", head, allow, deny);
+        let new = write("new.toml", head2, allow2, deny2);
+        let output = cli().args(["policy", "diff"]).arg(&old).arg(&new).output().unwrap();
+        let (exit, out, err) = outcome(&output);
+        assert!(exit == 1 && out.contains(says), "{says}: {out}{err}");
+        let same = cli().args(["policy", "diff"]).arg(&old).arg(&old).output().unwrap();
+        assert_eq!(outcome(&same), (0, String::new(), String::new()));
+    }
+    // What is the same in another order is not said.
+    let listed = |list: &str| {
+        format!(
+            "{{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [{list}], rate = [\"1/1s\", \"2/1m\"] }}"
+        )
+    };
+    let old = write("old.toml", "", &listed("\"x\", \"y\""), "");
+    let turned = listed("\"y\", \"x\"").replace("\"1/1s\", \"2/1m\"", "\"2/1m\", \"1/1s\"");
+    let new = write("new.toml", "", &turned, "");
+    let output = cli().args(["policy", "diff"]).arg(&old).arg(&new).output().unwrap();
+    assert_eq!(outcome(&output), (0, String::new(), String::new()));
 }

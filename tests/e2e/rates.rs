@@ -28,18 +28,24 @@ async fn a_rate_holds_to_the_last_use_under_load_and_over_a_kill() {
             tokio::time::timeout(PATIENCE, request).await.ok()?.ok()
         }
     };
-    // Half of the scripts, then a kill in the middle of more, then the rest.
+    // A quarter of the scripts, then a kill in the middle of longer ones, then the rest.
     let mut running = futures_util::stream::iter((0..SCRIPTS / 4).map(|_| ask())).buffered(8);
     while running.next().await.is_some() {}
     drop(running);
-    let asking: Vec<_> = (0..8).map(|_| tokio::spawn(ask())).collect();
+    let long = format!("for i in 0..{} {{ hash(\"sha256\", \"x\"); }}", CALLS * 10);
+    let asking = [(); 8].map(|()| {
+        let (client, long) = (client.clone(), long.clone());
+        tokio::spawn(async move { client.request(SUBJECT, long.into()).await })
+    });
     wait_until("something of them is recorded", || {
         let decisions = allowed(&service);
         (decisions > SCRIPTS / 4 * CALLS).then_some(())
     });
     service.crash();
-    asking.iter().for_each(tokio::task::JoinHandle::abort);
     let before = allowed(&service);
+    let all = SCRIPTS / 4 * CALLS + 8 * CALLS * 10;
+    assert!(before < all, "none of {all} was under way when it was killed");
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
     assert!(before < ALLOWED, "{before}");
     service.restart(&nats);
     let rest = (0..SCRIPTS * 3 / 4).map(|_| ask());

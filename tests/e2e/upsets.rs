@@ -208,14 +208,14 @@ async fn an_operator_has_the_policy_read_again_and_is_told_what_came_of_it() {
         let _hung_up = peer.read_to_end(&mut heard);
         assert!(heard.is_empty());
     }
+    // Nor do those matter who say nothing and stay.
+    let silent = [(); 9].map(|()| std::os::unix::net::UnixStream::connect(&socket).unwrap());
     assert_eq!(reload().0, 2);
+    drop(silent);
     let audit = service.audit();
     let admin: Vec<_> = audit.iter().filter(|entry| entry["kind"] == "admin").collect();
-    let told: Vec<_> = admin.iter().map(|entry| (&entry["call"], &entry["status"])).collect();
-    let entry = |status: &'static str| ("policy-reload".into(), status.into());
-    let expected: [(serde_json::Value, serde_json::Value); 3] =
-        [entry("ok"), entry("refused"), entry("refused")];
-    assert_eq!(told, expected.each_ref().map(|(call, status)| (call, status)));
+    assert!(admin.iter().all(|entry| entry["call"] == "policy-reload"));
+    assert_eq!(admin.len(), 3);
     assert!(admin.iter().all(|entry| entry["uid"].is_u64()));
     let restart = |service: &mut Service| {
         service.scratch.policy(OPEN_TO_ANYBODY);
@@ -223,6 +223,9 @@ async fn an_operator_has_the_policy_read_again_and_is_told_what_came_of_it() {
         service.restart(&nats);
     };
     restart(&mut service);
+    let mut command = cli();
+    let again = command.args(["policy", "reload", "--home"]).arg(&service.home).output().unwrap();
+    assert!(again.status.success(), "the socket that was left over is replaced: {again:?}");
     assert_eq!(service.audit_verify().0, 0);
     service.stop();
     let mut command = cli();
