@@ -6,7 +6,16 @@ pub(crate) struct Glob(Vec<Vec<u8>>);
 
 impl Glob {
     pub(crate) fn parse(text: &str) -> Self {
-        Self(text.split('*').map(|part| part.as_bytes().to_vec()).collect())
+        let mut parts: Vec<Vec<u8>> =
+            text.split('*').map(|part| part.as_bytes().to_vec()).collect();
+        // Stars in a row are one.
+        let last = parts.len() - 1;
+        let mut at = 0;
+        parts.retain(|part| {
+            at += 1;
+            at == 1 || at == last + 1 || !part.is_empty()
+        });
+        Self(parts)
     }
 
     /// Whether it matches everything.
@@ -35,8 +44,7 @@ impl Glob {
             ([first, middle @ .., last], [other_first, other_middle @ .., other_last]) => {
                 let mut both =
                     vec![longer(first, other_first, |long, short| long.starts_with(short))?];
-                let middles = middle.iter().chain(other_middle).filter(|part| !part.is_empty());
-                both.extend(middles.cloned());
+                both.extend(middle.iter().chain(other_middle).cloned());
                 both.push(longer(last, other_last, |long, short| long.ends_with(short))?);
                 Some(Self(both))
             }
@@ -59,7 +67,7 @@ impl Glob {
         let Some(mut rest) = text.strip_prefix(first.as_slice()) else {
             return false;
         };
-        for part in middle.iter().filter(|part| !part.is_empty()) {
+        for part in middle {
             let Some(at) = memchr::memmem::find(rest, part) else {
                 return false;
             };
