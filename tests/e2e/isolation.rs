@@ -114,3 +114,33 @@ deny = [{ calls = ["sign", "delete_keypair"], keys = ["billing/root-*"] }]
     let signed = |e: &&serde_json::Value| e["call"] == "sign" && e["decision"] == "allow";
     assert_eq!(service.audit().iter().filter(signed).count(), 20, "each signature has its record");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_is_selected_no_more_and_the_rest_is() {
+    let nats = Nats::plain();
+    let _service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let client = nats.client().await;
+    let keys = "create_key_space(\"s\"); create_keypair(\"k\"); create_keypair(\"l\"); select_keypair(\"k\");";
+    let spaces = "create_key_space(\"t\"); select_key_space(\"s\");";
+    for (script, expected) in [
+        ("delete_keypair(\"l\"); sign(\"m\").len()", "128"),
+        ("delete_keypair(\"k\"); sign(\"m\")", "no key is selected"),
+        ("delete_keypair(\"k\"); list_keypairs()", "[\"l\"]"),
+        (
+            "create_key_space(\"t\"); select_keypair(\"s/k\"); delete_key_space(\"t\"); sign(\"m\").len()",
+            "128",
+        ),
+        ("delete_key_space(\"s\"); sign(\"m\")", "no key is selected"),
+        ("delete_key_space(\"s\"); list_keypairs()", "no key space is selected"),
+        ("select_key_space(\"s\"); sign(\"m\")", "no key is selected"),
+        (&format!("{spaces} delete_key_space(\"t\"); list_keypairs().len()"), "2"),
+    ] {
+        // Nothing is kept: each begins anew.
+        let script = format!("{keys} {script}");
+        let failing = format!(
+            "let r = (); try {{ r = {{ {script} }}; }} catch (e) {{ r = e; }} throw `${{r}}`"
+        );
+        let reply = ask_plainly(&client, &failing).await;
+        assert!(reply.text.contains(expected), "{script}: {}", reply.text);
+    }
+}

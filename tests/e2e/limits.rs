@@ -136,3 +136,28 @@ async fn calls_nest_as_deep_as_the_policy_says_and_no_deeper() {
         drop(service);
     }
 }
+
+#[test]
+fn a_sign_all_counts_as_many_calls_as_it_signs() {
+    let scratch = Scratch::new();
+    let policy = format!("[limits]\nhost_calls = 5\n{OPEN_TO_ANYBODY}");
+    let policy = scratch.policy(&policy);
+    let run = |messages: &str| {
+        let script =
+            format!("create_key_space(\"s\"); create_keypair(\"k\"); sign_all([{messages}]).len()");
+        let script = scratch.write("s.rhai", script);
+        let mut command = cli();
+        command
+            .args(["run", "--ephemeral", "--format", "json", "--policy"])
+            .arg(&policy)
+            .arg(script);
+        let (_, out, err) = outcome(&command.output().unwrap());
+        serde_json::from_str::<serde_json::Value>(&out).unwrap_or_else(|_| panic!("{err}"))
+    };
+    let three = run("\"a\", \"b\", \"c\"");
+    assert_eq!((&three["result"], &three["usage"]["host_calls"]), (&3.into(), &5.into()));
+    let four = run("\"a\", \"b\", \"c\", \"d\"");
+    assert_eq!(four["error"]["code"], "limit-host-calls");
+    let none = run("");
+    assert_eq!((&none["result"], &none["usage"]["host_calls"]), (&0.into(), &3.into()));
+}

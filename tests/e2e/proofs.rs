@@ -116,6 +116,16 @@ async fn every_answer_is_signed_for_its_request_refusals_too() {
         let reply = ask_signed(&client, &service, &known, script).await;
         assert_eq!(reply.error.as_deref(), error, "{script}");
     }
+    // So is that to somebody whom the policy does not know, and it names its line in the log.
+    let proof = prove(&Identity::generate(), b"1");
+    let reply = ask(&client, "1", proof_header(&proof)).await;
+    let signed = reply.proof.unwrap();
+    let answered =
+        proof::read_reply(&signed, &service.nkey, Some(&proof), b"1", reply.text.as_bytes());
+    let answered = answered.unwrap();
+    let last = service.audit().pop().unwrap();
+    assert_eq!(answered.st, "unauthenticated");
+    assert_eq!(serde_json::json!(answered.audit.unwrap().seq), last["seq"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
