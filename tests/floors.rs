@@ -21,7 +21,7 @@ const FLOORS: [(&str, u8); 10] = [
 ];
 
 /// Foreign crates that only these of ours may name.
-const WORLDS: [(&str, &[&str]); 21] = [
+const WORLDS: [(&str, &[&str]); 26] = [
     ("rhai", &["script"]),
     ("async-nats", &["client", "listener"]),
     ("tokio", &["client", "listener"]),
@@ -34,6 +34,11 @@ const WORLDS: [(&str, &[&str]); 21] = [
     ("hkdf", &["keyspace"]),
     ("hmac", &["keyspace"]),
     ("secrecy", &["keyspace"]),
+    ("hpke", &["keyspace"]),
+    ("k256", &["keyspace"]),
+    ("p256", &["keyspace"]),
+    ("sha3", &["keyspace"]),
+    ("x25519-dalek", &["keyspace"]),
     ("ed25519-dalek", &["keyspace", "proof"]),
     ("libc", &["sandbox"]),
     ("seccompiler", &["sandbox"]),

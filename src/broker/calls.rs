@@ -2,8 +2,8 @@
 
 use keyspace::{KeyspaceError, Staged};
 use policy::{Act, Decision, Facts, Permit, Target};
-use wire::script::{Call, Value};
-use wire::{CallName, KeyPath, KeyRef, Name};
+use wire::script::{Call, Scheme, Value};
+use wire::{Algorithm, CallName, KeyPath, KeyRef, Name};
 
 use crate::session::{Done, Session, Stop};
 
@@ -19,18 +19,18 @@ impl<'b> Session<'b> {
             Call::SelectKeySpace(space) => self.select_space(space),
             Call::DeleteKeySpace(space) => self.delete_space(space),
             Call::ListKeySpaces => self.list_spaces(),
-            Call::CreateKeypair(key) => self.create_key(key),
+            Call::CreateKeypair(key, algorithm) => self.create_key(key, algorithm),
             Call::SelectKeypair(key) => self.select_key(key),
+            Call::RotateKeypair(key) => self.rotate_key(key),
             Call::DeleteKeypair(key) => self.delete_key(key),
             Call::ListKeypairs => self.list_keys(),
-            Call::PublicKey(key) => {
-                let read = |staged: &Staged<'_>, permit| staged.public_key(permit);
-                let public = self.with_key(name, key, Facts::default(), read)?;
-                Ok(Value::Text(hex(&public)))
+            Call::PublicKey(key, form) => {
+                let read = |staged: &Staged<'_>, permit| staged.public_key(permit, form);
+                self.with_key(name, key, Facts::default(), read).map(Value::Text)
             }
-            Call::Sign(message, key) => {
+            Call::Sign(scheme, message, key) => {
                 not_namespaced(&message)?;
-                let sign = |staged: &Staged<'_>, permit| staged.sign(permit, &message);
+                let sign = |staged: &Staged<'_>, permit| staged.sign(permit, scheme, &message);
                 Ok(Value::Text(hex(&self.with_key(name, key, on(&message), sign)?)))
             }
             Call::SignIn(namespace, message) => {
@@ -41,16 +41,14 @@ impl<'b> Session<'b> {
             }
             Call::SignAll(messages) => self.sign_all(&messages),
             Call::Verify(message, signature) => {
-                let read = |staged: &Staged<'_>, permit| staged.public_key(permit);
-                let public = self.with_key(name, None, on(&message), read)?;
                 let signature = unhex(&signature, "a signature")?;
-                Ok(Value::Bool(keyspace::verify_with(&public, &message, &signature)))
+                let read =
+                    |staged: &Staged<'_>, permit| staged.verify(permit, &message, &signature);
+                self.with_key(name, None, on(&message), read).map(Value::Bool)
             }
-            Call::VerifyWith(public, message, signature) => {
+            Call::VerifyWith(public, message, signature, algorithm) => {
                 let _permit = self.permit(name, Target::Nothing, on(&message))?;
-                let public = unhex(&public, "a public key")?;
-                let signature = unhex(&signature, "a signature")?;
-                Ok(Value::Bool(keyspace::verify_with(&public, &message, &signature)))
+                verify_with(&public, &message, &signature, algorithm)
             }
             Call::Hash(algorithm, data) => {
                 let _permit = self.permit(name, Target::Nothing, on(&data))?;
@@ -60,7 +58,47 @@ impl<'b> Session<'b> {
                 let _permit = self.permit(name, Target::Nothing, Facts::default())?;
                 random_bytes(count)
             }
+            Call::Hmac(message, key) => {
+                let make = |staged: &Staged<'_>, permit| staged.hmac(permit, &message);
+                Ok(Value::Text(hex(&self.with_key(name, key, on(&message), make)?)))
+            }
+            Call::Encrypt(key, text) => self.encrypt(key, &text),
+            Call::Decrypt(key, text) => self.decrypt(key, &text),
+            Call::EncryptTo(public, text) => {
+                let _permit = self.permit(name, Target::Nothing, Facts::default())?;
+                let public = unhex(&public, "a public key")?;
+                Ok(Value::Text(keyspace::encrypt_to(&public, &text)?))
+            }
+            Call::DecryptFrom(text) => {
+                let open = |staged: &Staged<'_>, permit| staged.decrypt_from(permit, &text);
+                self.with_key(name, None, Facts::default(), open).map(|text| opened(&text))
+            }
+            Call::GenerateKey => {
+                let _permit = self.permit(name, Target::Nothing, Facts::default())?;
+                Ok(Value::Text(keyspace::new_data_key()?))
+            }
         }
+    }
+
+    /// Under the selected key, or under one that the script has itself.
+    fn encrypt(&self, own: Option<String>, text: &[u8]) -> Done<Value> {
+        let Some(own) = own else {
+            let seal = |staged: &Staged<'_>, permit| staged.encrypt(permit, text);
+            let sealed = self.with_key(CallName::Encrypt, None, Facts::default(), seal);
+            return sealed.map(Value::Text);
+        };
+        let _permit = self.permit(CallName::Encrypt, Target::Nothing, Facts::default())?;
+        Ok(Value::Text(keyspace::encrypt_with(&own, text)?))
+    }
+
+    fn decrypt(&self, own: Option<String>, text: &str) -> Done<Value> {
+        let Some(own) = own else {
+            let open = |staged: &Staged<'_>, permit| staged.decrypt(permit, text);
+            let text = self.with_key(CallName::Decrypt, None, Facts::default(), open)?;
+            return Ok(opened(&text));
+        };
+        let _permit = self.permit(CallName::Decrypt, Target::Nothing, Facts::default())?;
+        Ok(opened(&keyspace::decrypt_with(&own, text)?))
     }
 
     /// As many times `sign` as there are messages: each is counted, decided and recorded.
@@ -71,7 +109,7 @@ impl<'b> Session<'b> {
                 self.count_call()?;
             }
             not_namespaced(message)?;
-            let sign = |staged: &Staged<'_>, permit| staged.sign(permit, message);
+            let sign = |staged: &Staged<'_>, permit| staged.sign(permit, Scheme::Plain, message);
             signatures.push(hex(&self.with_key(CallName::Sign, None, on(message), sign)?));
         }
         Ok(Value::Texts(signatures))
@@ -88,7 +126,7 @@ impl<'b> Session<'b> {
         let path = self.key_or_selected(key)?;
         let permit = self.permit(call, Target::Key(path.clone()), facts)?;
         let done = act(&self.staged, permit)?.ok_or_else(|| no_key(&path))?;
-        if matches!(call, CallName::Sign | CallName::SignIn) {
+        if !matches!(call, CallName::PublicKey | CallName::Verify) {
             self.note_use(&path);
         }
         Ok(done)
@@ -133,12 +171,12 @@ impl<'b> Session<'b> {
         self.shown(names, |name| Act { call, target: Target::Space(name.clone()) })
     }
 
-    fn create_key(&mut self, key: KeyRef) -> Done<Value> {
+    fn create_key(&mut self, key: KeyRef, algorithm: Algorithm) -> Done<Value> {
         let path = self.path(key)?;
-        let permit =
-            self.permit(CallName::CreateKeypair, Target::Key(path.clone()), Facts::default())?;
+        let facts = Facts { algorithm: Some(algorithm), ..Facts::default() };
+        let permit = self.permit(CallName::CreateKeypair, Target::Key(path.clone()), facts)?;
         self.room_for_new_key()?;
-        let made = self.staged.create_key(permit, self.broker.clock.seconds())?;
+        let made = self.staged.create_key(permit, algorithm, self.broker.clock.seconds())?;
         let made = made.ok_or_else(|| no_space(&path.space))?;
         if made {
             self.new_keys += 1;
@@ -156,6 +194,17 @@ impl<'b> Session<'b> {
             (self.space, self.key) = (Some(path.space.clone()), Some(path));
         }
         Ok(Value::Bool(there))
+    }
+
+    fn rotate_key(&mut self, key: Option<KeyRef>) -> Done<Value> {
+        let path = self.key_or_selected(key)?;
+        let target = Target::Key(path.clone());
+        let permit = self.permit(CallName::RotateKeypair, target, Facts::default())?;
+        self.room_for_new_key()?;
+        let rotated = self.staged.rotate_key(permit, self.broker.clock.seconds())?;
+        rotated.ok_or_else(|| no_key(&path))?;
+        self.new_keys += 1;
+        Ok(Value::Bool(true))
     }
 
     fn delete_key(&mut self, key: KeyRef) -> Done<Value> {
@@ -186,7 +235,7 @@ impl<'b> Session<'b> {
         let mut shown = Vec::new();
         for name in names {
             let act = act(&name);
-            if let Decision::Allow(_) = self.decide(act.clone(), Facts::default()) {
+            if let Decision::Allow(_) = self.decide(act.clone(), Facts::default())? {
                 if shown.is_empty() {
                     let _permit = self.permit(act.call, act.target, Facts::default())?;
                 }
@@ -242,10 +291,41 @@ fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-fn unhex<const N: usize>(text: &str, what: &str) -> Done<[u8; N]> {
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
-    let bytes = bytes.and_then(|bytes| <[u8; N]>::try_from(bytes).ok());
-    bytes.ok_or_else(|| Stop::Fault(format!("{what} is {} hexadecimal digits", 2 * N)))
+fn unhex(text: &str, what: &str) -> Done<Vec<u8>> {
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+    bytes.map_err(|_| fault(&format!("{what} is written in hexadecimal digits")))
+}
+
+fn fault(text: &str) -> Stop {
+    Stop::Fault(text.to_owned())
+}
+
+/// Text as text, anything else as a blob.
+fn opened(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::Text(text.to_owned()),
+        Err(_) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+/// A public key of 32 bytes is one of Ed25519; those of 33 do not tell their curve.
+fn verify_with(
+    public: &str,
+    message: &[u8],
+    signature: &str,
+    algorithm: Option<Algorithm>,
+) -> Done<Value> {
+    let public = unhex(public, "a public key")?;
+    let signature = unhex(signature, "a signature")?;
+    let algorithm = match (algorithm, public.len()) {
+        (Some(algorithm), _) => algorithm,
+        (None, 32) => Algorithm::Ed25519,
+        (None, _) => {
+            return Err(fault("say the algorithm of the public key: ed25519, secp256k1 or p256"));
+        }
+    };
+    let good = keyspace::verify_with(algorithm, &public, message, &signature);
+    good.map(Value::Bool).ok_or_else(|| fault(&format!("keys for {algorithm} do not sign")))
 }
 
 fn hash(algorithm: &str, data: &[u8]) -> Done<Value> {

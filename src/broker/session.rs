@@ -9,7 +9,7 @@ use policy::{
     Act, Caller, Decision, Facts, Foresight, Known, Limits, Permit, Policy, Refusal, Target,
 };
 use wire::script::{Answer, Call, Position};
-use wire::{Algorithm, CallName, Code, KeyPath, Name};
+use wire::{CallName, Code, KeyPath, Name};
 
 use crate::Broker;
 use crate::entry::Entry;
@@ -46,7 +46,12 @@ pub(crate) type Done<T> = Result<T, Stop>;
 
 impl From<KeyspaceError> for Stop {
     fn from(error: KeyspaceError) -> Self {
-        Self::Storage(error)
+        // What a key is not made for, a script can find out; anything else is the operator's to know.
+        if let KeyspaceError::Unfit(what) = error {
+            Self::Fault(what)
+        } else {
+            Self::Storage(error)
+        }
     }
 }
 
@@ -156,7 +161,7 @@ impl<'b> Session<'b> {
     /// The decision, its terms, its record: what a key cannot be used without.
     pub(crate) fn permit(&self, call: CallName, target: Target, facts: Facts<'_>) -> Done<Permit> {
         let act = Act { call, target };
-        match self.decide(act.clone(), facts) {
+        match self.decide(act.clone(), facts)? {
             Decision::Refuse(refusal) => Err(self.refuse(&act, &refusal)),
             Decision::Allow(grant) => {
                 // What is counted is recorded before anything else is: the counts can be had from the
@@ -174,11 +179,17 @@ impl<'b> Session<'b> {
     }
 
     /// The decision at this moment.
-    pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Decision {
+    pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Done<Decision> {
         let now = self.broker.clock.milliseconds();
-        // Every key is of this algorithm.
-        let facts = Facts { algorithm: Some(Algorithm::Ed25519), now, ..facts };
-        self.policy.decide(self.caller, act, &facts)
+        let algorithm = match (&act.target, facts.algorithm) {
+            // Only where some rule asks for it: who may not know of a key must not learn of it from
+            // the time that a look at it takes.
+            (Target::Key(path), None) if self.policy.looks_at_algorithms(self.caller) => {
+                self.staged.algorithm(path)?
+            }
+            (_, told) => told,
+        };
+        Ok(self.policy.decide(self.caller, act, &Facts { algorithm, now, ..facts }))
     }
 
     fn refuse(&self, act: &Act, refusal: &Refusal) -> Stop {

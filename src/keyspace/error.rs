@@ -45,6 +45,9 @@ pub enum KeyspaceError {
     /// Storage failed.
     #[error("keyspace storage: {0}")]
     Storage(String),
+    /// The key is not made for that, or what it is given is not. A script can catch it.
+    #[error("{0}")]
+    Unfit(String),
     /// A permit was presented for something else than it permits. A fault of ours.
     #[error("the permit is for another act")]
     WrongPermit,

@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+mod encrypt;
 mod error;
 mod header;
 mod home;
+mod key;
+mod public;
 mod record;
 mod seal;
 mod secret;
@@ -14,10 +17,14 @@ mod staged;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
+pub use encrypt::{decrypt_with, encrypt_to, encrypt_with, new_data_key};
 pub use error::{CommitError, KeyspaceError};
 pub use header::{Header, MAX_HEADER_BYTES};
 pub use home::Home;
+pub use key::State;
 pub use secret::{MAX_PASSPHRASE_BYTES, Passphrase, Secret};
 pub use sign::verify_with;
 pub use staged::Staged;

@@ -1,13 +1,12 @@
 //! Sealed records: what stands in the database, and nothing of it can be read without the root key.
 
+use wire::Name;
 use wire::codec::{Malformed, Reader, Writer};
-use wire::{KeyPath, Name};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
-use crate::header::CopyFrom;
 use crate::seal::{NONCE_BYTES, RootKeys, open, seal};
-use crate::secret::{Secret, public_random};
+use crate::secret::public_random;
 
 /// What a record is. The number is part of what is sealed, so none can stand in for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,16 +15,6 @@ pub(crate) enum Kind {
     Space = 1,
     Key = 2,
     Service = 3,
-}
-
-/// The only algorithm of this version.
-const ED25519: u8 = 1;
-
-/// A key with its seed.
-pub(crate) struct KeyRecord {
-    pub(crate) path: KeyPath,
-    pub(crate) created: u64,
-    pub(crate) seed: Secret<32>,
 }
 
 /// Where a record stands.
@@ -92,40 +81,4 @@ pub(crate) fn take_space(plain: &[u8]) -> Result<Name, KeyspaceError> {
     let mut r = Reader::new(plain);
     let read = r.name().and_then(|name| r.u64().and_then(|_| r.end()).map(|()| name));
     read.map_err(|Malformed| KeyspaceError::Damaged("a key space record".to_owned()))
-}
-
-impl KeyRecord {
-    pub(crate) fn generate(path: KeyPath, created: u64) -> Result<Self, KeyspaceError> {
-        Ok(Self { path, created, seed: Secret::random()? })
-    }
-
-    /// The contents of a key record. Written into a buffer of its final size, so that growing it
-    /// leaves no copy of the seed behind.
-    pub(crate) fn put(&self) -> Zeroizing<Vec<u8>> {
-        let mut w = Writer::default();
-        w.u8(ED25519);
-        w.name(&self.path.space);
-        w.name(&self.path.key);
-        w.u64(self.created);
-        let open = w.into_bytes();
-        let mut plain = Zeroizing::new(Vec::with_capacity(open.len() + 32));
-        plain.extend_from_slice(&open);
-        self.seed.expose(|seed| plain.extend_from_slice(seed));
-        plain
-    }
-
-    pub(crate) fn take(plain: &[u8]) -> Result<Self, KeyspaceError> {
-        let damaged = |Malformed| KeyspaceError::Damaged("a key record".to_owned());
-        let mut r = Reader::new(plain);
-        if r.u8().map_err(damaged)? != ED25519 {
-            return Err(KeyspaceError::Foreign("a key of an algorithm that it does not know"));
-        }
-        let path = r.name().and_then(|space| Ok(KeyPath { space, key: r.name()? }));
-        let path = path.map_err(damaged)?;
-        let created = r.u64().map_err(damaged)?;
-        let seed = r.raw(32).map_err(damaged)?;
-        let seed = Secret::try_fill(|bytes| bytes.copy_from(seed))?;
-        r.end().map_err(damaged)?;
-        Ok(Self { path, created, seed })
-    }
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use policy::{Permit, Target};
-use wire::{CallName, KeyPath, Name};
+use wire::script::{PublicForm, Scheme};
+use wire::{Algorithm, CallName, KeyPath, Name};
+use zeroize::Zeroizing;
 
 use crate::error::{CommitError, KeyspaceError};
-use crate::record::{self, KeyRecord};
-use crate::sign;
+use crate::key::KeyRecord;
 use crate::store::Unlocked;
+use crate::{encrypt, public, record, sign};
 
 /// A script's changes over the stored keyspace. Dropping it drops them.
 pub struct Staged<'k> {
@@ -104,12 +106,17 @@ impl<'k> Staged<'k> {
         Ok(names)
     }
 
-    /// Makes an Ed25519 key. `false` when there is one of that name, `None` when there is no such
-    /// key space. `now` is Unix seconds.
+    /// Makes a key. `false` when there is one of that name, `None` when there is no such key space.
+    /// `now` is Unix seconds.
     ///
     /// # Errors
     /// As [`Staged::create_space`].
-    pub fn create_key(&mut self, permit: Permit, now: u64) -> Result<Option<bool>, KeyspaceError> {
+    pub fn create_key(
+        &mut self,
+        permit: Permit,
+        algorithm: Algorithm,
+        now: u64,
+    ) -> Result<Option<bool>, KeyspaceError> {
         let path = key_of(&permit, &[CallName::CreateKeypair])?.clone();
         if !self.is_space(&path.space)? {
             return Ok(None);
@@ -117,10 +124,28 @@ impl<'k> Staged<'k> {
         if self.is_key(&path)? {
             return Ok(Some(false));
         }
-        let record = KeyRecord::generate(path.clone(), now)?;
+        let record = KeyRecord::generate(path.clone(), algorithm, now)?;
         let change = self.changes.keys.entry(path);
         change.or_insert(Change { delete_stored: false, create: None }).create = Some(record);
         Ok(Some(true))
+    }
+
+    /// Gives a key one more version, which is in use from now on. `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`], or when it has too many.
+    pub fn rotate_key(&mut self, permit: Permit, now: u64) -> Result<Option<()>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::RotateKeypair])?.clone();
+        if let Some(change) = self.changes.keys.get_mut(&path) {
+            let Some(record) = change.create.take() else { return Ok(None) };
+            change.create = Some(record.usable()?.rotated(now)?);
+            return Ok(Some(()));
+        }
+        let stored = if self.shows_stored(&path.space) { self.keyspace.key(&path)? } else { None };
+        let Some(record) = stored else { return Ok(None) };
+        let create = Some(record.usable()?.rotated(now)?);
+        self.changes.keys.insert(path, Change { delete_stored: true, create });
+        Ok(Some(()))
     }
 
     /// Whether there is a key.
@@ -164,37 +189,128 @@ impl<'k> Staged<'k> {
         Ok(names)
     }
 
+    /// What a key is for, if there is one. Tells nothing else of it, so it takes no permit.
+    ///
+    /// # Errors
+    /// When the keyspace is damaged.
+    pub fn algorithm(&self, path: &KeyPath) -> Result<Option<Algorithm>, KeyspaceError> {
+        self.with_key(path, |key| Ok(key.algorithm))
+    }
+
     /// The public key of a key, if there is one.
     ///
     /// # Errors
-    /// As [`Staged::create_space`].
-    pub fn public_key(&self, permit: Permit) -> Result<Option<[u8; 32]>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::PublicKey, CallName::Verify])?;
-        self.with_key(path, |key| sign::public_key(&key.seed))
+    /// As [`Staged::create_space`], or when it cannot be written so.
+    pub fn public_key(
+        &self,
+        permit: Permit,
+        form: PublicForm,
+    ) -> Result<Option<String>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::PublicKey])?;
+        self.with_key(path, |key| public::written(key, form))
     }
 
     /// The signature of a message, if there is such a key.
     ///
     /// # Errors
-    /// As [`Staged::create_space`].
-    pub fn sign(&self, permit: Permit, message: &[u8]) -> Result<Option<[u8; 64]>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::Sign])?;
-        self.with_key(path, |key| sign::sign(&key.seed, message))
+    /// As [`Staged::create_space`], or when the key does not sign so.
+    pub fn sign(
+        &self,
+        permit: Permit,
+        scheme: Scheme,
+        message: &[u8],
+    ) -> Result<Option<Vec<u8>>, KeyspaceError> {
+        let path = key_of(&permit, &[call_of(scheme)])?;
+        self.using_key(path, |key| {
+            sign::sign(key.algorithm, scheme, &key.current()?.secret, message)
+        })
     }
 
     /// The signature of a message in a namespace, if there is such a key.
     ///
     /// # Errors
-    /// As [`Staged::create_space`].
+    /// As [`Staged::sign`].
     pub fn sign_in(
         &self,
         permit: Permit,
         namespace: &Name,
         message: &[u8],
-    ) -> Result<Option<[u8; 64]>, KeyspaceError> {
+    ) -> Result<Option<Vec<u8>>, KeyspaceError> {
         let path = key_of(&permit, &[CallName::SignIn])?;
         let message = sign::in_namespace(namespace, message);
-        self.with_key(path, |key| sign::sign(&key.seed, &message))
+        self.using_key(path, |key| {
+            sign::sign(key.algorithm, Scheme::Plain, &key.current()?.secret, &message)
+        })
+    }
+
+    /// Whether a signature is one of `sign`, by any version of the key, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`], or when the key does not sign.
+    pub fn verify(
+        &self,
+        permit: Permit,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<Option<bool>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::Verify])?;
+        self.with_key(path, |key| {
+            let unfit =
+                || KeyspaceError::Unfit(format!("a key for {} does not sign", key.algorithm));
+            for version in key.versions() {
+                let public = sign::public_key(key.algorithm, &version.secret)?;
+                if sign::verify_with(key.algorithm, &public, message, signature)
+                    .ok_or_else(unfit)?
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// The HMAC-SHA-256 of a message, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`], or when the key is not symmetric.
+    pub fn hmac(&self, permit: Permit, message: &[u8]) -> Result<Option<[u8; 32]>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::Hmac])?;
+        self.using_key(path, |key| encrypt::hmac(key, message))
+    }
+
+    /// The text under a symmetric key, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::hmac`].
+    pub fn encrypt(&self, permit: Permit, text: &[u8]) -> Result<Option<String>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::Encrypt])?;
+        self.using_key(path, |key| encrypt::encrypt(key, text))
+    }
+
+    /// What [`Staged::encrypt`] encrypted, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::hmac`], or when the text is not one of this key.
+    pub fn decrypt(
+        &self,
+        permit: Permit,
+        text: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::Decrypt])?;
+        self.using_key(path, |key| encrypt::decrypt(key, text))
+    }
+
+    /// What was encrypted to the public key of an X25519 key, if there is such a key.
+    ///
+    /// # Errors
+    /// As [`Staged::create_space`], or when the text is not one to this key.
+    pub fn decrypt_from(
+        &self,
+        permit: Permit,
+        text: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyspaceError> {
+        let path = key_of(&permit, &[CallName::DecryptFrom])?;
+        self.using_key(path, |key| encrypt::decrypt_from(key, text))
     }
 
     /// Whether a plain `sign` of this message could be taken for a `sign_in`.
@@ -233,18 +349,27 @@ impl<'k> Staged<'k> {
     }
 
     fn is_key(&self, path: &KeyPath) -> Result<bool, KeyspaceError> {
-        Ok(self.with_key(path, |_| ())?.is_some())
+        Ok(self.with_key(path, |_| Ok(()))?.is_some())
+    }
+
+    /// The same, of a key that is neither disabled nor deleted.
+    fn using_key<R>(
+        &self,
+        path: &KeyPath,
+        read: impl FnOnce(&KeyRecord) -> Result<R, KeyspaceError>,
+    ) -> Result<Option<R>, KeyspaceError> {
+        self.with_key(path, |key| key.check_usable().and_then(|()| read(key)))
     }
 
     fn with_key<R>(
         &self,
         path: &KeyPath,
-        read: impl FnOnce(&KeyRecord) -> R,
+        read: impl FnOnce(&KeyRecord) -> Result<R, KeyspaceError>,
     ) -> Result<Option<R>, KeyspaceError> {
         match self.changes.keys.get(path) {
-            Some(change) => Ok(change.create.as_ref().map(read)),
+            Some(change) => change.create.as_ref().map(read).transpose(),
             None if self.shows_stored(&path.space) => {
-                Ok(self.keyspace.key(path)?.as_ref().map(read))
+                self.keyspace.key(path)?.as_ref().map(read).transpose()
             }
             None => Ok(None),
         }
@@ -262,5 +387,14 @@ fn key_of<'p>(permit: &'p Permit, calls: &[CallName]) -> Result<&'p KeyPath, Key
     match permit.target() {
         Target::Key(path) if calls.contains(&permit.call()) => Ok(path),
         Target::Key(_) | Target::Nothing | Target::Space(_) => Err(KeyspaceError::WrongPermit),
+    }
+}
+
+fn call_of(scheme: Scheme) -> CallName {
+    match scheme {
+        Scheme::Plain => CallName::Sign,
+        Scheme::Digest => CallName::SignDigest,
+        Scheme::Schnorr => CallName::SignSchnorr,
+        Scheme::Ethereum => CallName::PersonalSign,
     }
 }

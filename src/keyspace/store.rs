@@ -12,7 +12,8 @@ use wire::{KeyPath, Name};
 use crate::error::KeyspaceError;
 use crate::header::{CopyFrom, Header};
 use crate::home::{Home, check_owner, exposed, io_at};
-use crate::record::{KeyRecord, Kind, Place, take_space};
+use crate::key::KeyRecord;
+use crate::record::{Kind, Place, take_space};
 use crate::seal::RootKeys;
 use crate::secret::{Passphrase, Secret, public_random};
 use crate::sign;
@@ -131,7 +132,7 @@ impl Unlocked {
     /// Signs as the service.
     #[must_use]
     pub fn sign_as_service(&self, message: &[u8]) -> [u8; 64] {
-        sign::sign(&self.service, message)
+        sign::ed25519(&self.service, message)
     }
 
     /// Begins a session: what it changes is seen by it alone until it is committed.

@@ -119,6 +119,13 @@ impl Policy {
         roles.fold(self.limits.clone(), |limits, role| limits.lowered_by(&role.limits))
     }
 
+    /// Whether a rule of the caller asks what keys are for.
+    #[must_use]
+    pub fn looks_at_algorithms(&self, caller: &Caller) -> bool {
+        let rules = self.roles_of(caller).flat_map(|role| role.allow.iter().chain(&role.deny));
+        rules.into_iter().any(|rule| !rule.terms.algorithms.is_empty())
+    }
+
     /// Whether it has a client of this name, be it expired or revoked.
     pub(crate) fn names(&self, client: &str) -> bool {
         self.clients.iter().any(|known| known.name == client)

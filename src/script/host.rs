@@ -10,9 +10,10 @@ use rhai::{
 };
 use sandbox::ScriptSocket;
 use wire::script::{
-    Answer, Call, FromWorker, MAX_MESSAGES, MAX_VALUE_BYTES, MAX_WORD_BYTES, ToWorker, Value,
+    Answer, Call, FromWorker, MAX_MESSAGES, MAX_VALUE_BYTES, MAX_WORD_BYTES, PublicForm, Scheme,
+    ToWorker, Value,
 };
-use wire::{CallName, Frame, KeyRef, Name};
+use wire::{Algorithm, CallName, Frame, KeyRef, Name};
 
 use crate::engine::position;
 
@@ -95,6 +96,7 @@ pub(crate) fn register(engine: &mut Engine, host: Host, granted: &[CallName]) {
     spaces(&mut granted, host);
     keys(&mut granted, host);
     signing(&mut granted, host);
+    encrypting(&mut granted, host);
     checking(&mut granted, host);
 }
 
@@ -146,6 +148,12 @@ fn tripwire(engine: &mut Engine, host: Host, call: CallName, word: &str) {
         word,
         move |context: NativeCallContext<'_>, _: Dynamic, _: Dynamic, _: Dynamic| end(&context),
     );
+    engine.register_fn(
+        word,
+        move |context: NativeCallContext<'_>, _: Dynamic, _: Dynamic, _: Dynamic, _: Dynamic| {
+            end(&context)
+        },
+    );
 }
 
 /// Printed text over the largest output of any policy needs no more of it to be refused.
@@ -172,11 +180,13 @@ fn spaces(granted: &mut Granted<'_>, host: Host) {
 
 fn keys(granted: &mut Granted<'_>, host: Host) {
     for (word, make) in [
-        ("create_keypair", Call::CreateKeypair as fn(KeyRef) -> Call),
+        (
+            "create_keypair",
+            (|key| Call::CreateKeypair(key, Algorithm::Ed25519)) as fn(KeyRef) -> Call,
+        ),
         ("select_keypair", Call::SelectKeypair),
         ("delete_keypair", Call::DeleteKeypair),
-        ("public_key", |key| Call::PublicKey(Some(key))),
-        ("keypair_pub_key", |key| Call::PublicKey(Some(key))),
+        ("rotate_keypair", |key| Call::RotateKeypair(Some(key))),
     ] {
         granted.offer(word, move |context: NativeCallContext<'_>, name: &str| {
             host.call(&context, make(key(name)?))
@@ -185,29 +195,50 @@ fn keys(granted: &mut Granted<'_>, host: Host) {
     granted.offer(
         "create_keypair",
         move |context: NativeCallContext<'_>, name: &str, word: &str| {
-            if word != "ed25519" {
-                return Err(format!("no algorithm `{}`: use ed25519", word.escape_debug()).into());
-            }
-            host.call(&context, Call::CreateKeypair(key(name)?))
+            host.call(&context, Call::CreateKeypair(key(name)?, algorithm(word)?))
         },
     );
-    for word in ["public_key", "keypair_pub_key"] {
-        granted.offer(word, move |context: NativeCallContext<'_>| {
-            host.call(&context, Call::PublicKey(None))
-        });
-    }
+    granted.offer("rotate_keypair", move |context: NativeCallContext<'_>| {
+        host.call(&context, Call::RotateKeypair(None))
+    });
     granted.offer("list_keypairs", move |context: NativeCallContext<'_>| {
         host.call(&context, Call::ListKeypairs)
+    });
+    public_keys(granted, host);
+}
+
+fn public_keys(granted: &mut Granted<'_>, host: Host) {
+    for (word, form) in [
+        ("public_key", PublicForm::Hex),
+        ("keypair_pub_key", PublicForm::Hex),
+        ("ethereum_address", PublicForm::Ethereum),
+    ] {
+        granted.offer(word, move |context: NativeCallContext<'_>| {
+            host.call(&context, Call::PublicKey(None, form))
+        });
+        granted.offer(word, move |context: NativeCallContext<'_>, name: &str| {
+            host.call(&context, Call::PublicKey(Some(key(name)?), form))
+        });
+    }
+    granted.offer("public_key", move |context: NativeCallContext<'_>, name: &str, form: &str| {
+        let words = PublicForm::ALL.map(PublicForm::word).join(", ");
+        let form = PublicForm::from_word(form).ok_or_else(|| {
+            format!("no form `{}` of a public key: use one of {words}", form.escape_debug())
+        })?;
+        host.call(&context, Call::PublicKey(Some(key(name)?), form))
     });
 }
 
 fn signing(granted: &mut Granted<'_>, host: Host) {
-    granted.offer("sign", move |context: NativeCallContext<'_>, message: Dynamic| {
-        host.call(&context, Call::Sign(bytes(message)?, None))
-    });
-    granted.offer("sign", move |context: NativeCallContext<'_>, message: Dynamic, name: &str| {
-        host.call(&context, Call::Sign(bytes(message)?, Some(key(name)?)))
-    });
+    for (word, scheme) in [
+        ("sign", Scheme::Plain),
+        ("sign_digest", Scheme::Digest),
+        ("sign_schnorr", Scheme::Schnorr),
+        ("personal_sign", Scheme::Ethereum),
+    ] {
+        with_key(granted, host, word, move |message, key| Call::Sign(scheme, message, key));
+    }
+    with_key(granted, host, "hmac", Call::Hmac);
     granted.offer("sign_in", move |context: NativeCallContext<'_>, ns: &str, message: Dynamic| {
         let namespace = Name::parse(ns).map_err(|error| error.to_string())?;
         host.call(&context, Call::SignIn(namespace, bytes(message)?))
@@ -224,6 +255,45 @@ fn signing(granted: &mut Granted<'_>, host: Host) {
     });
 }
 
+/// A function of a message and, where it is not the selected one, a key.
+fn with_key(
+    granted: &mut Granted<'_>,
+    host: Host,
+    word: &str,
+    make: impl Fn(Vec<u8>, Option<KeyRef>) -> Call + Copy + 'static,
+) {
+    granted.offer(word, move |context: NativeCallContext<'_>, message: Dynamic| {
+        host.call(&context, make(bytes(message)?, None))
+    });
+    granted.offer(word, move |context: NativeCallContext<'_>, message: Dynamic, name: &str| {
+        host.call(&context, make(bytes(message)?, Some(key(name)?)))
+    });
+}
+
+fn encrypting(granted: &mut Granted<'_>, host: Host) {
+    granted.offer("generate_key", move |context: NativeCallContext<'_>| {
+        host.call(&context, Call::GenerateKey)
+    });
+    granted.offer("encrypt", move |context: NativeCallContext<'_>, data: Dynamic| {
+        host.call(&context, Call::Encrypt(None, bytes(data)?))
+    });
+    granted.offer("encrypt", move |context: NativeCallContext<'_>, key: &str, data: Dynamic| {
+        host.call(&context, Call::Encrypt(Some(word(key)?), bytes(data)?))
+    });
+    granted.offer("decrypt", move |context: NativeCallContext<'_>, text: &str| {
+        host.call(&context, Call::Decrypt(None, sealed(text)?))
+    });
+    granted.offer("decrypt", move |context: NativeCallContext<'_>, key: &str, text: &str| {
+        host.call(&context, Call::Decrypt(Some(word(key)?), sealed(text)?))
+    });
+    granted.offer("encrypt_to", move |context: NativeCallContext<'_>, to: &str, data: Dynamic| {
+        host.call(&context, Call::EncryptTo(word(to)?, bytes(data)?))
+    });
+    granted.offer("decrypt_from", move |context: NativeCallContext<'_>, text: &str| {
+        host.call(&context, Call::DecryptFrom(sealed(text)?))
+    });
+}
+
 /// What needs no private key.
 fn checking(granted: &mut Granted<'_>, host: Host) {
     granted.offer(
@@ -236,7 +306,19 @@ fn checking(granted: &mut Granted<'_>, host: Host) {
         "verify_with",
         move |context: NativeCallContext<'_>, public: &str, message: Dynamic, signature: &str| {
             let (public, signature) = (word(public)?, word(signature)?);
-            host.call(&context, Call::VerifyWith(public, bytes(message)?, signature))
+            host.call(&context, Call::VerifyWith(public, bytes(message)?, signature, None))
+        },
+    );
+    granted.offer(
+        "verify_with",
+        move |context: NativeCallContext<'_>,
+              public: &str,
+              message: Dynamic,
+              signature: &str,
+              of: &str| {
+            let (public, signature) = (word(public)?, word(signature)?);
+            let call = Call::VerifyWith(public, bytes(message)?, signature, Some(algorithm(of)?));
+            host.call(&context, call)
         },
     );
     granted.offer("hash", move |context: NativeCallContext<'_>, algorithm: &str, data: Dynamic| {
@@ -272,6 +354,21 @@ fn word(text: &str) -> Result<String> {
         return Err(format!("an argument is longer than {MAX_WORD_BYTES} bytes").into());
     }
     Ok(text.to_owned())
+}
+
+/// What was encrypted, in base64. Longer ones than fit a frame are none of ours.
+fn sealed(text: &str) -> Result<String> {
+    if text.len() > MAX_VALUE_BYTES {
+        return Err("the text is longer than 1 MiB".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn algorithm(text: &str) -> Result<Algorithm> {
+    let words: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.word()).collect();
+    Algorithm::from_word(text).ok_or_else(|| {
+        format!("no algorithm `{}`: use one of {}", text.escape_debug(), words.join(", ")).into()
+    })
 }
 
 fn space(text: &str) -> Result<Name> {

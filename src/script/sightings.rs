@@ -45,7 +45,14 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
         return Some(Sighting { call, ..nameless(at) });
     }
     let name = CallName::from_word(&call.name)?;
-    let index = usize::from(name == CallName::Sign);
+    let after_message = [
+        CallName::Sign,
+        CallName::SignDigest,
+        CallName::SignSchnorr,
+        CallName::PersonalSign,
+        CallName::Hmac,
+    ];
+    let index = usize::from(after_message.contains(&name));
     let named = matches!(
         name,
         CallName::CreateKeySpace
@@ -55,7 +62,12 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
             | CallName::SelectKeypair
             | CallName::DeleteKeypair
             | CallName::PublicKey
+            | CallName::RotateKeypair
             | CallName::Sign
+            | CallName::SignDigest
+            | CallName::SignSchnorr
+            | CallName::PersonalSign
+            | CallName::Hmac
     );
     let literal = text(index).filter(|_| named && !as_method).and_then(|t| KeyRef::parse(t).ok());
     // A key space has no `/` in its name, and neither has a lone key: the name is in `key`.
@@ -80,10 +92,12 @@ fn nameless(at: Position) -> Sighting {
 /// Which argument is to be signed, verified or hashed, and how many there are.
 fn place_of_message(name: CallName) -> Option<(usize, RangeInclusive<usize>)> {
     match name {
-        CallName::Sign => Some((0, 1..=2)),
+        CallName::Sign | CallName::SignSchnorr | CallName::PersonalSign | CallName::Hmac => {
+            Some((0, 1..=2))
+        }
         CallName::Verify => Some((0, 2..=2)),
         CallName::SignIn | CallName::Hash => Some((1, 2..=2)),
-        CallName::VerifyWith => Some((1, 3..=3)),
+        CallName::VerifyWith => Some((1, 3..=4)),
         CallName::CreateKeySpace
         | CallName::SelectKeySpace
         | CallName::ListKeySpaces
@@ -92,7 +106,14 @@ fn place_of_message(name: CallName) -> Option<(usize, RangeInclusive<usize>)> {
         | CallName::SelectKeypair
         | CallName::ListKeypairs
         | CallName::PublicKey
+        | CallName::RotateKeypair
         | CallName::DeleteKeypair
+        | CallName::SignDigest
+        | CallName::Encrypt
+        | CallName::Decrypt
+        | CallName::EncryptTo
+        | CallName::DecryptFrom
+        | CallName::GenerateKey
         | CallName::RandomBytes => None,
     }
 }

@@ -48,23 +48,43 @@ calls! {
     ListKeySpaces = "list_key_spaces", Space;
     /// `delete_key_space(name)`
     DeleteKeySpace = "delete_key_space", WholeSpace;
-    /// `create_keypair(name)`
+    /// `create_keypair(name[, algorithm])`
     CreateKeypair = "create_keypair", Key;
     /// `select_keypair(name)`
     SelectKeypair = "select_keypair", Key;
     /// `list_keypairs()`: shows the keys it is granted on
     ListKeypairs = "list_keypairs", Key;
-    /// `public_key([name])`
-    PublicKey = "public_key" | "keypair_pub_key", Key;
+    /// `public_key([name[, format]])`, and `ethereum_address([name])`, which is one more way to write it
+    PublicKey = "public_key" | "keypair_pub_key" | "ethereum_address", Key;
+    /// `rotate_keypair([name])`: the old versions stay for verification and decryption
+    RotateKeypair = "rotate_keypair", Key;
     /// `delete_keypair(name)`
     DeleteKeypair = "delete_keypair", Key;
     /// `sign(message[, key])`, and `sign_all(messages)`, which is as many of them
     Sign = "sign" | "sign_all", Key;
     /// `sign_in(namespace, message)`
     SignIn = "sign_in", Key;
+    /// `sign_digest(digest[, key])`: of a message that was hashed elsewhere
+    SignDigest = "sign_digest", Key;
+    /// `sign_schnorr(message[, key])` (BIP-340)
+    SignSchnorr = "sign_schnorr", Key;
+    /// `personal_sign(message[, key])` (EIP-191)
+    PersonalSign = "personal_sign", Key;
+    /// `hmac(message[, key])`
+    Hmac = "hmac", Key;
+    /// `encrypt(text)` under the selected key, `encrypt(key, text)` under one of `generate_key`
+    Encrypt = "encrypt", Key;
+    /// `decrypt(text)`, `decrypt(key, text)`
+    Decrypt = "decrypt", Key;
+    /// `decrypt_from(text)`: what was encrypted to the selected key
+    DecryptFrom = "decrypt_from", Key;
+    /// `encrypt_to(public_key, text)`
+    EncryptTo = "encrypt_to", Nothing;
+    /// `generate_key()`
+    GenerateKey = "generate_key", Nothing;
     /// `verify(message, signature)` under the selected key
     Verify = "verify", Key;
-    /// `verify_with(public_key, message, signature)`
+    /// `verify_with(public_key, message, signature[, algorithm])`
     VerifyWith = "verify_with", Nothing;
     /// `hash(algorithm, data)`
     Hash = "hash", Nothing;
@@ -89,7 +109,15 @@ impl CallName {
     #[must_use]
     pub fn takes_message(self) -> bool {
         match self {
-            Self::Sign | Self::SignIn | Self::Verify | Self::VerifyWith | Self::Hash => true,
+            Self::Sign
+            | Self::SignIn
+            | Self::SignDigest
+            | Self::SignSchnorr
+            | Self::PersonalSign
+            | Self::Hmac
+            | Self::Verify
+            | Self::VerifyWith
+            | Self::Hash => true,
             Self::CreateKeySpace
             | Self::SelectKeySpace
             | Self::ListKeySpaces
@@ -98,7 +126,13 @@ impl CallName {
             | Self::SelectKeypair
             | Self::ListKeypairs
             | Self::PublicKey
+            | Self::RotateKeypair
             | Self::DeleteKeypair
+            | Self::Encrypt
+            | Self::Decrypt
+            | Self::DecryptFrom
+            | Self::EncryptTo
+            | Self::GenerateKey
             | Self::RandomBytes => false,
         }
     }

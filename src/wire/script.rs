@@ -1,5 +1,6 @@
 //! Broker and worker: one job, its calls, its end.
 
+use crate::algorithm::Algorithm;
 use crate::call::CallName;
 use crate::id::{KeyRef, Name};
 use crate::tree::Tree;
@@ -98,41 +99,120 @@ pub struct Position {
     pub column: u32,
 }
 
-/// A host function with its arguments.
+/// A host function with its arguments. Without a key it is the selected one. See [`CallName`] for each.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
-    /// See [`CallName`] for each.
+    /// Name.
     CreateKeySpace(Name),
-    /// See [`CallName`].
+    /// Name.
     SelectKeySpace(Name),
-    /// See [`CallName`].
+    /// Nothing.
     ListKeySpaces,
-    /// See [`CallName`].
+    /// Name.
     DeleteKeySpace(Name),
-    /// See [`CallName`].
-    CreateKeypair(KeyRef),
-    /// See [`CallName`].
+    /// Name, and what it is for.
+    CreateKeypair(KeyRef, Algorithm),
+    /// Name.
     SelectKeypair(KeyRef),
-    /// See [`CallName`].
+    /// Nothing.
     ListKeypairs,
-    /// Of the named or the selected key.
-    PublicKey(Option<KeyRef>),
-    /// See [`CallName`].
+    /// Key, and how it is to be written.
+    PublicKey(Option<KeyRef>, PublicForm),
+    /// Key.
+    RotateKeypair(Option<KeyRef>),
+    /// Name.
     DeleteKeypair(KeyRef),
-    /// Message, and the named or the selected key.
-    Sign(Vec<u8>, Option<KeyRef>),
+    /// How, message or digest, and key.
+    Sign(Scheme, Vec<u8>, Option<KeyRef>),
     /// Namespace and message, under the selected key.
     SignIn(Name, Vec<u8>),
     /// Messages, under the selected key.
     SignAll(Vec<Vec<u8>>),
+    /// Message, and key.
+    Hmac(Vec<u8>, Option<KeyRef>),
+    /// A key of `generate_key` in base64 or else the selected key, and the text.
+    Encrypt(Option<String>, Vec<u8>),
+    /// The same, and what `Encrypt` gave.
+    Decrypt(Option<String>, String),
+    /// Public key in hex, and the text.
+    EncryptTo(String, Vec<u8>),
+    /// What `EncryptTo` gave.
+    DecryptFrom(String),
+    /// Nothing.
+    GenerateKey,
     /// Message and signature in hex, under the selected key.
     Verify(Vec<u8>, String),
-    /// Public key in hex, message, signature in hex.
-    VerifyWith(String, Vec<u8>, String),
+    /// Public key in hex, message, signature in hex; the algorithm where the length of the key does not tell it.
+    VerifyWith(String, Vec<u8>, String, Option<Algorithm>),
     /// Algorithm and data.
     Hash(String, Vec<u8>),
     /// How many.
     RandomBytes(u32),
+}
+
+/// How something is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Scheme {
+    /// As the algorithm of the key does it: Ed25519 signs the message, ECDSA its SHA-256.
+    Plain = 0,
+    /// ECDSA of a digest of 32 bytes that was made elsewhere.
+    Digest = 1,
+    /// BIP-340.
+    Schnorr = 2,
+    /// EIP-191, version 0x45: `personal_sign`.
+    Ethereum = 3,
+}
+
+impl Scheme {
+    /// Every scheme, in the order of their numbers.
+    pub const ALL: [Scheme; 4] = [Self::Plain, Self::Digest, Self::Schnorr, Self::Ethereum];
+}
+
+/// How a public key is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PublicForm {
+    /// Hexadecimal digits; a point is compressed (SEC 1 §2.3.3).
+    Hex = 0,
+    /// The same bytes in base64.
+    Base64 = 1,
+    /// `SubjectPublicKeyInfo` in PEM (RFC 5280, 8410, 5480, 7468).
+    Pem = 2,
+    /// JSON Web Key (RFC 7517, 8037, 8812).
+    Jwk = 3,
+    /// One line of OpenSSH (RFC 4253 §6.6, 5656, 8709).
+    Ssh = 4,
+    /// A user nkey of NATS.
+    Nkey = 5,
+    /// An address of Ethereum with its checksum (EIP-55).
+    Ethereum = 6,
+}
+
+impl PublicForm {
+    /// Every form, in the order of their numbers.
+    pub const ALL: [PublicForm; 7] =
+        [Self::Hex, Self::Base64, Self::Pem, Self::Jwk, Self::Ssh, Self::Nkey, Self::Ethereum];
+
+    /// Its name in scripts and on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+            Self::Pem => "pem",
+            Self::Jwk => "jwk",
+            Self::Ssh => "ssh",
+            Self::Nkey => "nkey",
+            Self::Ethereum => "ethereum",
+        }
+    }
+
+    /// The form of this name.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.word() == word)
+    }
 }
 
 impl Call {
@@ -144,14 +224,23 @@ impl Call {
             Call::SelectKeySpace(_) => CallName::SelectKeySpace,
             Call::ListKeySpaces => CallName::ListKeySpaces,
             Call::DeleteKeySpace(_) => CallName::DeleteKeySpace,
-            Call::CreateKeypair(_) => CallName::CreateKeypair,
+            Call::CreateKeypair(..) => CallName::CreateKeypair,
             Call::SelectKeypair(_) => CallName::SelectKeypair,
             Call::ListKeypairs => CallName::ListKeypairs,
-            Call::PublicKey(_) => CallName::PublicKey,
+            Call::PublicKey(..) => CallName::PublicKey,
+            Call::RotateKeypair(_) => CallName::RotateKeypair,
             Call::DeleteKeypair(_) => CallName::DeleteKeypair,
-            Call::Sign(..) => CallName::Sign,
+            Call::Sign(Scheme::Plain, ..) | Call::SignAll(_) => CallName::Sign,
+            Call::Sign(Scheme::Digest, ..) => CallName::SignDigest,
+            Call::Sign(Scheme::Schnorr, ..) => CallName::SignSchnorr,
+            Call::Sign(Scheme::Ethereum, ..) => CallName::PersonalSign,
             Call::SignIn(..) => CallName::SignIn,
-            Call::SignAll(_) => CallName::Sign,
+            Call::Hmac(..) => CallName::Hmac,
+            Call::Encrypt(..) => CallName::Encrypt,
+            Call::Decrypt(..) => CallName::Decrypt,
+            Call::EncryptTo(..) => CallName::EncryptTo,
+            Call::DecryptFrom(_) => CallName::DecryptFrom,
+            Call::GenerateKey => CallName::GenerateKey,
             Call::Verify(..) => CallName::Verify,
             Call::VerifyWith(..) => CallName::VerifyWith,
             Call::Hash(..) => CallName::Hash,
@@ -159,25 +248,32 @@ impl Call {
         }
     }
 
-    /// Length of its message, in bytes. Those of a `sign_all` are looked at one by one.
+    /// Length of what it is to sign, hash or encrypt, in bytes. Those of a `sign_all` are looked at one by
+    /// one.
     #[must_use]
     pub fn message_bytes(&self) -> usize {
         match self {
-            Call::Sign(message, _)
+            Call::Sign(_, message, _)
             | Call::SignIn(_, message)
+            | Call::Hmac(message, _)
+            | Call::Encrypt(_, message)
+            | Call::EncryptTo(_, message)
             | Call::Verify(message, _)
-            | Call::VerifyWith(_, message, _)
+            | Call::VerifyWith(_, message, _, _)
             | Call::Hash(_, message) => message.len(),
+            Call::Decrypt(_, text) | Call::DecryptFrom(text) => text.len(),
             Call::CreateKeySpace(_)
             | Call::SelectKeySpace(_)
             | Call::ListKeySpaces
             | Call::DeleteKeySpace(_)
-            | Call::CreateKeypair(_)
+            | Call::CreateKeypair(..)
             | Call::SelectKeypair(_)
             | Call::ListKeypairs
-            | Call::PublicKey(_)
+            | Call::PublicKey(..)
+            | Call::RotateKeypair(_)
             | Call::DeleteKeypair(_)
             | Call::SignAll(_)
+            | Call::GenerateKey
             | Call::RandomBytes(_) => 0,
         }
     }

@@ -1,10 +1,12 @@
 //! How the frames of [`crate::script`] are written and read.
 
+use crate::algorithm::Algorithm;
 use crate::call::CallName;
 use crate::codec::{Frame, Malformed, Reader, Writer};
 use crate::script::{
     Answer, Call, Ending, Failure, FromWorker, Job, MAX_MESSAGES, MAX_SCRIPT_BYTES,
-    MAX_VALUE_BYTES, OVERHEAD_BYTES, Position, Sighting, Task, ToWorker, Usage, Value,
+    MAX_VALUE_BYTES, OVERHEAD_BYTES, Position, PublicForm, Scheme, Sighting, Task, ToWorker, Usage,
+    Value,
 };
 use crate::tree::Tree;
 
@@ -175,13 +177,22 @@ fn put_call(w: &mut Writer, call: &Call) {
         Call::CreateKeySpace(name) | Call::SelectKeySpace(name) | Call::DeleteKeySpace(name) => {
             w.name(name)
         }
-        Call::CreateKeypair(key) | Call::SelectKeypair(key) | Call::DeleteKeypair(key) => {
+        Call::CreateKeypair(key, algorithm) => {
             w.key_ref(key);
+            w.u8(algorithm.number());
         }
-        Call::ListKeySpaces | Call::ListKeypairs => {}
-        Call::PublicKey(key) => w.option(key.as_ref(), Writer::key_ref),
-        Call::Sign(message, key) => {
-            w.u8(0);
+        Call::SelectKeypair(key) | Call::DeleteKeypair(key) => w.key_ref(key),
+        Call::ListKeySpaces | Call::ListKeypairs | Call::GenerateKey => {}
+        Call::PublicKey(key, form) => {
+            w.option(key.as_ref(), Writer::key_ref);
+            w.u8(*form as u8);
+        }
+        Call::RotateKeypair(key) => w.option(key.as_ref(), Writer::key_ref),
+        Call::Sign(scheme, message, key) => {
+            // `sign` is the one name of two calls.
+            if *scheme == Scheme::Plain {
+                w.u8(0);
+            }
             w.bytes(message);
             w.option(key.as_ref(), Writer::key_ref);
         }
@@ -193,14 +204,32 @@ fn put_call(w: &mut Writer, call: &Call) {
             w.u8(1);
             w.list(messages, |w, message| w.bytes(message));
         }
+        Call::Hmac(message, key) => {
+            w.bytes(message);
+            w.option(key.as_ref(), Writer::key_ref);
+        }
+        Call::Encrypt(key, text) => {
+            w.option(key.as_ref(), |w, key| w.text(key));
+            w.bytes(text);
+        }
+        Call::Decrypt(key, text) => {
+            w.option(key.as_ref(), |w, key| w.text(key));
+            w.text(text);
+        }
+        Call::EncryptTo(public_key, text) => {
+            w.text(public_key);
+            w.bytes(text);
+        }
+        Call::DecryptFrom(text) => w.text(text),
         Call::Verify(message, signature) => {
             w.bytes(message);
             w.text(signature);
         }
-        Call::VerifyWith(public_key, message, signature) => {
+        Call::VerifyWith(public_key, message, signature, algorithm) => {
             w.text(public_key);
             w.bytes(message);
             w.text(signature);
+            w.option(algorithm.as_ref(), |w, algorithm| w.u8(algorithm.number()));
         }
         Call::Hash(algorithm, data) => {
             w.text(algorithm);
@@ -211,30 +240,60 @@ fn put_call(w: &mut Writer, call: &Call) {
 }
 
 fn take_call(r: &mut Reader<'_>) -> Result<Call, Malformed> {
-    Ok(match take_call_name(r)? {
+    let name = take_call_name(r)?;
+    Ok(match name {
         CallName::CreateKeySpace => Call::CreateKeySpace(r.name()?),
         CallName::SelectKeySpace => Call::SelectKeySpace(r.name()?),
         CallName::ListKeySpaces => Call::ListKeySpaces,
         CallName::DeleteKeySpace => Call::DeleteKeySpace(r.name()?),
-        CallName::CreateKeypair => Call::CreateKeypair(r.key_ref()?),
+        CallName::CreateKeypair => Call::CreateKeypair(r.key_ref()?, take_algorithm(r)?),
         CallName::SelectKeypair => Call::SelectKeypair(r.key_ref()?),
         CallName::ListKeypairs => Call::ListKeypairs,
-        CallName::PublicKey => Call::PublicKey(r.option(Reader::key_ref)?),
+        CallName::PublicKey => {
+            let key = r.option(Reader::key_ref)?;
+            let form = PublicForm::ALL.get(usize::from(r.u8()?)).ok_or(Malformed)?;
+            Call::PublicKey(key, *form)
+        }
+        CallName::RotateKeypair => Call::RotateKeypair(r.option(Reader::key_ref)?),
         CallName::DeleteKeypair => Call::DeleteKeypair(r.key_ref()?),
-        CallName::Sign if !r.flag()? => Call::Sign(r.bytes()?.to_vec(), r.option(Reader::key_ref)?),
-        CallName::SignIn => Call::SignIn(r.name()?, r.bytes()?.to_vec()),
-        CallName::Sign => {
+        CallName::Sign if r.flag()? => {
             let messages = r.list(|r| r.bytes().map(<[u8]>::to_vec))?;
             if messages.len() > MAX_MESSAGES {
                 return Err(Malformed);
             }
             Call::SignAll(messages)
         }
-        CallName::Verify => Call::Verify(r.bytes()?.to_vec(), r.text()?.to_owned()),
-        CallName::VerifyWith => {
-            Call::VerifyWith(r.text()?.to_owned(), r.bytes()?.to_vec(), r.text()?.to_owned())
-        }
-        CallName::Hash => Call::Hash(r.text()?.to_owned(), r.bytes()?.to_vec()),
+        CallName::Sign => take_sign(r, Scheme::Plain)?,
+        CallName::SignDigest => take_sign(r, Scheme::Digest)?,
+        CallName::SignSchnorr => take_sign(r, Scheme::Schnorr)?,
+        CallName::PersonalSign => take_sign(r, Scheme::Ethereum)?,
+        CallName::SignIn => Call::SignIn(r.name()?, r.bytes()?.to_vec()),
+        CallName::Hmac => Call::Hmac(r.bytes()?.to_vec(), r.option(Reader::key_ref)?),
+        CallName::Encrypt => Call::Encrypt(r.option(take_text)?, r.bytes()?.to_vec()),
+        CallName::Decrypt => Call::Decrypt(r.option(take_text)?, take_text(r)?),
+        CallName::EncryptTo => Call::EncryptTo(take_text(r)?, r.bytes()?.to_vec()),
+        CallName::DecryptFrom => Call::DecryptFrom(take_text(r)?),
+        CallName::GenerateKey => Call::GenerateKey,
+        CallName::Verify => Call::Verify(r.bytes()?.to_vec(), take_text(r)?),
+        CallName::VerifyWith => Call::VerifyWith(
+            take_text(r)?,
+            r.bytes()?.to_vec(),
+            take_text(r)?,
+            r.option(take_algorithm)?,
+        ),
+        CallName::Hash => Call::Hash(take_text(r)?, r.bytes()?.to_vec()),
         CallName::RandomBytes => Call::RandomBytes(r.u32()?),
     })
+}
+
+fn take_sign(r: &mut Reader<'_>, scheme: Scheme) -> Result<Call, Malformed> {
+    Ok(Call::Sign(scheme, r.bytes()?.to_vec(), r.option(Reader::key_ref)?))
+}
+
+fn take_algorithm(r: &mut Reader<'_>) -> Result<Algorithm, Malformed> {
+    Algorithm::from_number(r.u8()?).ok_or(Malformed)
+}
+
+fn take_text(r: &mut Reader<'_>) -> Result<String, Malformed> {
+    Ok(r.text()?.to_owned())
 }

@@ -31,7 +31,9 @@ fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
         let plain = decrypt(&key, nonce, sealed, &aad);
         let (space, rest) = text_at(&plain[1..]);
         let (name, rest) = text_at(rest);
-        (space, name, rest[8..].try_into().unwrap())
+        // Creation, state, until when, how many versions; number and creation of the first.
+        assert_eq!(rest[8 + 1 + 8..][..4], [0, 0, 0, 1]);
+        (space, name, rest[8 + 1 + 8 + 4 + 4 + 8..].try_into().unwrap())
     };
     keys.iter()
         .unwrap()

@@ -23,6 +23,7 @@ mod drain;
 mod escape;
 mod isolation;
 mod kept;
+mod keys;
 mod killed;
 mod limits;
 mod marker;

@@ -10,9 +10,11 @@
 use std::io::{Read, Write};
 
 use sandbox::{Arena, ScriptSocket, Zygote, exit_now, inherited_socket};
-use wire::script::{Call, Ending, Failure, FromWorker, Job, Position, Sighting, ToWorker, Usage};
+use wire::script::{
+    Call, Ending, Failure, FromWorker, Job, Position, Scheme, Sighting, ToWorker, Usage,
+};
 use wire::tree::{Token, Tree};
-use wire::{CallName, Frame, KeyRef, Name};
+use wire::{Algorithm, CallName, Frame, KeyRef, Name};
 
 /// The real worker's: in a script's process there is no other memory.
 #[global_allocator]
@@ -110,7 +112,7 @@ fn call(call: Call) -> FromWorker {
 }
 
 fn sign(key: &str) -> FromWorker {
-    call(Call::Sign(b"forged".to_vec(), Some(KeyRef::parse(key).unwrap())))
+    call(Call::Sign(Scheme::Plain, b"forged".to_vec(), Some(KeyRef::parse(key).unwrap())))
 }
 
 fn spin() -> ! {
@@ -194,7 +196,10 @@ fn attack(peer: &mut Peer, job: &Job) {
         "writes after its result" => {
             peer.send(&done(Token::Int(1)));
             peer.send(&sign("lab/a"));
-            peer.send(&call(Call::CreateKeypair(KeyRef::parse("lab/late").unwrap())));
+            peer.send(&call(Call::CreateKeypair(
+                KeyRef::parse("lab/late").unwrap(),
+                Algorithm::Ed25519,
+            )));
             spin()
         }
         "works after its deadline" => {
@@ -202,7 +207,10 @@ fn attack(peer: &mut Peer, job: &Job) {
             for _ in 0..10_000_000_000_u64 {
                 std::hint::spin_loop();
             }
-            peer.send(&call(Call::CreateKeypair(KeyRef::parse("lab/late").unwrap())));
+            peer.send(&call(Call::CreateKeypair(
+                KeyRef::parse("lab/late").unwrap(),
+                Algorithm::Ed25519,
+            )));
         }
         "key of another" => peer.send(&sign("vault/b")),
         "operation not granted" => {
@@ -210,7 +218,7 @@ fn attack(peer: &mut Peer, job: &Job) {
             peer.receive();
         }
         "selection of an earlier script" => {
-            peer.send(&call(Call::Sign(b"m".to_vec(), None)));
+            peer.send(&call(Call::Sign(Scheme::Plain, b"m".to_vec(), None)));
             match peer.receive() {
                 Some(ToWorker::Answer(_)) => peer.send(&done(Token::Text("no key".to_owned()))),
                 Some(ToWorker::Job(_)) | None => exit_now(0),
@@ -225,7 +233,7 @@ fn attack(peer: &mut Peer, job: &Job) {
         "too many keys" => {
             for number in 0..100 {
                 let name = KeyRef::parse(&format!("lab/k{number}")).unwrap();
-                peer.send(&call(Call::CreateKeypair(name)));
+                peer.send(&call(Call::CreateKeypair(name, Algorithm::Ed25519)));
                 peer.receive();
             }
         }

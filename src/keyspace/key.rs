@@ -1,0 +1,165 @@
+//! A key: what it is for, and its versions, of which the last is in use.
+
+use wire::codec::{Malformed, Reader, Writer};
+use wire::{Algorithm, KeyPath};
+use zeroize::Zeroizing;
+
+use crate::error::KeyspaceError;
+use crate::header::CopyFrom;
+use crate::secret::Secret;
+use crate::sign;
+
+/// Most versions of one key: its record stays below 16 KiB.
+pub(crate) const MOST_VERSIONS: usize = 256;
+/// What a version takes in a record, in bytes.
+const VERSION_BYTES: usize = 4 + 8 + 32;
+
+/// A key with its secrets.
+pub(crate) struct KeyRecord {
+    pub(crate) path: KeyPath,
+    pub(crate) algorithm: Algorithm,
+    /// Unix seconds.
+    pub(crate) created: u64,
+    pub(crate) state: State,
+    /// By ascending numbers; never empty.
+    versions: Vec<Version>,
+}
+
+/// Whether a key can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Yes.
+    Enabled,
+    /// No, until it is enabled again.
+    Disabled,
+    /// No, and after this time, in Unix seconds, it may be destroyed for good.
+    Deleted {
+        /// When.
+        until: u64,
+    },
+}
+
+/// One secret of a key.
+pub(crate) struct Version {
+    /// From 1.
+    pub(crate) number: u32,
+    /// Unix seconds.
+    created: u64,
+    pub(crate) secret: Secret<32>,
+}
+
+impl KeyRecord {
+    pub(crate) fn generate(
+        path: KeyPath,
+        algorithm: Algorithm,
+        created: u64,
+    ) -> Result<Self, KeyspaceError> {
+        let first = Version { number: 1, created, secret: sign::new_secret(algorithm)? };
+        Ok(Self { path, algorithm, created, state: State::Enabled, versions: vec![first] })
+    }
+
+    /// Refuses one that is disabled or deleted.
+    pub(crate) fn check_usable(&self) -> Result<(), KeyspaceError> {
+        let what = match self.state {
+            State::Enabled => return Ok(()),
+            State::Disabled => "disabled",
+            State::Deleted { .. } => "deleted",
+        };
+        Err(KeyspaceError::Unfit(format!("the key `{}` is {what}", self.path)))
+    }
+
+    /// The same key, if it can be used.
+    pub(crate) fn usable(self) -> Result<Self, KeyspaceError> {
+        self.check_usable().map(|()| self)
+    }
+
+    /// The same key with one more version.
+    pub(crate) fn rotated(mut self, now: u64) -> Result<Self, KeyspaceError> {
+        if self.versions.len() >= MOST_VERSIONS {
+            return Err(KeyspaceError::Unfit(format!(
+                "a key has at most {MOST_VERSIONS} versions"
+            )));
+        }
+        let number = self.current()?.number.saturating_add(1);
+        let secret = sign::new_secret(self.algorithm)?;
+        self.versions.push(Version { number, created: now, secret });
+        Ok(self)
+    }
+
+    /// The version in use.
+    pub(crate) fn current(&self) -> Result<&Version, KeyspaceError> {
+        let last = self.versions.last();
+        last.ok_or_else(|| KeyspaceError::Damaged("a key without a version".to_owned()))
+    }
+
+    /// All versions, the one in use first.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Version> {
+        self.versions.iter().rev()
+    }
+
+    /// The contents of a key record. Written into a buffer of its final size, so that growing it
+    /// leaves no copy of a secret behind.
+    pub(crate) fn put(&self) -> Zeroizing<Vec<u8>> {
+        let mut w = Writer::default();
+        w.u8(self.algorithm.number());
+        w.name(&self.path.space);
+        w.name(&self.path.key);
+        w.u64(self.created);
+        let (state, until) = match self.state {
+            State::Enabled => (1, 0),
+            State::Disabled => (2, 0),
+            State::Deleted { until } => (3, until),
+        };
+        w.u8(state);
+        w.u64(until);
+        w.u32(u32::try_from(self.versions.len()).unwrap_or(u32::MAX));
+        let open = w.into_bytes();
+        let room = open.len() + self.versions.len() * VERSION_BYTES;
+        let mut plain = Zeroizing::new(Vec::with_capacity(room));
+        plain.extend_from_slice(&open);
+        for version in &self.versions {
+            plain.extend_from_slice(&version.number.to_be_bytes());
+            plain.extend_from_slice(&version.created.to_be_bytes());
+            version.secret.expose(|secret| plain.extend_from_slice(secret));
+        }
+        plain
+    }
+
+    pub(crate) fn take(plain: &[u8]) -> Result<Self, KeyspaceError> {
+        let damaged = |Malformed| KeyspaceError::Damaged("a key record".to_owned());
+        let mut r = Reader::new(plain);
+        let algorithm = Algorithm::from_number(r.u8().map_err(damaged)?);
+        let foreign = "a key of an algorithm that it does not know";
+        let algorithm = algorithm.ok_or(KeyspaceError::Foreign(foreign))?;
+        let path = r.name().and_then(|space| Ok(KeyPath { space, key: r.name()? }));
+        let path = path.map_err(damaged)?;
+        let created = r.u64().map_err(damaged)?;
+        let state = take_state(&mut r).map_err(damaged)?;
+        let count = usize::try_from(r.u32().map_err(damaged)?).unwrap_or(usize::MAX);
+        if !(1..=MOST_VERSIONS).contains(&count) {
+            return Err(damaged(Malformed));
+        }
+        let mut versions: Vec<Version> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let number = r.u32().map_err(damaged)?;
+            let created = r.u64().map_err(damaged)?;
+            let bytes = r.raw(32).map_err(damaged)?;
+            if number <= versions.last().map_or(0, |last| last.number) {
+                return Err(damaged(Malformed));
+            }
+            let secret = Secret::try_fill(|secret| secret.copy_from(bytes))?;
+            versions.push(Version { number, created, secret });
+        }
+        r.end().map_err(damaged)?;
+        Ok(Self { path, algorithm, created, state, versions })
+    }
+}
+
+fn take_state(r: &mut Reader<'_>) -> Result<State, Malformed> {
+    match (r.u8()?, r.u64()?) {
+        (1, 0) => Ok(State::Enabled),
+        (2, 0) => Ok(State::Disabled),
+        (3, until) => Ok(State::Deleted { until }),
+        _ => Err(Malformed),
+    }
+}
