@@ -177,3 +177,108 @@ fn named(target: &Target) -> Option<String> {
         Target::Key(path) => Some(path.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use policy::{Decision, Facts, Policy, RateBook};
+    use serde_json::{Value, json};
+    use wire::{Code, KeyPath, Name};
+
+    use super::*;
+    use crate::outcome::{Outcome, Usage};
+
+    const NKEY: &str = "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK";
+
+    fn policy() -> Policy {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"c\"\nnkey = \"{NKEY}\"\nroles = [\"r\"]\n\
+             [[role]]\nname = \"r\"\nallow = [{{ name = \"a\", calls = [\"sign\"], keys = [\"x/*\"], uses = 1 }}]\n"
+        );
+        Policy::parse("p", &text).unwrap()
+    }
+
+    fn act() -> Act {
+        let name = |text| Name::parse(text).unwrap();
+        let target = Target::Key(KeyPath { space: name("x"), key: name("y") });
+        Act { call: CallName::Sign, target }
+    }
+
+    /// The members but for the time, which is there.
+    fn told(entry: &Entry<'_>) -> Value {
+        let mut told = serde_json::to_value(entry).unwrap();
+        let at = told.as_object_mut().unwrap().remove("at").unwrap();
+        assert!(at.as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        told
+    }
+
+    #[test]
+    fn each_entry_tells_what_its_kind_tells_and_nothing_else() {
+        let (policy, digest) = (policy(), proof::digest(b"text"));
+        let who = policy.client_by_name("c", 0).unwrap();
+        let Decision::Allow(grant) = policy.decide(&who, act(), &Facts::default()) else {
+            panic!()
+        };
+        let mut book = RateBook::default();
+        let permit = grant.spend(&mut book).unwrap();
+        let Decision::Allow(again) = policy.decide(&who, act(), &Facts::default()) else {
+            panic!()
+        };
+        let refusal = again.spend(&mut book).unwrap_err();
+        let failure = || Failure::new(Code::Busy, "later");
+        let usage = Usage { wall_us: 7, host_calls: 3, ..Usage::default() };
+        let failed = Outcome { ending: Err(failure()), output: String::new(), usage };
+        let ran =
+            |outcome: &Outcome| told(&Entry::ended("q", &who, b"text", "p", outcome, b"text"));
+        for (entry, expected) in [
+            (told(&Entry::opened("N1", b"")), json!({ "kind": "opened", "service": "N1" })),
+            (
+                told(&Entry::opened("N1", b"text")),
+                json!({ "kind": "opened", "service": "N1", "torn": digest }),
+            ),
+            (told(&Entry::loaded("p")), json!({ "kind": "policy", "policy": "p" })),
+            (
+                told(&Entry::administered("policy-reload", 5)),
+                json!({ "kind": "admin", "call": "policy-reload", "uid": 5 }),
+            ),
+            (
+                told(&Entry::allowed("q", &who, &permit)),
+                json!({ "kind": "decision", "request": "q", "client": "c", "call": "sign", "on": "x/y",
+                    "decision": "allow", "rule": "r.a (line 9)", "counted": ["rule r a c"] }),
+            ),
+            (
+                told(&Entry::listed("q", &who, CallName::ListKeypairs)),
+                json!({ "kind": "decision", "request": "q", "client": "c", "call": "list_keypairs",
+                    "decision": "allow" }),
+            ),
+            (
+                told(&Entry::refused("q", &who, &act(), &refusal)),
+                json!({ "kind": "decision", "request": "q", "client": "c", "call": "sign", "on": "x/y",
+                    "decision": "refuse", "reason": "the uses of r.a (line 9) are used up" }),
+            ),
+            (
+                told(&Entry::committing("q", &who)),
+                json!({ "kind": "commit", "request": "q", "client": "c" }),
+            ),
+            (
+                told(&Entry::unidentified("q", b"text", &Unidentified::Used)),
+                json!({ "kind": "request", "request": "q", "status": "replayed",
+                    "reason": "the proof was used before", "script": digest }),
+            ),
+            (
+                told(&Entry::repeated("q", b"text")),
+                json!({ "kind": "request", "request": "q", "status": "repeated", "script": digest }),
+            ),
+            (
+                told(&Entry::declined("q", b"text", &failure())),
+                json!({ "kind": "request", "request": "q", "status": "busy", "script": digest }),
+            ),
+            (
+                ran(&failed),
+                json!({ "kind": "request", "request": "q", "client": "c", "nkey": NKEY, "status": "busy",
+                    "script": digest, "policy": "p", "result": digest, "wall_us": 7, "host_calls": 3 }),
+            ),
+        ] {
+            assert_eq!(entry, expected);
+        }
+    }
+}
