@@ -23,6 +23,8 @@ const FORMAT: u8 = 1;
 const HEAD_BYTES: usize = 5;
 /// The version that stands for a key of `generate_key`.
 const DATA_KEY: u32 = 0;
+/// Longest text, in bytes: what it becomes fits one answer to a script.
+const MOST_TEXT_BYTES: usize = 512 * 1024;
 /// Labels of what is derived (RFC 5869 §2.3), and of what is encapsulated (RFC 9180 §5.1).
 const ENCRYPT_LABEL: &[u8] = b"crypto-cli encrypt 1";
 const ENCRYPT_TO_LABEL: &[u8] = b"crypto-cli encrypt_to 1";
@@ -88,6 +90,7 @@ pub(crate) fn hmac(key: &KeyRecord, message: &[u8]) -> Result<[u8; 32], Keyspace
 /// # Errors
 /// When the public key is none.
 pub fn encrypt_to(public_key: &[u8], text: &[u8]) -> Result<String, KeyspaceError> {
+    check_length(text)?;
     let unusable = |_| KeyspaceError::Unfit("that is no public key of x25519".to_owned());
     let to = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(public_key).map_err(unusable)?;
     let (encapsulated, sealed) = hpke::single_shot_seal::<
@@ -140,6 +143,7 @@ fn only(key: &KeyRecord, algorithm: Algorithm, what: &str) -> Result<(), Keyspac
 }
 
 fn encrypt_under(secret: &Secret<32>, version: u32, text: &[u8]) -> Result<String, KeyspaceError> {
+    check_length(text)?;
     let head = [[FORMAT].as_slice(), &version.to_be_bytes()].concat();
     let nonce: [u8; NONCE_BYTES] = public_random()?;
     let sealed = seal(&below(secret)?, nonce, text, &head)?;
@@ -158,6 +162,14 @@ fn below(secret: &Secret<32>) -> Result<Secret<32>, KeyspaceError> {
     let hkdf = secret.expose(|secret| Hkdf::<Sha256>::new(None, secret));
     Secret::try_fill(|key| hkdf.expand(ENCRYPT_LABEL, key))
         .map_err(|error| KeyspaceError::Storage(format!("key derivation: {error}")))
+}
+
+fn check_length(text: &[u8]) -> Result<(), KeyspaceError> {
+    if text.len() > MOST_TEXT_BYTES {
+        let text = format!("a text that is encrypted has at most {MOST_TEXT_BYTES} bytes");
+        return Err(KeyspaceError::Unfit(text));
+    }
+    Ok(())
 }
 
 fn decoded(text: &str) -> Result<Vec<u8>, KeyspaceError> {

@@ -243,3 +243,24 @@ fn a_rule_for_some_algorithms_is_for_those_keys_alone() {
         assert_eq!(told["error"]["code"].as_str(), error, "{told}");
     }
 }
+
+#[test]
+fn the_longest_text_that_can_be_encrypted_comes_back_and_a_longer_one_does_not_end_the_script() {
+    let script = r#"
+        create_key_space("s"); create_keypair("k", "symmetric"); create_keypair("x", "x25519");
+        let to = public_key(); let key = generate_key();
+        let text = ""; text.pad(512 * 1024, "x"); let longer = text + "x";
+        let lengths = [decrypt_from(encrypt_to(to, text)).len(), decrypt(key, encrypt(key, text)).len()];
+        select_keypair("k"); lengths.push(decrypt(encrypt(text)).len());
+        for attempt in [|| encrypt(longer), || encrypt(key, longer), || encrypt_to(to, longer)] {
+            try { attempt.call(); lengths.push("none"); } catch (e) { lengths.push(e); }
+        }
+        lengths"#;
+    let told = run(script).unwrap();
+    let told = told.as_array().unwrap();
+    assert!(told[..3].iter().all(|length| *length == 512 * 1024), "{told:?}");
+    assert!(
+        told[3..].iter().all(|e| e.as_str().unwrap().contains("at most 524288 bytes")),
+        "{told:?}"
+    );
+}
