@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cases;
+mod change;
 mod decide;
 mod diagnostic;
 mod difference;
@@ -25,9 +26,9 @@ mod terms;
 mod tests;
 
 pub use cases::{Case, Verdict, target};
+pub use change::{Change, Changed, Kind};
 pub use decide::{Act, Decision, Facts, Foresight, Known, Refusal};
 pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
-pub use difference::{Change, Changed, Kind};
 pub use explain::{Opinion, Says};
 pub use file::MAX_POLICY_BYTES;
 pub use fmt::formatted;
