@@ -1,15 +1,13 @@
 //! Cases: what a policy must decide, written beside it and tried against it.
 
-use toml::de::DeTable;
 use wire::{Algorithm, CallName, KeyPath, KeyRef, Name, Touches};
 
 use crate::decide::{Act, Decision, Facts};
 use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
-use crate::file::MAX_POLICY_BYTES;
 use crate::grant::Target;
 use crate::rate::RateBook;
 use crate::rules::hex;
-use crate::table::{Item, Table};
+use crate::table::{Item, Table, read_document};
 use crate::{Caller, Policy};
 
 /// Most times that a case may repeat its act.
@@ -51,18 +49,8 @@ impl Case {
     /// Everything that is wrong with it.
     pub fn parse_all(file: &str, text: &str) -> Result<Vec<Self>, Diagnostics> {
         let mut findings = Findings::new(file, text);
-        if text.len() > MAX_POLICY_BYTES {
-            let message = format!("the cases have more than {MAX_POLICY_BYTES} bytes");
-            findings.add(&(0..0), Mistake::Bound, message, "");
+        let Some(document) = read_document("the cases have", text, &mut findings) else {
             return findings.finish(None);
-        }
-        let document = match DeTable::parse(text) {
-            Ok(document) => document,
-            Err(error) => {
-                let message = error.message().replace('\n', ", ");
-                findings.add(&error.span().unwrap_or(0..0), Mistake::Syntax, message, "");
-                return findings.finish(None);
-            }
         };
         let mut top = Table::new("the cases", 0..0, document.get_ref());
         let list = top.required("case", "add `[[case]]`", &mut findings);

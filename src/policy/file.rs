@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use toml::de::DeTable;
-
 use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
 use crate::limits::{Bound, Limits, Unit, parse_measure};
 use crate::rate::{Allowance, Window};
 use crate::rules::{hex, read_rules};
-use crate::table::{Item, Table, read_each};
+use crate::table::{Item, Table, read_document, read_each};
 use crate::{AuditTerms, Client, Isolation, Policy, Role, RoleId, Rule};
 
 /// Largest policy file, in bytes: some ten thousand rules, and still read in a blink.
@@ -26,18 +24,8 @@ impl Policy {
     /// Everything that is wrong with it.
     pub fn parse(file: &str, text: &str) -> Result<Self, Diagnostics> {
         let mut findings = Findings::new(file, text);
-        if text.len() > MAX_POLICY_BYTES {
-            let message = format!("the policy has more than {MAX_POLICY_BYTES} bytes");
-            findings.add(&(0..0), Mistake::Bound, message, "");
+        let Some(document) = read_document("the policy has", text, &mut findings) else {
             return findings.finish(None);
-        }
-        let document = match DeTable::parse(text) {
-            Ok(document) => document,
-            Err(error) => {
-                let message = error.message().replace('\n', ", ");
-                findings.add(&error.span().unwrap_or(0..0), Mistake::Syntax, message, "");
-                return findings.finish(None);
-            }
         };
         let top = Table::new("the policy", 0..0, document.get_ref());
         let policy = read_policy(top, &mut findings);

@@ -7,6 +7,26 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Findings, Mistake, did_you_mean};
+use crate::file::MAX_POLICY_BYTES;
+
+/// Reads a whole file's text, unless it is too long or no TOML. `what` begins the sentence that says so.
+pub(crate) fn read_document<'t>(
+    what: &str,
+    text: &'t str,
+    findings: &mut Findings<'_>,
+) -> Option<Spanned<DeTable<'t>>> {
+    if text.len() > MAX_POLICY_BYTES {
+        let message = format!("{what} more than {MAX_POLICY_BYTES} bytes");
+        findings.add(&(0..0), Mistake::Bound, message, "");
+        return None;
+    }
+    DeTable::parse(text)
+        .inspect_err(|error| {
+            let message = error.message().replace('\n', ", ");
+            findings.add(&error.span().unwrap_or(0..0), Mistake::Syntax, message, "");
+        })
+        .ok()
+}
 
 /// One table of the file, being read.
 pub(crate) struct Table<'a> {
