@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 use policy::MAX_POLICY_BYTES;
 use sandbox::{LocalPeer, LocalSocket};
 use wire::Channel;
-use wire::admin::{ADMIN_SOCKET, FromAdmin, ToAdmin};
+use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, Reason, Row, ToAdmin};
 
-use crate::Broker;
 use crate::entry::Entry;
+use crate::operate::{Desk, perform};
 use crate::serve::log;
+use crate::{AuditError, Broker};
 
 /// How long an operator's command may take to say what it wants: it has it ready. Others wait as long.
 const ASK_PATIENCE: Duration = Duration::from_millis(200);
 /// How long it may take to hear the answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it hears how far something is.
+const PROGRESS: Duration = Duration::from_millis(100);
 /// Pause after the socket failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -67,9 +70,10 @@ fn hear(broker: &Weak<Broker>, mut channel: Channel<ToAdmin, FromAdmin>, peer: L
         return;
     }
     let Some(broker) = broker.upgrade() else { return };
-    let answer = match broker.administer(&asked, peer) {
+    let mut desk = Remote { channel: &mut channel, part: Vec::new(), at: 0, progressed: None };
+    let answer = match broker.administer(asked, peer, &mut desk) {
         Ok(text) => FromAdmin::Done(text),
-        Err(text) => FromAdmin::Refused(text),
+        Err((reason, text)) => FromAdmin::Refused(reason, text),
     };
     if let Err(error) = channel.send(&answer, Some(Instant::now() + ANSWER_PATIENCE)) {
         log(&format!("process {} did not hear what was done: {error}", peer.pid));
@@ -77,12 +81,34 @@ fn hear(broker: &Weak<Broker>, mut channel: Channel<ToAdmin, FromAdmin>, peer: L
 }
 
 impl Broker {
-    /// What is asked is recorded before it is done, like everything else.
-    fn administer(&self, asked: &ToAdmin, peer: LocalPeer) -> Result<String, String> {
-        let entry = Entry::administered(asked.word(), peer.uid);
-        self.record(&entry).map_err(|error| error.to_string())?;
+    /// What is asked is recorded before it is done, like everything else, and then what came of it.
+    fn administer(
+        &self,
+        asked: ToAdmin,
+        peer: LocalPeer,
+        desk: &mut dyn Desk,
+    ) -> Result<String, (Reason, String)> {
+        let (word, uid) = (asked.word(), peer.uid);
+        let unrecorded = |error: AuditError| (Reason::Unavailable, error.to_string());
         match asked {
-            ToAdmin::ReloadPolicy => self.reload_from_file(),
+            ToAdmin::ReloadPolicy => {
+                self.record(&Entry::administered(word, None, uid)).map_err(unrecorded)?;
+                self.reload_from_file().map_err(|text| (Reason::Usage, text))
+            }
+            ToAdmin::Act(act) => {
+                let on = act.on();
+                self.record(&Entry::administered(word, on.clone(), uid)).map_err(unrecorded)?;
+                if act.changes_or_exports() {
+                    self.audit.sync().map_err(unrecorded)?;
+                }
+                let done = perform(&self.keyspace, act, self.clock.seconds(), desk);
+                self.record(&Entry::done(word, on, uid, done.is_ok())).map_err(unrecorded)?;
+                done.map_err(|error| (error.reason(), error.to_string()))
+            }
+            ToAdmin::Unseal(_) => Ok("the keyspace is unsealed already".to_owned()),
+            ToAdmin::Part(_) => {
+                Err((Reason::Usage, "a part of a file that nobody asked for".to_owned()))
+            }
         }
     }
 
@@ -112,5 +138,61 @@ impl Broker {
         let mut text = String::new();
         file.take(most).read_to_string(&mut text).map_err(|error| error.to_string())?;
         Ok(text)
+    }
+}
+
+/// An operator at the other end of the socket.
+struct Remote<'c> {
+    channel: &'c mut Channel<ToAdmin, FromAdmin>,
+    /// What was sent of a file and not read yet.
+    part: Vec<u8>,
+    at: usize,
+    progressed: Option<Instant>,
+}
+
+impl Remote<'_> {
+    fn say(&mut self, frame: &FromAdmin) -> io::Result<()> {
+        self.channel.send(frame, Some(Instant::now() + ANSWER_PATIENCE))
+    }
+}
+
+impl Desk for Remote<'_> {
+    fn tell(&mut self, row: Row) -> io::Result<()> {
+        self.say(&FromAdmin::Row(row))
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        if self.progressed.is_some_and(|last| last.elapsed() < PROGRESS) {
+            return;
+        }
+        self.progressed = Some(Instant::now());
+        // Who does not want to hear it will not hear the end either.
+        let _unheard = self.say(&FromAdmin::Progress(done, total));
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        bytes.chunks(MAX_PART_BYTES).try_for_each(|part| self.say(&FromAdmin::Part(part.to_vec())))
+    }
+
+    fn again(&mut self) -> io::Result<()> {
+        self.part.clear();
+        self.at = 0;
+        self.say(&FromAdmin::Send)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.part.len() {
+            self.say(&FromAdmin::More)?;
+            let deadline = Some(Instant::now() + ANSWER_PATIENCE);
+            match self.channel.receive(deadline).map_err(io::Error::other)? {
+                ToAdmin::Part(part) => (self.part, self.at) = (part, 0),
+                ToAdmin::ReloadPolicy | ToAdmin::Unseal(_) | ToAdmin::Act(_) => {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+        }
+        let count = self.part.as_slice().get(self.at..).unwrap_or_default().read(buffer)?;
+        self.at += count;
+        Ok(count)
     }
 }

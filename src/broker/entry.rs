@@ -71,8 +71,14 @@ impl<'a> Entry<'a> {
     }
 
     /// What an operator asks of the running service.
-    pub(crate) fn administered(word: &'static str, uid: u32) -> Self {
-        Self { call: Some(word), uid: Some(uid), ..Self::new("admin", "") }
+    pub(crate) fn administered(word: &'static str, on: Option<String>, uid: u32) -> Self {
+        Self { call: Some(word), on, uid: Some(uid), ..Self::new("admin", "") }
+    }
+
+    /// What came of it.
+    pub(crate) fn done(word: &'static str, on: Option<String>, uid: u32, is_done: bool) -> Self {
+        let status = Some(if is_done { "ok" } else { "refused" });
+        Self { status, ..Self::administered(word, on, uid) }
     }
 
     /// A decision that allowed.
@@ -212,6 +218,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one kind after another")]
     fn each_entry_tells_what_its_kind_tells_and_nothing_else() {
         let (policy, digest) = (policy(), proof::digest(b"text"));
         let who = policy.client_by_name("c", 0).unwrap();
@@ -237,8 +244,12 @@ mod tests {
             ),
             (told(&Entry::loaded("p")), json!({ "kind": "policy", "policy": "p" })),
             (
-                told(&Entry::administered("policy-reload", 5)),
-                json!({ "kind": "admin", "call": "policy-reload", "uid": 5 }),
+                told(&Entry::administered("policy reload", None, 5)),
+                json!({ "kind": "admin", "call": "policy reload", "uid": 5 }),
+            ),
+            (
+                told(&Entry::done("key new", Some("a/b".to_owned()), 5, false)),
+                json!({ "kind": "admin", "call": "key new", "on": "a/b", "uid": 5, "status": "refused" }),
             ),
             (
                 told(&Entry::allowed("q", &who, &permit)),

@@ -1,44 +1,114 @@
 //! What commands ask of the service that holds a home.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use broker::Desk;
 use sandbox::LocalSocket;
 use wire::Channel;
-use wire::admin::{ADMIN_SOCKET, FromAdmin, ToAdmin};
+use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, Row, ToAdmin};
 
 use crate::exit::{Exit, Fault};
 
-/// How long the service may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the service may take between two things that it says: a key space of a million keys is
+/// renamed in less.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Asks, and gives back what the service says it did.
 pub(crate) fn ask(home: &Path, what: &ToAdmin) -> Result<String, Fault> {
-    let place = home.display();
-    let socket = LocalSocket::connect(home, ADMIN_SOCKET).map_err(|error| {
-        let is = |kind| error.kind() == kind;
-        let text = if is(ErrorKind::NotFound) || is(ErrorKind::ConnectionRefused) {
-            format!("no service runs in `{place}`: start it with `crypto-cli listen`")
-        } else {
-            format!("cannot reach the service in `{place}`: {error}")
-        };
-        Fault::new(Exit::Unavailable, text)
-    })?;
-    let mut channel: Channel<FromAdmin, ToAdmin> = Channel::new(socket);
-    let deadline = Some(Instant::now() + PATIENCE);
-    let told = match channel.send(what, deadline) {
-        Ok(()) => channel.receive(deadline).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+    let Some(mut service) = Service::reach(home)? else {
+        let text =
+            format!("no service runs in `{}`: start it with `crypto-cli listen`", home.display());
+        return Err(Fault::new(Exit::Unavailable, text));
     };
-    match told {
-        Ok(FromAdmin::Done(text)) => Ok(text),
-        Ok(FromAdmin::Refused(text)) => Err(Fault::usage(text)),
-        Err(error) => {
-            let text = format!(
-                "the service in `{place}` did not answer: {error}: is it of another version?"
-            );
-            Err(Fault::new(Exit::Unavailable, text))
+    service.ask(what, &mut Nothing)
+}
+
+/// The service that holds a home.
+pub(crate) struct Service {
+    channel: Channel<FromAdmin, ToAdmin>,
+    place: String,
+}
+
+impl Service {
+    /// `None` when there is none.
+    pub(crate) fn reach(home: &Path) -> Result<Option<Self>, Fault> {
+        let place = home.display().to_string();
+        match LocalSocket::connect(home, ADMIN_SOCKET) {
+            Ok(socket) => Ok(Some(Self { channel: Channel::new(socket), place })),
+            Err(error)
+                if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => {
+                let text = format!("cannot reach the service in `{place}`: {error}");
+                Err(Fault::new(Exit::Unavailable, text))
+            }
         }
+    }
+
+    /// Asks, gives it the file that it wants to read, and takes what it tells and writes.
+    pub(crate) fn ask(&mut self, what: &ToAdmin, desk: &mut dyn Desk) -> Result<String, Fault> {
+        self.say(what)?;
+        loop {
+            let told = self.channel.receive(Some(Instant::now() + PATIENCE));
+            let done = match told.map_err(|error| self.unanswered(&error))? {
+                FromAdmin::Done(text) => return Ok(text),
+                FromAdmin::Refused(reason, text) => return Err(Fault::new(reason.into(), text)),
+                FromAdmin::Row(row) => desk.tell(row),
+                FromAdmin::Part(bytes) => desk.write(&bytes),
+                FromAdmin::Send => desk.again(),
+                FromAdmin::Progress(done, total) => {
+                    desk.progress(done, total);
+                    Ok(())
+                }
+                FromAdmin::More => {
+                    let mut part = vec![0; MAX_PART_BYTES];
+                    let read = desk.read(&mut part);
+                    match read {
+                        Ok(count) => {
+                            part.truncate(count);
+                            self.say(&ToAdmin::Part(part))?;
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            done.map_err(|error| Fault::new(Exit::Unavailable, error.to_string()))?;
+        }
+    }
+
+    fn say(&mut self, what: &ToAdmin) -> Result<(), Fault> {
+        let said = self.channel.send(what, Some(Instant::now() + PATIENCE));
+        said.map_err(|error| self.unanswered(&error))
+    }
+
+    fn unanswered(&self, error: &dyn std::fmt::Display) -> Fault {
+        let place = &self.place;
+        let text =
+            format!("the service in `{place}` did not answer: {error}: is it of another version?");
+        Fault::new(Exit::Unavailable, text)
+    }
+}
+
+/// For what tells nothing but its end.
+struct Nothing;
+
+impl Desk for Nothing {
+    fn tell(&mut self, _row: Row) -> io::Result<()> {
+        Err(ErrorKind::InvalidData.into())
+    }
+    fn progress(&mut self, _done: u64, _total: u64) {}
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Err(ErrorKind::InvalidData.into())
+    }
+    fn again(&mut self) -> io::Result<()> {
+        Err(ErrorKind::InvalidData.into())
+    }
+    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::InvalidData.into())
     }
 }

@@ -1,12 +1,14 @@
 //! The arguments. Nothing secret is ever one: others see them in the list of processes.
 
 mod inspect;
+mod operate;
 
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(crate) use inspect::*;
+pub(crate) use operate::*;
 
 /// Remote signing that people can trust with their keys.
 #[derive(Parser)]
@@ -50,24 +52,12 @@ pub(crate) enum Command {
     /// Make and use the nkey of a caller.
     #[command(subcommand)]
     Identity(IdentityCommand),
-    /// Look at key spaces.
+    /// Look after key spaces, and the keyspace as a whole.
     #[command(subcommand)]
     Keyspace(KeyspaceCommand),
-    /// Look at keys.
+    /// Look after keys.
     #[command(subcommand)]
     Key(KeyCommand),
-}
-
-#[derive(Subcommand)]
-pub(crate) enum KeyspaceCommand {
-    /// List the key spaces.
-    List(ListArgs),
-}
-
-#[derive(Subcommand)]
-pub(crate) enum KeyCommand {
-    /// List the keys of all key spaces, or of one.
-    List(KeyListArgs),
 }
 
 /// How results are printed.
@@ -91,6 +81,24 @@ pub(crate) struct PassphraseArgs {
     pub(crate) passphrase_fd: Option<u32>,
 }
 
+impl PassphraseArgs {
+    /// A passphrase from these places.
+    pub(crate) fn of(passphrase_file: Option<PathBuf>, passphrase_fd: Option<u32>) -> Self {
+        Self { passphrase_file, passphrase_fd }
+    }
+}
+
+/// How a keyspace is opened.
+#[derive(Clone, ClapArgs)]
+pub(crate) struct OpenArgs {
+    /// Whose passphrase it is [default: each is tried].
+    #[arg(long, value_enum, value_name = "WHOSE")]
+    pub(crate) slot: Option<Slot>,
+    /// Open a keyspace that is older than the one that was here last, or another one.
+    #[arg(long)]
+    pub(crate) accept_older: bool,
+}
+
 /// Which keyspace, and how to unlock it.
 #[derive(ClapArgs)]
 pub(crate) struct Unlock {
@@ -99,12 +107,20 @@ pub(crate) struct Unlock {
     pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
 }
 
 #[derive(ClapArgs)]
 pub(crate) struct InitArgs {
+    /// The folder of the keyspace [default: crypto-cli in the folder for a user's data].
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
+    pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) unlock: Unlock,
+    pub(crate) passphrase: PassphraseArgs,
+    /// What deriving a key from the passphrase costs.
+    #[arg(long, value_enum, default_value_t = Kdf::Standard)]
+    pub(crate) kdf: Kdf,
     /// Ask nothing.
     #[arg(long)]
     pub(crate) yes: bool,
@@ -224,6 +240,8 @@ pub(crate) struct RunArgs {
     pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
     /// Use an empty keyspace in memory, whatever CRYPTO_HOME says.
     #[arg(long, conflicts_with_all = ["home", "passphrase_file", "passphrase_fd"])]
     pub(crate) ephemeral: bool,
@@ -290,21 +308,4 @@ pub(crate) struct RequestArgs {
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    pub(crate) unlock: Unlock,
-    /// How to print the list.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct KeyListArgs {
-    /// Only the keys of this key space.
-    pub(crate) space: Option<String>,
-    #[command(flatten)]
-    pub(crate) list: ListArgs,
 }

@@ -5,12 +5,13 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use keyspace::{Home, Locked, Passphrase, Unlocked};
+use keyspace::{Home, Locked, Opening, Passphrase, Unlocked};
 use proof::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use wire::operator::KdfCost;
 
 use crate::exit::Fault;
 use crate::files;
@@ -70,9 +71,9 @@ impl DevFiles {
         }
         let passphrase = Passphrase::new(files::read_bounded(&path, 4096)?)?;
         let keyspace = if self.path("keyspace.redb").exists() {
-            Locked::open(&self.home)?.unlock(&passphrase)?
+            Locked::open(&self.home)?.unlock(&passphrase, Opening::default())?
         } else {
-            Unlocked::create(&self.home, &passphrase, files::now())?
+            Unlocked::create(&self.home, &passphrase, KdfCost::Standard, files::now())?
         };
         Ok(keyspace.service_nkey().to_owned())
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use client::ConnectFault;
 use keyspace::KeyspaceError;
 use wire::Code;
+use wire::admin::Reason;
 
 /// How a command ends. The numbers are documented in the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,16 +59,27 @@ impl Fault {
 
 impl From<KeyspaceError> for Fault {
     fn from(error: KeyspaceError) -> Self {
-        let exit = if error.is_integrity() {
-            Exit::Integrity
-        } else if error.is_unlock() {
-            Exit::Locked
-        } else if matches!(error, KeyspaceError::InUse(_)) {
-            Exit::Unavailable
-        } else {
-            Exit::Usage
-        };
-        Self::new(exit, error.to_string())
+        Self::new(error.reason().into(), error.to_string())
+    }
+}
+
+impl From<Reason> for Exit {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Usage => Self::Usage,
+            Reason::Locked => Self::Locked,
+            Reason::Integrity => Self::Integrity,
+            Reason::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+impl From<broker::OperateError> for Fault {
+    fn from(error: broker::OperateError) -> Self {
+        match error {
+            broker::OperateError::Keyspace(error) => error.into(),
+            broker::OperateError::Audit(error) => error.into(),
+        }
     }
 }
 

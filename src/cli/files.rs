@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use broker::{Audit, AuditSettings, ProofMark, Records};
-use keyspace::{Home, Locked, Passphrase, Unlocked};
+use keyspace::{Home, Locked, Passphrase};
 use policy::{AuditTerms, Caller, MAX_POLICY_BYTES, Policy};
+use wire::Hidden;
 use wire::script::MAX_SCRIPT_BYTES;
 
 use crate::args::Unlock;
@@ -15,6 +16,9 @@ use crate::passphrase;
 
 /// The place of the mark of used proofs.
 const MARK_FILE: &str = "used-proofs";
+
+/// Largest file with a private key, in bytes: that of OpenSSH for P-256 has 505.
+const MAX_KEY_FILE_BYTES: usize = 8 * 1024;
 
 /// A policy with the text it was read from.
 pub(crate) struct PolicyFile {
@@ -55,6 +59,24 @@ pub(crate) fn read_script(path: &Path) -> Result<Vec<u8>, Fault> {
         return read_from(std::io::stdin().lock(), "standard input", MAX_SCRIPT_BYTES + 1);
     }
     read_first(path, MAX_SCRIPT_BYTES + 1)
+}
+
+/// A file with a private key, or standard input for `-`; wiped when it is dropped.
+pub(crate) fn read_private(path: &Path) -> Result<Hidden, Fault> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::with_capacity(MAX_KEY_FILE_BYTES + 1);
+    let limit = u64::try_from(MAX_KEY_FILE_BYTES + 1).unwrap_or(u64::MAX);
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    let hidden = Hidden::new(bytes);
+    read.map_err(|error| Fault::usage(format!("cannot read `{name}`: {error}")))?;
+    if hidden.expose(<[u8]>::len) > MAX_KEY_FILE_BYTES {
+        return Err(Fault::usage(format!("`{name}` has more than {MAX_KEY_FILE_BYTES} bytes")));
+    }
+    Ok(hidden)
 }
 
 /// A whole file of at most so many bytes.
@@ -100,12 +122,6 @@ pub(crate) fn open(unlock: &Unlock) -> Result<(Home, Locked, Passphrase), Fault>
     let home = Home::open(&home_path(unlock.home.as_deref())?)?;
     let locked = Locked::open(&home)?;
     Ok((home, locked, passphrase::existing(&unlock.passphrase)?))
-}
-
-/// Opens and unlocks the keyspace that the arguments name.
-pub(crate) fn unlock(unlock: &Unlock) -> Result<Unlocked, Fault> {
-    let (_, locked, passphrase) = open(unlock)?;
-    Ok(locked.unlock(&passphrase)?)
 }
 
 /// Opens what the broker writes besides the keyspace.

@@ -31,7 +31,7 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
         admin.map_err(|error| Fault::system("cannot open the socket in the home", &error))?;
     let confined = Confined::broker(untraced, Some(home.path()))?;
     scripts::mention(&confined);
-    let keyspace = locked.unlock(&passphrase)?;
+    let keyspace = locked.unlock(&passphrase, args.unlock.open.opening())?;
     drop(passphrase);
     let nkey = keyspace.service_nkey().to_owned();
     let service = policy.policy.service().to_owned();

@@ -3,6 +3,7 @@
 
 mod admin;
 mod args;
+mod ask;
 mod audit;
 mod check;
 mod dev;
@@ -12,8 +13,10 @@ mod exit;
 mod files;
 mod identity;
 mod init;
-mod list;
+mod key;
+mod key_space;
 mod listen;
+mod operate;
 mod passphrase;
 mod policy;
 mod policy_diff;
@@ -26,10 +29,7 @@ mod scripts;
 
 use clap::Parser;
 
-use crate::args::{
-    Args, AuditCommand, Command, IdentityCommand, KeyCommand, KeyspaceCommand, PolicyCommand,
-    ReceiptCommand,
-};
+use crate::args::{Args, AuditCommand, Command, IdentityCommand, PolicyCommand, ReceiptCommand};
 use crate::exit::{Exit, Fault};
 
 fn main() -> std::process::ExitCode {
@@ -67,7 +67,7 @@ fn dispatch(command: Command) -> Result<Exit, Fault> {
         Command::Identity(IdentityCommand::New(args)) => identity::new(&args),
         Command::Identity(IdentityCommand::Show(args)) => identity::show(&args),
         Command::Identity(IdentityCommand::Proof(args)) => identity::proof(&args),
-        Command::Keyspace(KeyspaceCommand::List(args)) => list::spaces(&args),
-        Command::Key(KeyCommand::List(args)) => list::keys(&args),
+        Command::Keyspace(command) => key_space::keyspace(&command),
+        Command::Key(command) => key::key(&command),
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keyspace::{MAX_PASSPHRASE_BYTES, Passphrase};
+use wire::Hidden;
 
 use crate::args::PassphraseArgs;
 use crate::exit::{Exit, Fault};
@@ -16,37 +17,74 @@ const CREDENTIAL: &str = "crypto-cli-passphrase";
 
 /// The passphrase of an existing keyspace.
 pub(crate) fn existing(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
-    match given(args)? {
+    unhidden(&hidden(args)?)
+}
+
+/// The same, for whoever is to use it.
+pub(crate) fn hidden(args: &PassphraseArgs) -> Result<Hidden, Fault> {
+    match credential(args)? {
         Some(passphrase) => Ok(passphrase),
         None => typed("passphrase: "),
     }
 }
 
 /// The passphrase of a new keyspace: typed twice where it is typed.
-pub(crate) fn new(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
-    if let Some(passphrase) = given(args)? {
-        return Ok(passphrase);
+pub(crate) fn new(args: &PassphraseArgs, name: &str) -> Result<Passphrase, Fault> {
+    match credential(args)? {
+        Some(passphrase) => unhidden(&passphrase),
+        None => unhidden(&typed_twice(name)?),
     }
-    let first = typed("new passphrase: ")?;
-    if !first.is_same(&typed("the same again: ")?) {
+}
+
+/// A new passphrase of another kind, which the machine does not give.
+pub(crate) fn another(args: &PassphraseArgs, name: &str) -> Result<Hidden, Fault> {
+    match given(args)? {
+        Some(passphrase) => Ok(passphrase),
+        None => typed_twice(name),
+    }
+}
+
+/// A passphrase of another kind that there is already.
+pub(crate) fn other(args: &PassphraseArgs, name: &str) -> Result<Hidden, Fault> {
+    match given(args)? {
+        Some(passphrase) => Ok(passphrase),
+        None => typed(&format!("{name}: ")),
+    }
+}
+
+/// As the keyspace takes it.
+pub(crate) fn unhidden(passphrase: &Hidden) -> Result<Passphrase, Fault> {
+    Ok(passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()))?)
+}
+
+fn typed_twice(name: &str) -> Result<Hidden, Fault> {
+    let first = typed(&format!("new {name}: "))?;
+    if first != typed("the same again: ")? {
         return Err(Fault::new(Exit::Locked, "the two passphrases differ"));
     }
     Ok(first)
 }
 
-fn given(args: &PassphraseArgs) -> Result<Option<Passphrase>, Fault> {
-    if let Some(path) = &args.passphrase_file {
-        return read(path).map(Some);
-    }
-    if let Some(number) = args.passphrase_fd {
-        return read(Path::new(&format!("/dev/fd/{number}"))).map(Some);
+fn credential(args: &PassphraseArgs) -> Result<Option<Hidden>, Fault> {
+    if let Some(given) = given(args)? {
+        return Ok(Some(given));
     }
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let credential = credentials.map(|folder| folder.join(CREDENTIAL));
     credential.filter(|path| path.exists()).map(|path| read(&path)).transpose()
 }
 
-fn read(path: &Path) -> Result<Passphrase, Fault> {
+fn given(args: &PassphraseArgs) -> Result<Option<Hidden>, Fault> {
+    if let Some(path) = &args.passphrase_file {
+        return read(path).map(Some);
+    }
+    if let Some(number) = args.passphrase_fd {
+        return read(Path::new(&format!("/dev/fd/{number}"))).map(Some);
+    }
+    Ok(None)
+}
+
+fn read(path: &Path) -> Result<Hidden, Fault> {
     let name = path.display();
     let unreadable =
         |error| Fault::usage(format!("cannot read the passphrase from `{name}`: {error}"));
@@ -59,11 +97,11 @@ fn read(path: &Path) -> Result<Passphrase, Fault> {
     let mut bytes = Vec::with_capacity(MAX_PASSPHRASE_BYTES + 4);
     let limit = u64::try_from(MAX_PASSPHRASE_BYTES + 3).unwrap_or(u64::MAX);
     file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(Passphrase::new(bytes)?)
+    Ok(Hidden::new(bytes))
 }
 
-fn typed(question: &str) -> Result<Passphrase, Fault> {
-    Ok(Passphrase::new(prompt(question)?.into_bytes())?)
+fn typed(question: &str) -> Result<Hidden, Fault> {
+    Ok(Hidden::new(prompt(question)?.into_bytes()))
 }
 
 fn prompt(question: &str) -> Result<String, Fault> {

@@ -22,11 +22,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
         let records = Records { audit: Audit::ephemeral(), mark: ProofMark::ephemeral() };
         (Unlocked::ephemeral(files::now())?, records)
     } else {
-        let passphrase = args.passphrase.clone();
-        let (home, locked, passphrase) = files::open(&Unlock { home, passphrase })?;
+        let (passphrase, open) = (args.passphrase.clone(), args.open.clone());
+        let (home, locked, passphrase) = files::open(&Unlock { home, passphrase, open })?;
         let records = files::open_records(&home, &policy.policy)?;
         scripts::mention(&Confined::broker(untraced, Some(home.path()))?);
-        (locked.unlock(&passphrase)?, records)
+        (locked.unlock(&passphrase, args.open.opening())?, records)
     };
     let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes)?;
     let outcome = broker.run(&caller, &script);

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use wire::admin::Reason;
+
 /// A keyspace operation that failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyspaceError {
@@ -12,8 +14,45 @@ pub enum KeyspaceError {
     #[error("there is a keyspace in `{}` already: it is left as it was", .0.display())]
     Exists(PathBuf),
     /// Another process has it open.
-    #[error("the keyspace in `{}` is in use by another process: stop it first", .0.display())]
-    InUse(PathBuf),
+    #[error("the keyspace in `{}` is in use by {holder}: stop it first", path.display())]
+    InUse {
+        /// The home.
+        path: PathBuf,
+        /// Who, as far as the kernel tells.
+        holder: String,
+    },
+    /// It is older than it was, or another one.
+    #[error(
+        "the keyspace is not the one that was here last: {0}: say `--accept-older` if you have put it here"
+    )]
+    Older(String),
+    /// There is no such key space or key.
+    #[error("there is no {what} `{name}`")]
+    Unknown {
+        /// `key space` or `key`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is one of that name.
+    #[error("there is a {what} `{name}` already")]
+    Taken {
+        /// `key space` or `key`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// What an operator asks for cannot be done as things are.
+    #[error("{0}")]
+    Cannot(String),
+    /// A bundle that cannot be opened with what was given.
+    #[error(
+        "the encrypted file does not open: the passphrase is wrong, it is for others, or it is damaged"
+    )]
+    NotForUs,
+    /// A bundle that is damaged or foreign.
+    #[error("the encrypted file is refused: {0}")]
+    BadBundle(String),
     /// The folder or the file may be read or changed by others.
     #[error("`{}` {what}", path.display())]
     Exposed {
@@ -54,16 +93,25 @@ pub enum KeyspaceError {
 }
 
 impl KeyspaceError {
-    /// Whether the file itself is bad, rather than the passphrase or the surroundings.
+    /// Of what kind it is, for whoever asked.
     #[must_use]
-    pub fn is_integrity(&self) -> bool {
-        matches!(self, Self::Foreign(_) | Self::Damaged(_))
-    }
-
-    /// Whether unlocking failed.
-    #[must_use]
-    pub fn is_unlock(&self) -> bool {
-        matches!(self, Self::WrongPassphrase | Self::BadPassphrase(_))
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Foreign(_) | Self::Damaged(_) | Self::BadBundle(_) | Self::Older(_) => {
+                Reason::Integrity
+            }
+            Self::WrongPassphrase | Self::BadPassphrase(_) | Self::NotForUs => Reason::Locked,
+            Self::InUse { .. } | Self::Storage(_) => Reason::Unavailable,
+            Self::Missing(_)
+            | Self::Exists(_)
+            | Self::Exposed { .. }
+            | Self::Unknown { .. }
+            | Self::Taken { .. }
+            | Self::Cannot(_)
+            | Self::Io { .. }
+            | Self::Unfit(_)
+            | Self::WrongPermit => Reason::Usage,
+        }
     }
 }
 

@@ -1,24 +1,20 @@
 //! The header: who can unlock the keyspace. `FORMAT.md` has it byte by byte.
 
 use wire::codec::{Malformed, Reader, Writer};
+use wire::operator::SlotKind;
 
 use crate::error::KeyspaceError;
-use crate::seal::{Cost, NONCE_BYTES, RootKeys, TAG_BYTES, derive, open, seal};
+use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret, public_random};
+use crate::slot::Slot;
 
-/// Largest header, in bytes: eight slots take less than 2 KiB.
+/// Largest header, in bytes: its slots take less than 1 KiB.
 pub const MAX_HEADER_BYTES: usize = 4 * 1024;
-/// Most slots.
-const MAX_SLOTS: usize = 8;
-/// Most slots whose passphrase is derived at one unlocking: a hostile file costs no more.
-const MAX_PASSPHRASE_SLOTS: usize = 2;
 
-const MAGIC: &[u8; 4] = b"CCKS";
-const VERSION: [u8; 2] = 1_u16.to_be_bytes();
+pub(crate) const MAGIC: &[u8; 4] = b"CCKS";
+pub(crate) const VERSION: [u8; 2] = 1_u16.to_be_bytes();
 /// XChaCha20-Poly1305, HKDF-SHA-256, HMAC-SHA-256, Argon2id.
-const SUITE: [u8; 2] = 1_u16.to_be_bytes();
-const PASSPHRASE_SLOT: u8 = 1;
-const WRAPPED_BYTES: usize = 32 + TAG_BYTES;
+pub(crate) const SUITE: [u8; 2] = 1_u16.to_be_bytes();
 
 /// A header that was read and not believed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,47 +22,29 @@ pub struct Header {
     pub(crate) file_id: [u8; 16],
     pub(crate) generation: u64,
     created: u64,
+    /// By ascending kinds, of each at most one; never empty.
     slots: Vec<Slot>,
     tag: [u8; 32],
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Slot {
-    id: [u8; 8],
-    cost: Cost,
-    salt: [u8; 16],
-    nonce: [u8; NONCE_BYTES],
-    wrapped: [u8; WRAPPED_BYTES],
-}
-
 impl Header {
-    /// A header for a new keyspace, with one slot.
+    /// A header for a new keyspace, with the operator's slot.
     pub(crate) fn create(
         passphrase: &Passphrase,
+        cost: Cost,
         root: &Secret<32>,
         keys: &RootKeys,
         created: u64,
     ) -> Result<Self, KeyspaceError> {
         let file_id = public_random()?;
-        let slot = Slot::wrap(passphrase, root, &file_id)?;
-        let mut header = Self { file_id, generation: 1, created, slots: vec![slot], tag: [0; 32] };
-        header.tag = keys.header_tag(&header.body());
-        Ok(header)
+        let slot = Slot::wrap(SlotKind::Operator, passphrase, cost, root, &file_id)?;
+        Ok(Self { file_id, generation: 1, created, slots: vec![slot], tag: [0; 32] }.tagged(keys))
     }
 
     /// A header that nothing unlocks, for a keyspace that is never written to a file.
     pub(crate) fn unshared(keys: &RootKeys, created: u64) -> Result<Self, KeyspaceError> {
-        let slots = vec![Slot {
-            id: public_random()?,
-            cost: Cost::WRITTEN,
-            salt: public_random()?,
-            nonce: public_random()?,
-            wrapped: public_random()?,
-        }];
-        let file_id = public_random()?;
-        let mut header = Self { file_id, generation: 1, created, slots, tag: [0; 32] };
-        header.tag = keys.header_tag(&header.body());
-        Ok(header)
+        let (file_id, slots) = (public_random()?, vec![Slot::unopenable()?]);
+        Ok(Self { file_id, generation: 1, created, slots, tag: [0; 32] }.tagged(keys))
     }
 
     /// Reads a header. Everything that could cost something is bounded here.
@@ -84,7 +62,9 @@ impl Header {
         }
         let header = Self::take(&mut r);
         let header = header.map_err(|Malformed| KeyspaceError::Damaged("bad header".to_owned()))?;
-        if !header.slots.iter().all(|slot| slot.cost.within_bounds()) {
+        // Of all slots together, for all of them may be tried.
+        let whole: u64 = header.slots.iter().map(|slot| slot.cost.whole()).sum();
+        if !header.slots.iter().all(|slot| slot.cost.within_bounds()) || whole > Cost::MOST_WHOLE {
             return Err(KeyspaceError::Foreign("a key derivation cost out of bounds"));
         }
         Ok(header)
@@ -97,19 +77,54 @@ impl Header {
         bytes
     }
 
-    /// Opens a slot with the passphrase, then checks the whole header with what it holds. The
-    /// checked header and a damaged one are not told apart by the answer.
-    pub(crate) fn unlock(&self, passphrase: &Passphrase) -> Result<RootKeys, KeyspaceError> {
-        for slot in self.slots.iter().take(MAX_PASSPHRASE_SLOTS) {
-            let Some(root) = slot.unwrap(passphrase, &self.file_id)? else {
+    /// Opens a slot with the passphrase, then checks the whole header with what it holds: the root key
+    /// and those below it. The checked header and a damaged one are not told apart by the answer.
+    pub(crate) fn unlock(
+        &self,
+        passphrase: &Passphrase,
+        slot: Option<SlotKind>,
+    ) -> Result<(Secret<32>, RootKeys), KeyspaceError> {
+        for each in self.slots.iter().filter(|each| slot.is_none_or(|kind| kind == each.kind)) {
+            let Some(root) = each.unwrap(passphrase, &self.file_id)? else {
                 continue;
             };
             let keys = RootKeys::below(&root)?;
             if keys.header_is_ours(&self.body(), &self.tag) {
-                return Ok(keys);
+                return Ok((root, keys));
             }
         }
         Err(KeyspaceError::WrongPassphrase)
+    }
+
+    /// Whose passphrases open it.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = SlotKind> {
+        self.slots.iter().map(|slot| slot.kind)
+    }
+
+    /// The same with this slot in the place of one of its kind.
+    pub(crate) fn with_slot(mut self, slot: Slot, keys: &RootKeys) -> Self {
+        self.slots.retain(|old| old.kind != slot.kind);
+        self.slots.push(slot);
+        self.slots.sort_by_key(|slot| slot.kind);
+        self.tagged(keys)
+    }
+
+    /// The same without the slot of this kind; `None` when there is none, or no other.
+    pub(crate) fn without_slot(mut self, kind: SlotKind, keys: &RootKeys) -> Option<Self> {
+        let before = self.slots.len();
+        self.slots.retain(|old| old.kind != kind);
+        (!self.slots.is_empty() && self.slots.len() < before).then(|| self.tagged(keys))
+    }
+
+    /// The same with this slot alone, for a new root key.
+    pub(crate) fn with_only(mut self, slot: Slot, keys: &RootKeys) -> Self {
+        self.slots = vec![slot];
+        self.tagged(keys)
+    }
+
+    fn tagged(mut self, keys: &RootKeys) -> Self {
+        self.tag = keys.header_tag(&self.body());
+        self
     }
 
     /// Whether the header still carries the tag of these keys.
@@ -122,8 +137,7 @@ impl Header {
         let next = self.generation.checked_add(1);
         let over = || KeyspaceError::Damaged("generation overflow".to_owned());
         self.generation = next.ok_or_else(over)?;
-        self.tag = keys.header_tag(&self.body());
-        Ok(self)
+        Ok(self.tagged(keys))
     }
 
     fn body(&self) -> Vec<u8> {
@@ -138,74 +152,13 @@ impl Header {
 
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (file_id, generation, created) = (r.array()?, r.u64()?, r.u64()?);
-        let slots = r.list(Slot::take)?;
+        let slots = r.list_of_at_most(SlotKind::ALL.len(), Slot::take)?;
         let tag = r.array()?;
         r.end()?;
-        if slots.is_empty() || slots.len() > MAX_SLOTS {
+        if slots.is_empty() || !slots.is_sorted_by(|a: &Slot, b| a.kind < b.kind) {
             return Err(Malformed);
         }
         Ok(Self { file_id, generation, created, slots, tag })
-    }
-}
-
-impl Slot {
-    fn wrap(
-        passphrase: &Passphrase,
-        root: &Secret<32>,
-        file_id: &[u8; 16],
-    ) -> Result<Self, KeyspaceError> {
-        let (id, salt, nonce) = (public_random()?, public_random()?, public_random()?);
-        let mut slot = Self { id, cost: Cost::WRITTEN, salt, nonce, wrapped: [0; WRAPPED_BYTES] };
-        let kek = derive(passphrase, &slot.salt, slot.cost)?;
-        let sealed = root.expose(|root| seal(&kek, nonce, root, &slot.aad(file_id)))?;
-        let wrong = |_| KeyspaceError::Storage("a wrapped key of another length".to_owned());
-        slot.wrapped = sealed.try_into().map_err(wrong)?;
-        Ok(slot)
-    }
-
-    /// `None` when the passphrase is not this slot's.
-    fn unwrap(
-        &self,
-        passphrase: &Passphrase,
-        file_id: &[u8; 16],
-    ) -> Result<Option<Secret<32>>, KeyspaceError> {
-        let kek = derive(passphrase, &self.salt, self.cost)?;
-        let Some(root) = open(&kek, self.nonce, &self.wrapped, &self.aad(file_id)) else {
-            return Ok(None);
-        };
-        Secret::try_fill(|bytes| bytes.copy_from(&root)).map(Some)
-    }
-
-    /// Everything that must not be changed about a slot: its place and its cost.
-    fn aad(&self, file_id: &[u8; 16]) -> Vec<u8> {
-        let mut aad = [MAGIC.as_slice(), &VERSION, &SUITE, file_id, &[PASSPHRASE_SLOT]].concat();
-        aad.extend_from_slice(&self.id);
-        let Cost { memory, passes, lanes } = self.cost;
-        for number in [memory, passes, lanes] {
-            aad.extend_from_slice(&number.to_be_bytes());
-        }
-        aad.extend_from_slice(&self.salt);
-        aad
-    }
-
-    fn put(&self, w: &mut Writer) {
-        w.u8(PASSPHRASE_SLOT);
-        w.raw(&self.id);
-        w.u32(self.cost.memory);
-        w.u32(self.cost.passes);
-        w.u32(self.cost.lanes);
-        w.raw(&self.salt);
-        w.raw(&self.nonce);
-        w.raw(&self.wrapped);
-    }
-
-    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        if r.u8()? != PASSPHRASE_SLOT {
-            return Err(Malformed);
-        }
-        let id = r.array()?;
-        let cost = Cost { memory: r.u32()?, passes: r.u32()?, lanes: r.u32()? };
-        Ok(Self { id, cost, salt: r.array()?, nonce: r.array()?, wrapped: r.array()? })
     }
 }
 
@@ -235,7 +188,8 @@ mod tests {
     fn new_header() -> (Header, Secret<32>) {
         let root = Secret::random().unwrap();
         let keys = RootKeys::below(&root).unwrap();
-        (Header::create(&passphrase("correct horse"), &root, &keys, 7).unwrap(), root)
+        let passphrase = passphrase("correct horse");
+        (Header::create(&passphrase, Cost::WRITTEN, &root, &keys, 7).unwrap(), root)
     }
 
     #[test]
@@ -243,10 +197,10 @@ mod tests {
         let (header, root) = new_header();
         let read = Header::parse(&header.to_bytes()).unwrap();
         assert_eq!(read, header);
-        let keys = read.unlock(&passphrase("correct horse")).unwrap();
+        let keys = read.unlock(&passphrase("correct horse"), None).unwrap().1;
         let expected = RootKeys::below(&root).unwrap();
         assert_eq!(keys.id(&["a"]), expected.id(&["a"]));
-        let wrong = read.unlock(&passphrase("wrong horse"));
+        let wrong = read.unlock(&passphrase("wrong horse"), None);
         assert!(matches!(wrong, Err(KeyspaceError::WrongPassphrase)));
     }
 

@@ -71,6 +71,26 @@ impl Home {
     }
 }
 
+/// Who holds the lock of a file, in words: the kernel lists locks by the numbers of files (proc_locks(5)).
+pub(crate) fn holder(path: &Path) -> String {
+    let unknown = || "another process".to_owned();
+    let Ok(metadata) = fs::metadata(path) else { return unknown() };
+    let suffix = format!(":{}", metadata.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let held = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let process = held.into_iter().find_map(|words| match words.as_slice() {
+        [_, "FLOCK", _, _, process, file, ..] if file.ends_with(&suffix) => {
+            process.parse::<u32>().ok()
+        }
+        _ => None,
+    });
+    let Some(process) = process.filter(|process| *process != 0) else { return unknown() };
+    match fs::read_to_string(format!("/proc/{process}/comm")) {
+        Ok(name) => format!("process {process} (`{}`)", name.trim_end().escape_debug()),
+        Err(_) => format!("process {process}"),
+    }
+}
+
 fn sync(folder: &Path) -> Result<(), KeyspaceError> {
     File::open(folder).and_then(|opened| opened.sync_all()).map_err(io_at(folder))
 }

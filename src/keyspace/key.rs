@@ -1,7 +1,8 @@
 //! A key: what it is for, and its versions, of which the last is in use.
 
+use wire::admin::KeyRow;
 use wire::codec::{Malformed, Reader, Writer};
-use wire::{Algorithm, KeyPath};
+use wire::{Algorithm, KeyPath, KeyState};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
@@ -20,23 +21,9 @@ pub(crate) struct KeyRecord {
     pub(crate) algorithm: Algorithm,
     /// Unix seconds.
     pub(crate) created: u64,
-    pub(crate) state: State,
+    pub(crate) state: KeyState,
     /// By ascending numbers; never empty.
     versions: Vec<Version>,
-}
-
-/// Whether a key can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Yes.
-    Enabled,
-    /// No, until it is enabled again.
-    Disabled,
-    /// No, and after this time, in Unix seconds, it may be destroyed for good.
-    Deleted {
-        /// When.
-        until: u64,
-    },
 }
 
 /// One secret of a key.
@@ -44,7 +31,7 @@ pub(crate) struct Version {
     /// From 1.
     pub(crate) number: u32,
     /// Unix seconds.
-    created: u64,
+    pub(crate) created: u64,
     pub(crate) secret: Secret<32>,
 }
 
@@ -54,18 +41,18 @@ impl KeyRecord {
         algorithm: Algorithm,
         created: u64,
     ) -> Result<Self, KeyspaceError> {
-        let first = Version { number: 1, created, secret: sign::new_secret(algorithm)? };
-        Ok(Self { path, algorithm, created, state: State::Enabled, versions: vec![first] })
+        Ok(Self::of(path, algorithm, sign::new_secret(algorithm)?, created))
     }
 
     /// Refuses one that is disabled or deleted.
     pub(crate) fn check_usable(&self) -> Result<(), KeyspaceError> {
-        let what = match self.state {
-            State::Enabled => return Ok(()),
-            State::Disabled => "disabled",
-            State::Deleted { .. } => "deleted",
-        };
-        Err(KeyspaceError::Unfit(format!("the key `{}` is {what}", self.path)))
+        match self.state {
+            KeyState::Enabled => Ok(()),
+            KeyState::Disabled | KeyState::Deleted { .. } => {
+                let word = self.state.word();
+                Err(KeyspaceError::Unfit(format!("the key `{}` is {word}", self.path)))
+            }
+        }
     }
 
     /// The same key, if it can be used.
@@ -92,6 +79,28 @@ impl KeyRecord {
         last.ok_or_else(|| KeyspaceError::Damaged("a key without a version".to_owned()))
     }
 
+    /// What an operator is told of it.
+    pub(crate) fn row(&self) -> Result<KeyRow, KeyspaceError> {
+        Ok(KeyRow {
+            key: self.path.clone(),
+            algorithm: self.algorithm,
+            state: self.state,
+            created: self.created,
+            version: self.current()?.number,
+        })
+    }
+
+    /// A key of a secret that others made.
+    pub(crate) fn of(
+        path: KeyPath,
+        algorithm: Algorithm,
+        secret: Secret<32>,
+        created: u64,
+    ) -> Self {
+        let first = Version { number: 1, created, secret };
+        Self { path, algorithm, created, state: KeyState::Enabled, versions: vec![first] }
+    }
+
     /// All versions, the one in use first.
     pub(crate) fn versions(&self) -> impl Iterator<Item = &Version> {
         self.versions.iter().rev()
@@ -105,11 +114,7 @@ impl KeyRecord {
         w.name(&self.path.space);
         w.name(&self.path.key);
         w.u64(self.created);
-        let (state, until) = match self.state {
-            State::Enabled => (1, 0),
-            State::Disabled => (2, 0),
-            State::Deleted { until } => (3, until),
-        };
+        let (state, until) = self.state.numbers();
         w.u8(state);
         w.u64(until);
         w.u32(u32::try_from(self.versions.len()).unwrap_or(u32::MAX));
@@ -155,11 +160,6 @@ impl KeyRecord {
     }
 }
 
-fn take_state(r: &mut Reader<'_>) -> Result<State, Malformed> {
-    match (r.u8()?, r.u64()?) {
-        (1, 0) => Ok(State::Enabled),
-        (2, 0) => Ok(State::Disabled),
-        (3, until) => Ok(State::Deleted { until }),
-        _ => Err(Malformed),
-    }
+fn take_state(r: &mut Reader<'_>) -> Result<KeyState, Malformed> {
+    KeyState::from_numbers(r.u8()?, r.u64()?).ok_or(Malformed)
 }

@@ -2,30 +2,42 @@
 //! contents. The format of the file is specified in `FORMAT.md`.
 #![forbid(unsafe_code)]
 
+mod age;
+mod bundle;
 mod commit;
 mod encrypt;
 mod error;
 mod header;
 mod home;
 mod key;
+mod key_file;
+mod operator;
+#[cfg(test)]
+mod operator_tests;
+mod pin;
 mod public;
 mod record;
 mod seal;
 mod secret;
 mod sign;
+mod slot;
 mod staged;
 mod store;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod transaction;
 #[cfg(test)]
 mod vectors;
 
+pub use bundle::{Imported, Importing, Source};
 pub use encrypt::{decrypt_with, encrypt_to, encrypt_with, new_data_key};
 pub use error::{CommitError, KeyspaceError};
 pub use header::{Header, MAX_HEADER_BYTES};
 pub use home::Home;
-pub use key::State;
+pub use key_file::wrap_for;
+pub use operator::{Operator, Told, Verified};
 pub use secret::{MAX_PASSPHRASE_BYTES, Passphrase, Secret};
 pub use sign::verify_with;
 pub use staged::Staged;
-pub use store::{Locked, Unlocked};
+pub use store::{Locked, Opening, Unlocked};

@@ -77,8 +77,9 @@ pub(crate) fn put_space(name: &Name, created: u64) -> Vec<u8> {
     w.into_bytes()
 }
 
-pub(crate) fn take_space(plain: &[u8]) -> Result<Name, KeyspaceError> {
+pub(crate) fn take_space(plain: &[u8]) -> Result<(Name, u64), KeyspaceError> {
     let mut r = Reader::new(plain);
-    let read = r.name().and_then(|name| r.u64().and_then(|_| r.end()).map(|()| name));
+    let read = r.name().and_then(|name| Ok((name, r.u64()?)));
+    let read = read.and_then(|read| r.end().map(|()| read));
     read.map_err(|Malformed| KeyspaceError::Damaged("a key space record".to_owned()))
 }

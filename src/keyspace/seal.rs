@@ -1,11 +1,15 @@
 //! Keys below the root key, sealing of records, wrapping of the root key.
 
+use std::time::{Duration, Instant};
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use wire::operator::KdfCost;
+use wire::{KeyPath, Name};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
@@ -34,15 +38,47 @@ impl Cost {
     /// What new slots are written with: the second recommendation of RFC 9106 §4.
     pub(crate) const WRITTEN: Self = Self { memory: 64 * 1024, passes: 3, lanes: 4 };
 
+    /// Most that a reader pays in all, in KiB times passes: 3 GiB once.
+    pub(crate) const MOST_WHOLE: u64 = 3 * 1024 * 1024;
+    /// How long a measured derivation is to take.
+    const CALIBRATED: Duration = Duration::from_secs(1);
+    /// Most memory that a measured cost has, in KiB.
+    const CALIBRATED_MEMORY: u64 = 256 * 1024;
+
+    /// The cost that is asked for; a measured one is never below what is written otherwise.
+    pub(crate) fn asked(cost: KdfCost) -> Result<Self, KeyspaceError> {
+        match cost {
+            KdfCost::Standard => Ok(Self::WRITTEN),
+            KdfCost::Calibrated => {
+                let started = Instant::now();
+                derive(&Passphrase::new(b"measured".to_vec())?, &[0; 16], Self::WRITTEN)?;
+                Ok(Self::taking(started.elapsed()))
+            }
+        }
+    }
+
+    /// The cost that takes about [`Cost::CALIBRATED`] where what is written otherwise takes so long.
+    fn taking(written: Duration) -> Self {
+        let times = Self::CALIBRATED.as_micros() / written.as_micros().max(1);
+        let memory =
+            u64::from(Self::WRITTEN.memory).saturating_mul(u64::try_from(times).unwrap_or(1));
+        let memory = memory.clamp(u64::from(Self::WRITTEN.memory), Self::CALIBRATED_MEMORY);
+        Self { memory: u32::try_from(memory).unwrap_or(Self::WRITTEN.memory), ..Self::WRITTEN }
+    }
+
+    /// KiB times passes: what it takes in all.
+    pub(crate) fn whole(self) -> u64 {
+        u64::from(self.memory) * u64::from(self.passes)
+    }
+
     /// Whether it is neither so cheap that the slot protects nothing nor so dear that opening a
     /// hostile file would hurt. Checked before any memory is taken.
     pub(crate) fn within_bounds(self) -> bool {
         let Self { memory, passes, lanes } = self;
-        let whole = u64::from(memory) * u64::from(passes);
         (19 * 1024..=1024 * 1024).contains(&memory)
             && (2..=10).contains(&passes)
             && (1..=8).contains(&lanes)
-            && whole <= 3 * 1024 * 1024
+            && self.whole() <= Self::MOST_WHOLE
     }
 }
 
@@ -102,6 +138,17 @@ impl RootKeys {
     /// The key that seals the record with this id.
     pub(crate) fn record(&self, id: &[u8]) -> Result<Secret<32>, KeyspaceError> {
         expand(&self.record, &[RECORD_LABEL, id].concat())
+    }
+
+    /// The id of a key space.
+    pub(crate) fn space_id(&self, space: &Name) -> [u8; 16] {
+        self.id(&["space", space.as_str()])
+    }
+
+    /// The id of the space, then that of the key: the keys of one space stand together.
+    pub(crate) fn key_id(&self, path: &KeyPath) -> Vec<u8> {
+        let key = self.id(&["key", path.space.as_str(), path.key.as_str()]);
+        [self.space_id(&path.space), key].concat()
     }
 
     /// Sixteen bytes that stand for a name: nobody without the keyspace can tell which.

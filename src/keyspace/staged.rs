@@ -179,8 +179,8 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// When the keyspace is damaged.
     pub fn keys(&self, space: &Name) -> Result<Vec<Name>, KeyspaceError> {
-        let stored = if self.shows_stored(space) { self.keyspace.keys(space)? } else { Vec::new() };
-        let mut names: Vec<Name> = stored.into_iter().map(|(name, _)| name).collect();
+        let mut names =
+            if self.shows_stored(space) { self.keyspace.keys(space)? } else { Vec::new() };
         let changes = || self.changes.keys.iter().filter(|(path, _)| path.space == *space);
         names.retain(|name| !changes().any(|(path, _)| path.key == *name));
         let made = changes().filter(|(_, change)| change.create.is_some());

@@ -4,20 +4,27 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition,
+};
+use wire::operator::{KdfCost, SlotKind};
 use wire::{KeyPath, Name};
 
 use crate::error::KeyspaceError;
 use crate::header::{CopyFrom, Header};
-use crate::home::{Home, check_owner, exposed, io_at};
+use crate::home::{self, Home, check_owner, exposed, io_at};
 use crate::key::KeyRecord;
+use crate::pin::Pin;
 use crate::record::{Kind, Place, take_space};
-use crate::seal::RootKeys;
+use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret, public_random};
 use crate::sign;
 use crate::staged::Staged;
+use crate::transaction::last_of;
 
 const FILE: &str = "keyspace.redb";
 
@@ -25,22 +32,46 @@ pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 pub(crate) const SPACES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("spaces");
 pub(crate) const KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
 pub(crate) const HEADER: &str = "header";
-const SERVICE: &str = "service";
+pub(crate) const SERVICE: &str = "service";
 
 /// A keyspace whose file is open and whose keys are out of reach.
 pub struct Locked {
     database: Database,
     header: Header,
+    pin: Pin,
+}
+
+/// How a keyspace is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opening {
+    /// Whose passphrase it is, where only that is to be tried.
+    pub slot: Option<SlotKind>,
+    /// Whether one is opened that is older than the one that was here last.
+    pub accept_older: bool,
 }
 
 /// A keyspace in use.
 pub struct Unlocked {
     pub(crate) database: Database,
-    pub(crate) keys: RootKeys,
-    file_id: [u8; 16],
+    pub(crate) root: RwLock<Arc<RootKeys>>,
+    pub(crate) file_id: [u8; 16],
     pub(crate) generation: AtomicU64,
-    service: Secret<32>,
-    service_nkey: String,
+    pub(crate) pin: Pin,
+    pub(crate) service: Service,
+}
+
+/// The service's own key pair.
+pub(crate) struct Service {
+    pub(crate) seed: Secret<32>,
+    nkey: String,
+}
+
+/// The keyspace as it was at one moment, with the keys of that moment.
+pub(crate) struct Snapshot {
+    reading: ReadTransaction,
+    pub(crate) root: Arc<RootKeys>,
+    file_id: [u8; 16],
+    latest: u64,
 }
 
 impl Locked {
@@ -58,37 +89,89 @@ impl Locked {
         }
         check_owner(&path, &metadata)?;
         let database = Database::open(&path).map_err(|error| open_error(home, error))?;
-        let header = read_meta(&database, HEADER)?;
+        let header = read_meta(&database.begin_read()?, HEADER)?;
         let header = header.ok_or(KeyspaceError::Foreign("it has no header"))?;
-        Ok(Self { header: Header::parse(&header)?, database })
+        Ok(Self { header: Header::parse(&header)?, database, pin: Pin::open(home)? })
     }
 
-    /// Unlocks it. The one derivation of a key from the passphrase happens here.
+    /// Unlocks it. The one derivation of a key from the passphrase happens here, for each slot that is
+    /// tried.
     ///
     /// # Errors
-    /// [`KeyspaceError::WrongPassphrase`], also for a damaged header.
-    pub fn unlock(self, passphrase: &Passphrase) -> Result<Unlocked, KeyspaceError> {
-        let keys = self.header.unlock(passphrase)?;
-        let sealed = read_meta(&self.database, SERVICE)?;
+    /// [`KeyspaceError::WrongPassphrase`], also for a damaged header; [`KeyspaceError::Older`].
+    pub fn unlock(
+        self,
+        passphrase: &Passphrase,
+        opening: Opening,
+    ) -> Result<Unlocked, KeyspaceError> {
+        self.try_unlock(passphrase, opening).map_err(|(_, error)| error)
+    }
+
+    /// The same; one that stays locked is given back.
+    ///
+    /// # Errors
+    /// As [`Locked::unlock`].
+    pub fn try_unlock(
+        self,
+        passphrase: &Passphrase,
+        opening: Opening,
+    ) -> Result<Unlocked, (Box<Self>, KeyspaceError)> {
+        match self.open_with(passphrase, opening) {
+            Ok((root, service)) => {
+                let unlocked = Unlocked::new(self.database, root, &self.header, service, self.pin);
+                // Also where there was no note, or one that was said not to count.
+                unlocked.note(&self.header);
+                Ok(unlocked)
+            }
+            Err(error) => Err((Box::new(self), error)),
+        }
+    }
+
+    fn open_with(
+        &self,
+        passphrase: &Passphrase,
+        opening: Opening,
+    ) -> Result<(RootKeys, Service), KeyspaceError> {
+        let (_, root) = self.header.unlock(passphrase, opening.slot)?;
+        let sealed = read_meta(&self.database.begin_read()?, SERVICE)?;
         let sealed = sealed.ok_or_else(|| KeyspaceError::Damaged("no service key".to_owned()))?;
         let place = service_place(self.header.file_id);
-        let seed = place.open(&keys, self.header.generation, &sealed)?;
-        let service = Secret::try_fill(|bytes| bytes.copy_from(&seed))?;
-        Unlocked::new(self.database, keys, &self.header, service)
+        let seed = place.open(&root, self.header.generation, &sealed)?;
+        let service = Service::of(Secret::try_fill(|bytes| bytes.copy_from(&seed))?)?;
+        if !opening.accept_older {
+            self.pin.check(&self.header)?;
+        }
+        Ok((root, service))
+    }
+}
+
+impl Service {
+    fn of(seed: Secret<32>) -> Result<Self, KeyspaceError> {
+        let pair =
+            seed.expose(|seed| nkeys::KeyPair::new_from_raw(nkeys::KeyPairType::Server, *seed));
+        let pair = pair.map_err(|_| KeyspaceError::Damaged("the service key".to_owned()))?;
+        Ok(Self { nkey: pair.public_key(), seed })
     }
 }
 
 impl Unlocked {
-    /// Makes a keyspace in a home, whole or not at all.
+    /// Makes a keyspace in a home, whole or not at all, with the operator's passphrase.
     ///
     /// # Errors
     /// When there is one, the passphrase is too short, or the file cannot be made.
-    pub fn create(home: &Home, passphrase: &Passphrase, now: u64) -> Result<Self, KeyspaceError> {
-        passphrase.check_strength()?;
+    pub fn create(
+        home: &Home,
+        passphrase: &Passphrase,
+        cost: KdfCost,
+        now: u64,
+    ) -> Result<Self, KeyspaceError> {
         let path = home.file(FILE);
         if fs::symlink_metadata(&path).is_ok() {
             return Err(KeyspaceError::Exists(home.path().to_owned()));
         }
+        let root = Secret::random()?;
+        let keys = RootKeys::below(&root)?;
+        let header = Header::create(passphrase, Cost::asked(cost)?, &root, &keys, now)?;
         let draft = Draft::new(home)?;
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft.0);
@@ -96,7 +179,7 @@ impl Unlocked {
         let database = FileBackend::new(file)
             .and_then(|backend| Database::builder().create_with_backend(backend));
         let database = database.map_err(|error| open_error(home, error))?;
-        let unlocked = Self::found(database, passphrase, now)?;
+        let unlocked = Self::found(database, keys, &header, Pin::none())?;
         // A link, unlike a rename, does not replace a keyspace that was made meanwhile.
         fs::hard_link(&draft.0, &path).map_err(|error| {
             if error.kind() == std::io::ErrorKind::AlreadyExists {
@@ -106,6 +189,8 @@ impl Unlocked {
             }
         })?;
         drop(draft);
+        let unlocked = Self { pin: Pin::open(home)?, ..unlocked };
+        unlocked.note(&header);
         home.sync()?;
         Ok(unlocked)
     }
@@ -117,22 +202,21 @@ impl Unlocked {
     pub fn ephemeral(now: u64) -> Result<Self, KeyspaceError> {
         let database = Database::builder().create_with_backend(InMemoryBackend::new());
         let database = database.map_err(redb::Error::from)?;
-        let root = Secret::random()?;
-        let keys = RootKeys::below(&root)?;
+        let keys = RootKeys::below(&Secret::random()?)?;
         let header = Header::unshared(&keys, now)?;
-        Self::write_first(database, keys, header)
+        Self::found(database, keys, &header, Pin::none())
     }
 
     /// The public nkey of the service, `N...`.
     #[must_use]
     pub fn service_nkey(&self) -> &str {
-        &self.service_nkey
+        &self.service.nkey
     }
 
     /// Signs as the service.
     #[must_use]
     pub fn sign_as_service(&self, message: &[u8]) -> [u8; 64] {
-        sign::ed25519(&self.service, message)
+        sign::ed25519(&self.service.seed, message)
     }
 
     /// Begins a session: what it changes is seen by it alone until it is committed.
@@ -141,82 +225,65 @@ impl Unlocked {
     /// When the header cannot be read.
     pub fn stage(&self) -> Result<Staged<'_>, KeyspaceError> {
         // From the file, not from memory: a commit that is under way is not in it yet.
-        let header = read_meta(&self.database, HEADER)?;
+        let header = read_meta(&self.database.begin_read()?, HEADER)?;
         let header = header.ok_or_else(|| KeyspaceError::Damaged("no header".to_owned()))?;
         Ok(Staged::new(self, Header::parse(&header)?.generation))
     }
 
-    /// The names of all key spaces, in order. For the operator; scripts see what they are granted.
-    ///
-    /// # Errors
-    /// When a record is damaged.
-    pub fn spaces(&self) -> Result<Vec<Name>, KeyspaceError> {
-        let table = self.database.begin_read()?.open_table(SPACES)?;
+    /// The names of all key spaces, in order.
+    pub(crate) fn spaces(&self) -> Result<Vec<Name>, KeyspaceError> {
         let mut names = Vec::new();
-        for entry in table.iter()? {
-            let (id, sealed) = entry?;
-            names.push(take_space(&self.open_record(Kind::Space, id.value(), sealed.value())?)?);
-        }
+        self.snapshot()?.each_space(|name, _| {
+            names.push(name);
+            Ok(())
+        })?;
         names.sort();
         Ok(names)
     }
 
-    /// The keys of a key space with the time each was made in Unix seconds, in order.
-    ///
-    /// # Errors
-    /// When a record is damaged.
-    pub fn keys(&self, space: &Name) -> Result<Vec<(Name, u64)>, KeyspaceError> {
-        let table = self.database.begin_read()?.open_table(KEYS)?;
-        let prefix = self.space_id(space);
-        let mut keys = Vec::new();
-        for entry in table.range(prefix.as_slice()..)? {
-            let (id, sealed) = entry?;
-            if !id.value().starts_with(&prefix) {
-                break;
-            }
-            let plain = self.open_record(Kind::Key, id.value(), sealed.value())?;
-            let record = KeyRecord::take(&plain)?;
-            keys.push((record.path.key, record.created));
-        }
-        keys.sort();
-        Ok(keys)
+    /// The names of the keys of a key space, in order.
+    pub(crate) fn keys(&self, space: &Name) -> Result<Vec<Name>, KeyspaceError> {
+        let mut names = Vec::new();
+        self.snapshot()?.each_key(space, |record| {
+            names.push(record.path.key);
+            Ok(())
+        })?;
+        names.sort();
+        Ok(names)
     }
 
     pub(crate) fn has_space(&self, space: &Name) -> Result<bool, KeyspaceError> {
-        let table = self.database.begin_read()?.open_table(SPACES)?;
-        Ok(table.get(self.space_id(space).as_slice())?.is_some())
+        Ok(self.snapshot()?.space(space)?.is_some())
     }
 
     /// The stored key, opened anew for each use.
     pub(crate) fn key(&self, path: &KeyPath) -> Result<Option<KeyRecord>, KeyspaceError> {
-        let table = self.database.begin_read()?.open_table(KEYS)?;
-        let id = self.key_id(path);
-        let Some(sealed) = table.get(id.as_slice())? else {
-            return Ok(None);
-        };
-        let record = KeyRecord::take(&self.open_record(Kind::Key, &id, sealed.value())?)?;
-        if record.path != *path {
-            return Err(KeyspaceError::Damaged("a key stands in another's place".to_owned()));
-        }
-        Ok(Some(record))
+        self.snapshot()?.key(path)
     }
 
-    fn found(database: Database, passphrase: &Passphrase, now: u64) -> Result<Self, KeyspaceError> {
-        let root = Secret::random()?;
-        let keys = RootKeys::below(&root)?;
-        let header = Header::create(passphrase, &root, &keys, now)?;
-        Self::write_first(database, keys, header)
+    /// The keyspace as it is now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, KeyspaceError> {
+        // Both under the guard, so that they belong together.
+        let held = self.root.read().unwrap_or_else(PoisonError::into_inner);
+        let (reading, root) = (self.database.begin_read()?, Arc::clone(&held));
+        let latest = self.generation.load(Ordering::SeqCst);
+        Ok(Snapshot { reading, root, file_id: self.file_id, latest })
+    }
+
+    pub(crate) fn root(&self) -> Arc<RootKeys> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The first transaction: header, service key, empty tables.
-    fn write_first(
+    pub(crate) fn found(
         database: Database,
         keys: RootKeys,
-        header: Header,
+        header: &Header,
+        pin: Pin,
     ) -> Result<Self, KeyspaceError> {
-        let service = Secret::random()?;
+        let service = Service::of(Secret::random()?)?;
         let place = service_place(header.file_id);
-        let sealed = service.expose(|seed| place.seal(&keys, header.generation, seed))?;
+        let sealed = service.seed.expose(|seed| place.seal(&keys, header.generation, seed))?;
         let transaction = database.begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
@@ -226,45 +293,100 @@ impl Unlocked {
             transaction.open_table(KEYS)?;
         }
         transaction.commit()?;
-        Self::new(database, keys, &header, service)
+        Ok(Self::new(database, keys, header, service, pin))
     }
 
     fn new(
         database: Database,
         keys: RootKeys,
         header: &Header,
-        service: Secret<32>,
-    ) -> Result<Self, KeyspaceError> {
-        let pair =
-            service.expose(|seed| nkeys::KeyPair::new_from_raw(nkeys::KeyPairType::Server, *seed));
-        let pair = pair.map_err(|_| KeyspaceError::Damaged("the service key".to_owned()))?;
+        service: Service,
+        pin: Pin,
+    ) -> Self {
         let generation = AtomicU64::new(header.generation);
-        let (file_id, service_nkey) = (header.file_id, pair.public_key());
-        Ok(Self { database, keys, file_id, generation, service, service_nkey })
+        let (root, file_id) = (RwLock::new(Arc::new(keys)), header.file_id);
+        Self { database, root, file_id, generation, pin, service }
+    }
+}
+
+impl Snapshot {
+    /// When a key space was made, in Unix seconds, if there is one.
+    pub(crate) fn space(&self, space: &Name) -> Result<Option<u64>, KeyspaceError> {
+        let id = self.root.space_id(space);
+        let table = self.reading.open_table(SPACES)?;
+        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
+        Ok(Some(self.open_space(&id, sealed.value())?.1))
     }
 
-    pub(crate) fn space_id(&self, space: &Name) -> [u8; 16] {
-        self.keys.id(&["space", space.as_str()])
-    }
-
-    /// The id of the space, then that of the key: the keys of one space stand together.
-    pub(crate) fn key_id(&self, path: &KeyPath) -> Vec<u8> {
-        let key = self.keys.id(&["key", path.space.as_str(), path.key.as_str()]);
-        [self.space_id(&path.space), key].concat()
-    }
-
-    pub(crate) fn place<'a>(&self, kind: Kind, id: &'a [u8]) -> Place<'a> {
-        Place { file_id: self.file_id, kind, id }
-    }
-
-    fn open_record(
+    /// Each key space, in the order of ids, with the time it was made in Unix seconds.
+    pub(crate) fn each_space(
         &self,
-        kind: Kind,
-        id: &[u8],
-        sealed: &[u8],
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>, KeyspaceError> {
-        let latest = self.generation.load(Ordering::SeqCst);
-        self.place(kind, id).open(&self.keys, latest, sealed)
+        mut take: impl FnMut(Name, u64) -> Result<(), KeyspaceError>,
+    ) -> Result<(), KeyspaceError> {
+        for entry in self.reading.open_table(SPACES)?.iter()? {
+            let (id, sealed) = entry?;
+            let (name, created) = self.open_space(id.value(), sealed.value())?;
+            take(name, created)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn key(&self, path: &KeyPath) -> Result<Option<KeyRecord>, KeyspaceError> {
+        let table = self.reading.open_table(KEYS)?;
+        let id = self.root.key_id(path);
+        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
+        self.open_key(&id, sealed.value()).map(Some)
+    }
+
+    /// Each key of a key space, in the order of ids.
+    pub(crate) fn each_key(
+        &self,
+        space: &Name,
+        mut take: impl FnMut(KeyRecord) -> Result<(), KeyspaceError>,
+    ) -> Result<(), KeyspaceError> {
+        let first = self.root.space_id(space);
+        let table = self.reading.open_table(KEYS)?;
+        for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
+            let (id, sealed) = entry?;
+            take(self.open_key(id.value(), sealed.value())?)?;
+        }
+        Ok(())
+    }
+
+    /// How many keys there are in a key space; none is opened.
+    pub(crate) fn key_count(&self, space: &Name) -> Result<u64, KeyspaceError> {
+        let first = self.root.space_id(space);
+        let table = self.reading.open_table(KEYS)?;
+        let mut count = 0;
+        for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
+            entry?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// How many keys there are in all.
+    pub(crate) fn all_keys(&self) -> Result<u64, KeyspaceError> {
+        Ok(self.reading.open_table(KEYS)?.len()?)
+    }
+
+    fn open_space(&self, id: &[u8], sealed: &[u8]) -> Result<(Name, u64), KeyspaceError> {
+        let place = Place { file_id: self.file_id, kind: Kind::Space, id };
+        let (name, created) = take_space(&place.open(&self.root, self.latest, sealed)?)?;
+        if self.root.space_id(&name) != *id {
+            let text = "a key space stands in another's place";
+            return Err(KeyspaceError::Damaged(text.to_owned()));
+        }
+        Ok((name, created))
+    }
+
+    fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
+        let place = Place { file_id: self.file_id, kind: Kind::Key, id };
+        let record = KeyRecord::take(&place.open(&self.root, self.latest, sealed)?)?;
+        if self.root.key_id(&record.path) != id {
+            return Err(KeyspaceError::Damaged("a key stands in another's place".to_owned()));
+        }
+        Ok(record)
     }
 }
 
@@ -285,12 +407,15 @@ impl Drop for Draft {
     }
 }
 
-fn service_place(file_id: [u8; 16]) -> Place<'static> {
+pub(crate) fn service_place(file_id: [u8; 16]) -> Place<'static> {
     Place { file_id, kind: Kind::Service, id: SERVICE.as_bytes() }
 }
 
-fn read_meta(database: &Database, key: &str) -> Result<Option<Vec<u8>>, KeyspaceError> {
-    let table = match database.begin_read()?.open_table(META) {
+pub(crate) fn read_meta(
+    reading: &ReadTransaction,
+    key: &str,
+) -> Result<Option<Vec<u8>>, KeyspaceError> {
+    let table = match reading.open_table(META) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
         table => table?,
     };
@@ -301,7 +426,9 @@ fn read_meta(database: &Database, key: &str) -> Result<Option<Vec<u8>>, Keyspace
 fn open_error(home: &Home, error: redb::DatabaseError) -> KeyspaceError {
     let path: &Path = home.path();
     match redb::Error::from(error) {
-        redb::Error::DatabaseAlreadyOpen => KeyspaceError::InUse(path.to_owned()),
+        redb::Error::DatabaseAlreadyOpen => {
+            KeyspaceError::InUse { path: path.to_owned(), holder: home::holder(&home.file(FILE)) }
+        }
         redb::Error::UpgradeRequired(_) => {
             KeyspaceError::Foreign("its database is of another version")
         }

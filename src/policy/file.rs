@@ -13,8 +13,6 @@ use crate::{AuditTerms, Client, Isolation, Policy, Role, RoleId, Rule};
 /// Largest policy file, in bytes: some ten thousand rules, and still read in a blink.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 
-/// Bytes after which a new audit log is begun, unless the policy says otherwise, and fewest.
-const ROTATE_BYTES: u64 = 64 * 1024 * 1024;
 const LEAST_ROTATE_BYTES: u64 = 64 * 1024;
 
 impl Policy {
@@ -52,7 +50,7 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
     let isolation = sandbox.and_then(|item| read_isolation(&item, findings));
     let isolation = isolation.unwrap_or(Isolation::Script);
     let audit = top.optional("audit").and_then(|item| read_audit(&item, findings));
-    let audit = audit.unwrap_or(AuditTerms { each_line: false, rotate_bytes: ROTATE_BYTES });
+    let audit = audit.unwrap_or_default();
     let clients = top.optional("client");
     let anonymous = top.optional("anonymous");
     let roles = top.optional("role").map(|item| read_roles(&item, findings)).unwrap_or_default();
@@ -116,7 +114,10 @@ fn read_audit(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<AuditTerms
         }
         Some(bytes)
     });
-    Some(AuditTerms { each_line, rotate_bytes: rotate_bytes.unwrap_or(ROTATE_BYTES) })
+    Some(AuditTerms {
+        each_line,
+        rotate_bytes: rotate_bytes.unwrap_or(AuditTerms::default().rotate_bytes),
+    })
 }
 
 fn read_limits(

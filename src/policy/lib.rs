@@ -185,6 +185,13 @@ pub struct AuditTerms {
     pub rotate_bytes: u64,
 }
 
+/// Where the policy says nothing.
+impl Default for AuditTerms {
+    fn default() -> Self {
+        Self { each_line: false, rotate_bytes: 64 * 1024 * 1024 }
+    }
+}
+
 /// Somebody the policy knows. Only a [`Policy`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {

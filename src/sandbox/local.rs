@@ -23,6 +23,15 @@ pub struct LocalPeer {
     pub pid: i32,
 }
 
+impl LocalPeer {
+    /// This process.
+    #[must_use]
+    pub fn this() -> Self {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Self { uid: rustix::process::geteuid().as_raw(), pid }
+    }
+}
+
 impl LocalSocket {
     /// Waits at `name` in the folder, in the place of a socket that another process left. Who calls has
     /// made sure that there is no other process that waits.

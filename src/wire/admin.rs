@@ -1,26 +1,116 @@
 //! What the operator's commands say to the service that holds a home, over the socket in that home.
+//! Specified in `PROTOCOL.md`.
 
+use crate::Algorithm;
 use crate::codec::{Frame, Malformed, Reader, Writer};
+use crate::hidden::Hidden;
+use crate::id::{KeyPath, Name};
+use crate::key_state::KeyState;
+use crate::operator::{Act, take_algorithm};
 
 /// The name of the socket, in the home.
 pub const ADMIN_SOCKET: &str = "admin.socket";
 /// Longest text of an answer, in bytes: all that is wrong with a policy.
 pub const MAX_ADMIN_TEXT_BYTES: usize = 256 * 1024;
+/// Longest part of a file in one frame, in bytes.
+pub const MAX_PART_BYTES: usize = 64 * 1024;
 
-/// What an operator asks. One to a connection.
-#[derive(Debug, Clone, PartialEq)]
+/// What an operator asks, one to a connection; and the file that goes with it, part by part.
+#[derive(Debug, PartialEq)]
 pub enum ToAdmin {
     /// Read the policy file again.
     ReloadPolicy,
+    /// Unseal the keyspace with this passphrase.
+    Unseal(Hidden),
+    /// Do this.
+    Act(Act),
+    /// The next bytes of the file that an import was told of; none at its end.
+    Part(Vec<u8>),
 }
 
 /// What the operator is told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub enum FromAdmin {
     /// It is done; in words.
     Done(String),
     /// It is not, and nothing has changed; why.
-    Refused(String),
+    Refused(Reason, String),
+    /// One of what was asked for.
+    Row(Row),
+    /// The next bytes of the file that is being written.
+    Part(Vec<u8>),
+    /// Send the file, from its start.
+    Send,
+    /// The next part of it.
+    More,
+    /// How far it is: so many keys of so many, or of nobody knows how many if that is 0.
+    Progress(u64, u64),
+}
+
+/// Of what kind a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// What was asked for is wrong, or cannot be done as things are.
+    Usage = 1,
+    /// A passphrase, or a key to a file, is wrong.
+    Locked = 2,
+    /// A file is damaged or foreign.
+    Integrity = 3,
+    /// The disk or the system refused.
+    Unavailable = 4,
+}
+
+impl Reason {
+    /// Every one.
+    pub const ALL: &'static [Self] =
+        &[Self::Usage, Self::Locked, Self::Integrity, Self::Unavailable];
+}
+
+/// One thing that an operator asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// A key space.
+    Space(SpaceRow),
+    /// A key.
+    Key(KeyRow),
+    /// A version of the key before.
+    Version {
+        /// Its number, from 1.
+        number: u32,
+        /// Unix seconds.
+        created: u64,
+        /// Its public key, in hexadecimal digits; none of a symmetric key.
+        public: String,
+    },
+    /// A text, such as a public key.
+    Text(String),
+}
+
+/// A key space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceRow {
+    /// Its name.
+    pub space: Name,
+    /// Unix seconds.
+    pub created: u64,
+    /// How many keys there are in it, where they were counted.
+    pub keys: Option<u64>,
+}
+
+/// A key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its place.
+    pub key: KeyPath,
+    /// What it is for.
+    pub algorithm: Algorithm,
+    /// Whether it can be used.
+    pub state: KeyState,
+    /// Unix seconds.
+    pub created: u64,
+    /// The version in use.
+    pub version: u32,
 }
 
 impl ToAdmin {
@@ -28,26 +118,45 @@ impl ToAdmin {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::ReloadPolicy => "policy-reload",
+            Self::ReloadPolicy => "policy reload",
+            Self::Unseal(_) => "unseal",
+            Self::Act(act) => act.word(),
+            Self::Part(_) => "part",
         }
     }
 }
 
 impl Frame for ToAdmin {
-    const MAX_BYTES: usize = 64;
+    const MAX_BYTES: usize = MAX_PART_BYTES + 8 * 1024;
 
     fn put(&self, w: &mut Writer) {
+        w.text(crate::BUILD);
         match self {
-            Self::ReloadPolicy => {
-                w.u8(0);
-                w.text(crate::BUILD);
+            Self::ReloadPolicy => w.u8(0),
+            Self::Unseal(passphrase) => {
+                w.u8(1);
+                w.hidden(passphrase);
+            }
+            Self::Act(act) => {
+                w.u8(2);
+                act.put(w);
+            }
+            Self::Part(bytes) => {
+                w.u8(3);
+                w.bytes(bytes);
             }
         }
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if r.text()? != crate::BUILD {
+            return Err(Malformed);
+        }
         match r.u8()? {
-            0 if r.text()? == crate::BUILD => Ok(Self::ReloadPolicy),
+            0 => Ok(Self::ReloadPolicy),
+            1 => Ok(Self::Unseal(r.hidden()?)),
+            2 => Ok(Self::Act(Act::take(r)?)),
+            3 => Ok(Self::Part(take_part(r)?)),
             _ => Err(Malformed),
         }
     }
@@ -57,20 +166,112 @@ impl Frame for FromAdmin {
     const MAX_BYTES: usize = MAX_ADMIN_TEXT_BYTES + 64;
 
     fn put(&self, w: &mut Writer) {
-        let (tag, text) = match self {
-            Self::Done(text) => (0, text),
-            Self::Refused(text) => (1, text),
-        };
-        w.u8(tag);
-        let end = text.floor_char_boundary(MAX_ADMIN_TEXT_BYTES);
-        w.text(text.get(..end).unwrap_or_default());
+        match self {
+            Self::Done(text) => {
+                w.u8(0);
+                put_text(w, text);
+            }
+            Self::Refused(reason, text) => {
+                w.u8(1);
+                w.u8(*reason as u8);
+                put_text(w, text);
+            }
+            Self::Row(row) => {
+                w.u8(2);
+                row.put(w);
+            }
+            Self::Part(bytes) => {
+                w.u8(3);
+                w.bytes(bytes);
+            }
+            Self::Send => w.u8(4),
+            Self::More => w.u8(5),
+            Self::Progress(done, total) => {
+                w.u8(6);
+                w.u64(*done);
+                w.u64(*total);
+            }
+        }
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         match r.u8()? {
             0 => Ok(Self::Done(r.text()?.to_owned())),
-            1 => Ok(Self::Refused(r.text()?.to_owned())),
+            1 => {
+                let number = r.u8()?;
+                let reason = Reason::ALL.iter().copied().find(|reason| *reason as u8 == number);
+                Ok(Self::Refused(reason.ok_or(Malformed)?, r.text()?.to_owned()))
+            }
+            2 => Ok(Self::Row(Row::take(r)?)),
+            3 => Ok(Self::Part(take_part(r)?)),
+            4 => Ok(Self::Send),
+            5 => Ok(Self::More),
+            6 => Ok(Self::Progress(r.u64()?, r.u64()?)),
             _ => Err(Malformed),
         }
     }
+}
+
+impl Row {
+    fn put(&self, w: &mut Writer) {
+        match self {
+            Self::Space(row) => {
+                w.u8(0);
+                w.name(&row.space);
+                w.u64(row.created);
+                w.option(row.keys.as_ref(), |w, keys| w.u64(*keys));
+            }
+            Self::Key(row) => {
+                w.u8(1);
+                w.key_path(&row.key);
+                w.u8(row.algorithm.number());
+                let (state, until) = row.state.numbers();
+                w.u8(state);
+                w.u64(until);
+                w.u64(row.created);
+                w.u32(row.version);
+            }
+            Self::Version { number, created, public } => {
+                w.u8(2);
+                w.u32(*number);
+                w.u64(*created);
+                w.text(public);
+            }
+            Self::Text(text) => {
+                w.u8(3);
+                put_text(w, text);
+            }
+        }
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match r.u8()? {
+            0 => {
+                let (space, created) = (r.name()?, r.u64()?);
+                Ok(Self::Space(SpaceRow { space, created, keys: r.option(Reader::u64)? }))
+            }
+            1 => {
+                let (key, algorithm) = (r.key_path()?, take_algorithm(r)?);
+                let state = KeyState::from_numbers(r.u8()?, r.u64()?).ok_or(Malformed)?;
+                let (created, version) = (r.u64()?, r.u32()?);
+                Ok(Self::Key(KeyRow { key, algorithm, state, created, version }))
+            }
+            2 => {
+                let (number, created) = (r.u32()?, r.u64()?);
+                Ok(Self::Version { number, created, public: r.text()?.to_owned() })
+            }
+            3 => Ok(Self::Text(r.text()?.to_owned())),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+fn put_text(w: &mut Writer, text: &str) {
+    let end = text.floor_char_boundary(MAX_ADMIN_TEXT_BYTES);
+    w.text(text.get(..end).unwrap_or_default());
+}
+
+fn take_part(r: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+    let bytes = r.bytes()?;
+    if bytes.len() > MAX_PART_BYTES { Err(Malformed) } else { Ok(bytes.to_vec()) }
 }

@@ -3,7 +3,8 @@
 //! Decoding is strict: a length past the end, an unknown tag, text that is not UTF-8 or bytes left
 //! over make the whole frame [`Malformed`].
 
-use crate::id::{KeyRef, Name};
+use crate::hidden::Hidden;
+use crate::id::{KeyPath, KeyRef, Name};
 
 /// A value that travels as one frame.
 pub trait Frame: Sized {
@@ -95,6 +96,15 @@ impl Writer {
     /// A name.
     pub fn name(&mut self, name: &Name) {
         self.text(name.as_str());
+    }
+    /// A key in its key space.
+    pub fn key_path(&mut self, key: &KeyPath) {
+        self.name(&key.space);
+        self.name(&key.key);
+    }
+    /// Bytes for nobody's eyes.
+    pub fn hidden(&mut self, value: &Hidden) {
+        value.expose(|bytes| self.bytes(bytes));
     }
     /// A key, with its key space where that is written out.
     pub fn key_ref(&mut self, key: &KeyRef) {
@@ -217,6 +227,20 @@ impl<'a> Reader<'a> {
     /// [`Malformed`] when the text is not a name.
     pub fn name(&mut self) -> Result<Name, Malformed> {
         Name::parse(self.text()?).map_err(|_| Malformed)
+    }
+    /// A key in its key space.
+    ///
+    /// # Errors
+    /// [`Malformed`] when either is not a name.
+    pub fn key_path(&mut self) -> Result<KeyPath, Malformed> {
+        Ok(KeyPath { space: self.name()?, key: self.name()? })
+    }
+    /// Bytes for nobody's eyes.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the length passes the end.
+    pub fn hidden(&mut self) -> Result<Hidden, Malformed> {
+        Ok(Hidden::new(self.bytes()?.to_vec()))
     }
     /// A key, with its key space where that is written out.
     ///

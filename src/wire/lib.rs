@@ -7,7 +7,10 @@ pub mod call;
 pub mod channel;
 pub mod code;
 pub mod codec;
+mod hidden;
 pub mod id;
+mod key_state;
+pub mod operator;
 pub mod request;
 pub mod script;
 mod script_frames;
@@ -19,7 +22,9 @@ pub use call::{CallName, Touches};
 pub use channel::{Channel, ReceiveError};
 pub use code::Code;
 pub use codec::{Frame, Malformed};
+pub use hidden::Hidden;
 pub use id::{KeyPath, KeyRef, Name};
+pub use key_state::KeyState;
 pub use shown::{shown, steers};
 
 /// Both ends of every channel must have been built together: a worker or listener of another

@@ -169,17 +169,21 @@ fn a_bad_policy_is_refused_with_every_mistake_and_its_place() {
 }
 
 #[test]
-fn a_second_opener_is_told_that_the_keyspace_is_in_use() {
+fn what_runs_scripts_is_told_that_a_service_holds_the_home() {
     let nats = Nats::plain();
     let service = Service::start(&nats, OPEN_TO_ANYBODY);
     let output = cli()
-        .args(["keyspace", "list", "--home"])
+        .arg("run")
+        .arg(service.scratch.write("s.rhai", "1"))
+        .arg("--policy")
+        .arg(service.scratch.path("policy.toml"))
+        .arg("--home")
         .arg(&service.home)
         .arg("--passphrase-file")
         .arg(service.scratch.passphrase_file())
         .output()
         .unwrap();
     let (exit, _, err) = outcome(&output);
-    assert_eq!(exit, 5);
-    assert!(err.contains("in use by another process"), "{err}");
+    let who = format!("in use by process {} (`crypto-cli`)", service.process.pid());
+    assert!(exit == 5 && err.contains(&who), "{err}");
 }

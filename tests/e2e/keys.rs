@@ -8,7 +8,10 @@ use crate::support::*;
 /// Runs a script on an empty keyspace; its value.
 fn run(script: &str) -> Result<serde_json::Value, String> {
     let scratch = Scratch::new();
-    let (policy, script) = (scratch.policy(OPEN_TO_ANYBODY), scratch.write("s.rhai", script));
+    let (policy, script) = (
+        scratch.policy(&format!("{OPEN_TO_ANYBODY}[limits]\nwall_clock = \"20 s\"\n")),
+        scratch.write("s.rhai", script),
+    );
     let mut command = cli();
     command.args(["run", "--ephemeral", "--format", "json", "--policy"]).arg(policy).arg(script);
     let (_, out, err) = outcome(&command.output().unwrap());

@@ -27,6 +27,7 @@ mod keys;
 mod killed;
 mod limits;
 mod marker;
+mod operator;
 mod payloads;
 mod policies;
 mod processes;

@@ -214,7 +214,7 @@ async fn an_operator_has_the_policy_read_again_and_is_told_what_came_of_it() {
     drop(silent);
     let audit = service.audit();
     let admin: Vec<_> = audit.iter().filter(|entry| entry["kind"] == "admin").collect();
-    assert!(admin.iter().all(|entry| entry["call"] == "policy-reload"));
+    assert!(admin.iter().all(|entry| entry["call"] == "policy reload"));
     assert_eq!(admin.len(), 3);
     assert!(admin.iter().all(|entry| entry["uid"].is_u64()));
     let restart = |service: &mut Service| {

@@ -1,0 +1,238 @@
+//! What an operator has done to a keyspace: by a service that holds it, or by the operator's own command.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+
+use keyspace::{Importing, KeyspaceError, Passphrase, Source, Told, Unlocked};
+use wire::Hidden;
+use wire::admin::Row;
+use wire::operator::{Act, SlotKind};
+
+use crate::entry::Entry;
+use crate::{Audit, AuditError};
+
+/// Whom the operator's end of it is: who hears what is told, and has the file that goes along.
+pub trait Desk {
+    /// Takes one of what was asked for.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    fn tell(&mut self, row: Row) -> io::Result<()>;
+    /// Hears how far it is: keys of keys, or of nobody knows how many if that is 0.
+    fn progress(&mut self, done: u64, total: u64);
+    /// Writes more of the file that an export makes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Goes to the start of the file that an import reads.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn again(&mut self) -> io::Result<()>;
+    /// Reads more of it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// Why an operator's act was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// By the keyspace.
+    #[error(transparent)]
+    Keyspace(#[from] KeyspaceError),
+    /// It could not be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+/// A keyspace that no service holds, with the log of what is done to it.
+pub struct Standalone {
+    keyspace: Unlocked,
+    audit: Audit,
+}
+
+impl Standalone {
+    /// Takes both.
+    #[must_use]
+    pub fn new(keyspace: Unlocked, audit: Audit) -> Self {
+        Self { keyspace, audit }
+    }
+
+    /// Does it for this user. What changes keys or lets them out is recorded before, as a service does, and
+    /// then what came of it.
+    ///
+    /// # Errors
+    /// When it was not done. Then nothing has changed.
+    pub fn perform(
+        &self,
+        act: Act,
+        uid: u32,
+        now: u64,
+        desk: &mut dyn Desk,
+    ) -> Result<String, OperateError> {
+        if !act.changes_or_exports() {
+            return Ok(perform(&self.keyspace, act, now, desk)?);
+        }
+        let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
+        let service = self.keyspace.service_nkey();
+        let (word, on) = (act.word(), act.on());
+        self.audit.find_end(service)?;
+        self.audit.begin(service, &sign)?;
+        self.audit.record(&Entry::administered(word, on.clone(), uid), service, &sign)?;
+        self.audit.sync()?;
+        let done = perform(&self.keyspace, act, now, desk);
+        self.audit.record(&Entry::done(word, on, uid, done.is_ok()), service, &sign)?;
+        self.audit.mark(&sign)?;
+        Ok(done?)
+    }
+}
+
+/// Does it: what is to be said of it when it is done.
+#[expect(clippy::too_many_lines, reason = "one act after another")]
+pub(crate) fn perform(
+    keyspace: &Unlocked,
+    act: Act,
+    now: u64,
+    desk: &mut dyn Desk,
+) -> Result<String, KeyspaceError> {
+    let operator = keyspace.as_operator();
+    let desk = RefCell::new(desk);
+    let tell = |row| desk.borrow_mut().tell(row).map_err(unheard);
+    let progress = |done, total| desk.borrow_mut().progress(done, total);
+    match act {
+        Act::NewSpace(space) => {
+            operator.new_space(&space, now)?;
+            Ok(format!("made the key space `{space}`"))
+        }
+        Act::ListSpaces => said(operator.spaces(tell)),
+        Act::ShowSpace(space) => said(tell(Row::Space(operator.space(&space)?))),
+        Act::RenameSpace(from, to) => {
+            let keys = operator.rename_space(&from, &to)?;
+            Ok(format!("`{from}` is `{to}` from now on, with {keys} keys"))
+        }
+        Act::DeleteSpace(space) => {
+            let keys = operator.delete_space(&space)?;
+            Ok(format!("destroyed the key space `{space}` and {keys} keys"))
+        }
+        Act::ListKeys(space) => said(operator.keys(space.as_ref(), tell)),
+        Act::ShowKey(key) => said(operator.key(&key, tell)),
+        Act::PublicKey(key, form) => said(tell(Row::Text(operator.public_key(&key, form)?))),
+        Act::Recipient => said(tell(Row::Text(operator.recipient()?))),
+        Act::NewKey(key, algorithm) => {
+            operator.new_key(&key, algorithm, now)?;
+            Ok(format!("made `{key}` for {algorithm}"))
+        }
+        Act::RotateKey(key) => {
+            let version = operator.rotate_key(&key, now)?;
+            Ok(format!("version {version} of `{key}` is in use"))
+        }
+        Act::DisableKey(key) => {
+            operator.enable_key(&key, false)?;
+            Ok(format!("`{key}` cannot be used until it is enabled"))
+        }
+        Act::EnableKey(key) => {
+            operator.enable_key(&key, true)?;
+            Ok(format!("`{key}` can be used"))
+        }
+        Act::DeleteKey(key, wait) => {
+            let until = operator.delete_key(&key, wait, now)?;
+            let until =
+                i64::try_from(until).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+            let until = until.map_or_else(String::new, |until| format!(" from {until} on"));
+            Ok(format!("`{key}` cannot be used; it can be restored, and destroyed{until}"))
+        }
+        Act::RestoreKey(key) => {
+            operator.restore_key(&key)?;
+            Ok(format!("`{key}` can be used again"))
+        }
+        Act::DestroyKey(key) => {
+            operator.destroy_key(&key, now)?;
+            Ok(format!("destroyed `{key}`"))
+        }
+        Act::ImportKey(key, algorithm, wrapped) => {
+            let algorithm = operator.import_key(&key, algorithm, &wrapped, now)?;
+            Ok(format!("`{key}` holds the private key, which is for {algorithm}"))
+        }
+        Act::Export(spaces, protection) => {
+            let keys = operator.export(&spaces, &protection, Part(&desk), progress)?;
+            Ok(format!("{keys} keys are in the bundle"))
+        }
+        Act::Import { rename, skip_existing, passphrase } => {
+            let passphrase = passphrase.as_ref().map(unhidden).transpose()?;
+            desk.borrow_mut().again().map_err(unheard)?;
+            let done = operator.import(
+                &mut Part(&desk),
+                passphrase.as_ref(),
+                &Importing { rename, skip_existing },
+                |done| progress(done, 0),
+            )?;
+            let (spaces, keys, skipped) = (done.spaces, done.keys, done.skipped);
+            Ok(format!(
+                "{spaces} key spaces and {keys} keys are new; {skipped} keys were here already"
+            ))
+        }
+        Act::Passwd { current, slot, new: Some(new), cost } => {
+            operator.set_passphrase(&unhidden(&current)?, slot, &unhidden(&new)?, cost)?;
+            Ok(format!("the {} passphrase opens the keyspace", slot.word()))
+        }
+        Act::Passwd { current, slot, new: None, cost: _ } => {
+            operator.remove_passphrase(&unhidden(&current)?, slot)?;
+            Ok(format!("there is no {} passphrase any more", slot.word()))
+        }
+        Act::Rotate(current) => {
+            let keys = operator.rotate_root(&unhidden(&current)?, progress)?;
+            Ok(format!(
+                "{keys} keys are written anew under a new root key; the only passphrase is the operator's, which \
+                 is the one that was given"
+            ))
+        }
+        Act::Verify => {
+            let found = operator.verify(progress)?;
+            let slots: Vec<&str> = found.slots.iter().copied().map(SlotKind::word).collect();
+            let (spaces, keys, slots) = (found.spaces, found.keys, slots.join(", "));
+            Ok(format!(
+                "every record opens: {spaces} key spaces, {keys} keys; passphrases: {slots}"
+            ))
+        }
+    }
+}
+
+fn said(told: Told) -> Result<String, KeyspaceError> {
+    told.map(|()| String::new())
+}
+
+fn unhidden(passphrase: &Hidden) -> Result<Passphrase, KeyspaceError> {
+    passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()))
+}
+
+fn unheard(error: io::Error) -> KeyspaceError {
+    KeyspaceError::Storage(format!("the operator's end: {error}"))
+}
+
+/// The operator's file.
+struct Part<'d, 'a>(&'d RefCell<&'a mut dyn Desk>);
+
+impl Read for Part<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(buffer)
+    }
+}
+
+impl Source for Part<'_, '_> {
+    fn again(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().again()
+    }
+}
+
+impl Write for Part<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! `crypto-cli key`: keys.
+
+use sandbox::Untraced;
+use wire::Algorithm;
+use wire::operator::{Act, MAX_WRAPPED_BYTES};
+use wire::script::PublicForm;
+
+use crate::args::{ImportKeyArgs, KeyArgs, KeyCommand, PublicArgs, WrapArgs};
+use crate::exit::{Exit, Fault};
+use crate::operate::{Files, Output, key_path, name, operate};
+use crate::{ask, files, say};
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+
+pub(crate) fn key(command: &KeyCommand) -> Result<Exit, Fault> {
+    let on = |args: &KeyArgs, act: fn(wire::KeyPath) -> Act| {
+        operate(&args.operate, act(key_path(&args.key)?), Files::default())
+    };
+    match command {
+        KeyCommand::New(args) => {
+            let act = Act::NewKey(key_path(&args.key.key)?, algorithm(&args.algorithm)?);
+            operate(&args.key.operate, act, Files::default())
+        }
+        KeyCommand::List(args) => {
+            let space = args.space.as_deref().map(name).transpose()?;
+            operate(&args.operate, Act::ListKeys(space), Files::default())
+        }
+        KeyCommand::Show(args) => on(args, Act::ShowKey),
+        KeyCommand::Rotate(args) => on(args, Act::RotateKey),
+        KeyCommand::Disable(args) => on(args, Act::DisableKey),
+        KeyCommand::Enable(args) => on(args, Act::EnableKey),
+        KeyCommand::Delete(args) => {
+            let key = key_path(&args.key.key)?;
+            ask::before(&format!("delete the key `{key}`"), args.yes)?;
+            let act = Act::DeleteKey(key, u64::from(args.wait_days) * DAY);
+            operate(&args.key.operate, act, Files::default())
+        }
+        KeyCommand::Restore(args) => on(args, Act::RestoreKey),
+        KeyCommand::Destroy(args) => {
+            ask::before(&format!("destroy the key `{}` for good", args.key.key), args.yes)?;
+            on(&args.key, Act::DestroyKey)
+        }
+        KeyCommand::Import(args) => import(args),
+        KeyCommand::Wrap(args) => wrap(args),
+        KeyCommand::Recipient(args) => operate(args, Act::Recipient, Files::default()),
+        KeyCommand::Public(args) => public(args),
+    }
+}
+
+fn import(args: &ImportKeyArgs) -> Result<Exit, Fault> {
+    let key = key_path(&args.key.key)?;
+    let algorithm = args.algorithm.as_deref().map(algorithm).transpose()?;
+    let wrapped = files::read_bounded(&args.file, MAX_WRAPPED_BYTES)?;
+    operate(&args.key.operate, Act::ImportKey(key, algorithm, wrapped), Files::default())
+}
+
+fn wrap(args: &WrapArgs) -> Result<Exit, Fault> {
+    let _untraced = Untraced::begin()?;
+    let plain = files::read_private(&args.file)?;
+    let wrapped = keyspace::wrap_for(&args.to, &plain)?;
+    let mut output = Output::create(&args.output)?;
+    let written = output.write(&wrapped);
+    written.map_err(|error| Fault::system("cannot write the wrapped key", &error))?;
+    output.finish()?;
+    say::talk(&format!("wrapped: `crypto-cli key import SPACE/KEY {}`", args.output.display()));
+    Ok(Exit::Done)
+}
+
+fn public(args: &PublicArgs) -> Result<Exit, Fault> {
+    let form = PublicForm::from_word(&args.form).ok_or_else(|| {
+        let words: Vec<&str> = PublicForm::ALL.iter().map(|form| form.word()).collect();
+        let (form, words) = (args.form.escape_debug(), words.join(", "));
+        Fault::usage(format!("`{form}` is no form of a public key: use {words}"))
+    })?;
+    let act = Act::PublicKey(key_path(&args.key.key)?, form);
+    operate(&args.key.operate, act, Files::default())
+}
+
+fn algorithm(word: &str) -> Result<Algorithm, Fault> {
+    Algorithm::from_word(word).ok_or_else(|| {
+        let words: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.word()).collect();
+        let (word, words) = (word.escape_debug(), words.join(", "));
+        Fault::usage(format!("`{word}` is no algorithm: use {words}"))
+    })
+}

@@ -1,0 +1,85 @@
+//! `crypto-cli keyspace`: key spaces, and the keyspace as a whole.
+
+use std::fs::File;
+
+use wire::operator::{Act, Protection};
+
+use crate::args::{ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
+use crate::exit::{Exit, Fault};
+use crate::operate::{Files, Output, name, operate, operate_with};
+use crate::{ask, passphrase};
+
+pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
+    let none = Files::default();
+    match command {
+        KeyspaceCommand::New(args) => {
+            operate(&args.operate, Act::NewSpace(name(&args.name)?), none)
+        }
+        KeyspaceCommand::List(args) => operate(args, Act::ListSpaces, none),
+        KeyspaceCommand::Show(args) => {
+            operate(&args.operate, Act::ShowSpace(name(&args.name)?), none)
+        }
+        KeyspaceCommand::Rename(args) => {
+            operate(&args.operate, Act::RenameSpace(name(&args.name)?, name(&args.new)?), none)
+        }
+        KeyspaceCommand::Delete(args) => {
+            let space = name(&args.space.name)?;
+            ask::before(&format!("destroy the key space `{space}` with all its keys"), args.yes)?;
+            operate(&args.space.operate, Act::DeleteSpace(space), none)
+        }
+        KeyspaceCommand::Export(args) => export(args),
+        KeyspaceCommand::Import(args) => import(args),
+        KeyspaceCommand::Passwd(args) => passwd(args),
+        KeyspaceCommand::Rotate(args) => {
+            ask::before("encrypt everything anew and take all other passphrases away", args.yes)?;
+            let current = passphrase::hidden(&args.operate.unlock.passphrase)?;
+            operate_with(&args.operate, Act::Rotate(current.clone()), Some(current), none)
+        }
+        KeyspaceCommand::Verify(args) => operate(args, Act::Verify, none),
+    }
+}
+
+fn export(args: &ExportArgs) -> Result<Exit, Fault> {
+    let names: Result<Vec<_>, Fault> = args.names.iter().map(|text| name(text)).collect();
+    let output = Output::create(&args.output)?;
+    let protection = if args.to.is_empty() {
+        Protection::Passphrase(passphrase::another(&args.bundle.source(), "bundle passphrase")?)
+    } else {
+        Protection::Recipients(args.to.clone())
+    };
+    let files = Files { output: Some(output), source: None };
+    operate(&args.operate, Act::Export(names?, protection), files)
+}
+
+fn import(args: &ImportArgs) -> Result<Exit, Fault> {
+    let rename = args.rename.as_deref().map(name).transpose()?;
+    let shown = args.file.display();
+    let cannot = |error| Fault::usage(format!("cannot read `{shown}`: {error}"));
+    let source = File::open(&args.file).map_err(cannot)?;
+    if !source.metadata().map_err(cannot)?.is_file() {
+        return Err(Fault::usage(format!("`{shown}` is not a regular file")));
+    }
+    let passphrase = if args.to_us {
+        None
+    } else {
+        Some(passphrase::other(&args.bundle.source(), "bundle passphrase")?)
+    };
+    let files = Files { source: Some(source), output: None };
+    let act = Act::Import { rename, skip_existing: args.skip_existing, passphrase };
+    operate(&args.operate, act, files)
+}
+
+fn passwd(args: &PasswdArgs) -> Result<Exit, Fault> {
+    let slot = args.set.kind();
+    if args.remove {
+        ask::before(&format!("take the {} passphrase away", slot.word()), args.yes)?;
+    }
+    let current = passphrase::hidden(&args.operate.unlock.passphrase)?;
+    let new = if args.remove {
+        None
+    } else {
+        Some(passphrase::another(&args.source(), &format!("{} passphrase", slot.word()))?)
+    };
+    let act = Act::Passwd { current: current.clone(), slot, new, cost: args.kdf.cost() };
+    operate_with(&args.operate, act, Some(current), Files::default())
+}

@@ -1,0 +1,421 @@
+//! What an operator does: one transaction each, without a policy. Whoever has this value has shown the
+//! passphrase, or is at the socket of a service that was shown it.
+
+use redb::ReadableDatabase;
+use wire::admin::{Row, SpaceRow};
+use wire::operator::{KdfCost, SlotKind};
+use wire::script::PublicForm;
+use wire::{Algorithm, KeyPath, KeyState, Name};
+
+use crate::error::KeyspaceError;
+use crate::header::Header;
+use crate::key::KeyRecord;
+use crate::seal::{Cost, RootKeys};
+use crate::secret::{Passphrase, Secret};
+use crate::slot::Slot;
+use crate::store::{HEADER, Unlocked, read_meta};
+use crate::transaction::{last_of, no_key, no_space};
+use crate::{public, sign};
+
+/// Shortest time that a deleted key can wait for its destruction, in seconds: a day to find out that it
+/// was the wrong one.
+const SHORTEST_WAIT: u64 = 24 * 60 * 60;
+
+/// The operator of a keyspace.
+pub struct Operator<'k>(pub(crate) &'k Unlocked);
+
+/// What [`Operator::verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Key spaces.
+    pub spaces: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Whose passphrases open it.
+    pub slots: Vec<SlotKind>,
+}
+
+impl Unlocked {
+    /// Acts as the operator. Named in the process that holds the keys and in the operator's own commands
+    /// alone, which a test sees to.
+    #[must_use]
+    pub fn as_operator(&self) -> Operator<'_> {
+        Operator(self)
+    }
+}
+
+impl Operator<'_> {
+    /// Tells every key space.
+    ///
+    /// # Errors
+    /// When a record is damaged, or `take` fails.
+    pub fn spaces(&self, mut take: impl FnMut(Row) -> Told) -> Told {
+        self.0
+            .snapshot()?
+            .each_space(|space, created| take(Row::Space(SpaceRow { space, created, keys: None })))
+    }
+
+    /// Tells a key space with the number of its keys.
+    ///
+    /// # Errors
+    /// When there is none, or a record is damaged.
+    pub fn space(&self, space: &Name) -> Result<SpaceRow, KeyspaceError> {
+        let snapshot = self.0.snapshot()?;
+        let created = snapshot.space(space)?.ok_or_else(|| no_space(space))?;
+        let keys = Some(snapshot.key_count(space)?);
+        Ok(SpaceRow { space: space.clone(), created, keys })
+    }
+
+    /// Tells the keys of a key space, or of all.
+    ///
+    /// # Errors
+    /// When there is no such key space, a record is damaged, or `take` fails.
+    pub fn keys(&self, space: Option<&Name>, mut take: impl FnMut(Row) -> Told) -> Told {
+        let snapshot = self.0.snapshot()?;
+        let mut each =
+            |space: &Name| snapshot.each_key(space, |record| take(Row::Key(record.row()?)));
+        match space {
+            Some(space) if snapshot.space(space)?.is_none() => Err(no_space(space)),
+            Some(space) => each(space),
+            None => snapshot.each_space(|space, _| each(&space)),
+        }
+    }
+
+    /// Tells a key and its versions, the first first.
+    ///
+    /// # Errors
+    /// When there is none, or `take` fails.
+    pub fn key(&self, path: &KeyPath, mut take: impl FnMut(Row) -> Told) -> Told {
+        let record = self.stored(path)?;
+        take(Row::Key(record.row()?))?;
+        let mut versions: Vec<_> = record.versions().collect();
+        versions.reverse();
+        for version in versions {
+            let public = match record.algorithm {
+                Algorithm::Symmetric => String::new(),
+                Algorithm::Ed25519 | Algorithm::Secp256k1 | Algorithm::P256 | Algorithm::X25519 => {
+                    data_encoding::HEXLOWER
+                        .encode(&sign::public_key(record.algorithm, &version.secret)?)
+                }
+            };
+            let (number, created) = (version.number, version.created);
+            take(Row::Version { number, created, public })?;
+        }
+        Ok(())
+    }
+
+    /// A public key in this form.
+    ///
+    /// # Errors
+    /// When there is no such key, or it cannot be written so.
+    pub fn public_key(&self, path: &KeyPath, form: PublicForm) -> Result<String, KeyspaceError> {
+        public::written(&self.stored(path)?, form)
+    }
+
+    /// Makes a key space; `now` is Unix seconds, here and below.
+    ///
+    /// # Errors
+    /// When there is one of that name.
+    pub fn new_space(&self, space: &Name, now: u64) -> Result<(), KeyspaceError> {
+        self.0.transact(|writing| {
+            let root = writing.root.clone();
+            if writing.put_space(&root, space, now)? { Ok(()) } else { Err(space_taken(space)) }
+        })
+    }
+
+    /// Gives a key space another name. Its keys keep everything but that; scripts that began before are
+    /// told of a conflict.
+    ///
+    /// # Errors
+    /// When there is no such key space, or one of the new name.
+    pub fn rename_space(&self, from: &Name, to: &Name) -> Result<u64, KeyspaceError> {
+        self.0.transact(|writing| {
+            let root = writing.root.clone();
+            let created = writing.space(from)?;
+            if writing.has_space(to)? {
+                return Err(space_taken(to));
+            }
+            let id = root.space_id(from);
+            writing.spaces.remove(id.as_slice())?;
+            writing.put_space(&root, to, created)?;
+            let mut count = 0;
+            while let Some(key) = writing.next_key(&id, &id)? {
+                let mut record = writing.take_key(&key)?;
+                record.path.space = to.clone();
+                writing.put_key(&root, &record)?;
+                count += 1;
+            }
+            Ok(count)
+        })
+    }
+
+    /// Destroys a key space with all its keys: how many there were.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn delete_space(&self, space: &Name) -> Result<u64, KeyspaceError> {
+        self.0.transact(|writing| {
+            writing.space(space)?;
+            let id = writing.root.space_id(space);
+            writing.spaces.remove(id.as_slice())?;
+            let mut count = 0;
+            writing.keys.retain_in(id.as_slice()..=last_of(&id).as_slice(), |_, _| {
+                count += 1;
+                false
+            })?;
+            Ok(count)
+        })
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// When there is one of that name, or no such key space.
+    pub fn new_key(
+        &self,
+        path: &KeyPath,
+        algorithm: Algorithm,
+        now: u64,
+    ) -> Result<(), KeyspaceError> {
+        self.add(&KeyRecord::generate(path.clone(), algorithm, now)?)
+    }
+
+    pub(crate) fn add(&self, record: &KeyRecord) -> Result<(), KeyspaceError> {
+        self.0.transact(|writing| {
+            let root = writing.root.clone();
+            writing.space(&record.path.space)?;
+            if writing.put_key(&root, record)? { Ok(()) } else { Err(key_taken(&record.path)) }
+        })
+    }
+
+    /// Gives a key one more version: its number.
+    ///
+    /// # Errors
+    /// When there is no such key, it is not enabled, or has too many versions.
+    pub fn rotate_key(&self, path: &KeyPath, now: u64) -> Result<u32, KeyspaceError> {
+        self.change(path, |record| record.usable()?.rotated(now))
+    }
+
+    /// Lets a key be used, or not.
+    ///
+    /// # Errors
+    /// When there is no such key, or it is deleted.
+    pub fn enable_key(&self, path: &KeyPath, enabled: bool) -> Result<(), KeyspaceError> {
+        self.change(path, |mut record| {
+            if let KeyState::Deleted { .. } = record.state {
+                let text = format!("the key `{path}` is deleted: use `crypto-cli key restore`");
+                return Err(KeyspaceError::Cannot(text));
+            }
+            record.state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
+            Ok(record)
+        })?;
+        Ok(())
+    }
+
+    /// Deletes a key: it cannot be used, can be restored, and can be destroyed after `wait` seconds. When
+    /// that is, in Unix seconds.
+    ///
+    /// # Errors
+    /// When there is no such key, it is deleted already, or `wait` is less than a day.
+    pub fn delete_key(&self, path: &KeyPath, wait: u64, now: u64) -> Result<u64, KeyspaceError> {
+        if wait < SHORTEST_WAIT {
+            let text = "a deleted key waits for a day or longer";
+            return Err(KeyspaceError::Cannot(text.to_owned()));
+        }
+        let until = now.saturating_add(wait);
+        self.change(path, |mut record| {
+            if let KeyState::Deleted { .. } = record.state {
+                let text = format!("the key `{path}` is deleted already");
+                return Err(KeyspaceError::Cannot(text));
+            }
+            record.state = KeyState::Deleted { until };
+            Ok(record)
+        })?;
+        Ok(until)
+    }
+
+    /// Lets a deleted key be used again.
+    ///
+    /// # Errors
+    /// When there is no such key, or it is not deleted.
+    pub fn restore_key(&self, path: &KeyPath) -> Result<(), KeyspaceError> {
+        self.change(path, |mut record| match record.state {
+            KeyState::Deleted { .. } => {
+                record.state = KeyState::Enabled;
+                Ok(record)
+            }
+            KeyState::Enabled | KeyState::Disabled => {
+                Err(KeyspaceError::Cannot(format!("the key `{path}` is not deleted")))
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Destroys a deleted key whose time has come.
+    ///
+    /// # Errors
+    /// When there is no such key, it is not deleted, or still waits.
+    pub fn destroy_key(&self, path: &KeyPath, now: u64) -> Result<(), KeyspaceError> {
+        self.0.transact(|writing| {
+            let text = match writing.key(path)?.state {
+                KeyState::Deleted { until } if until <= now => {
+                    let id = writing.root.key_id(path);
+                    writing.keys.remove(id.as_slice())?;
+                    return Ok(());
+                }
+                KeyState::Deleted { until } => {
+                    let left = until.saturating_sub(now).div_ceil(3600);
+                    format!("the key `{path}` waits for {left} hours more")
+                }
+                KeyState::Enabled | KeyState::Disabled => {
+                    format!("the key `{path}` is not deleted: use `crypto-cli key delete` first")
+                }
+            };
+            Err(KeyspaceError::Cannot(text))
+        })
+    }
+
+    /// Opens every record.
+    ///
+    /// # Errors
+    /// The first that is damaged.
+    pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Verified, KeyspaceError> {
+        let snapshot = self.0.snapshot()?;
+        let (slots, total) = (self.header()?.slots().collect(), snapshot.all_keys()?);
+        let mut found = Verified { spaces: 0, keys: 0, slots };
+        snapshot.each_space(|space, _| {
+            found.spaces += 1;
+            snapshot.each_key(&space, |_| {
+                found.keys += 1;
+                progress(found.keys, total);
+                Ok(())
+            })
+        })?;
+        if total == found.keys {
+            Ok(found)
+        } else {
+            Err(KeyspaceError::Damaged("a key stands outside of every key space".to_owned()))
+        }
+    }
+
+    /// Gives a slot this passphrase, in the place of the one that it had. It takes one that opens the
+    /// keyspace now.
+    ///
+    /// # Errors
+    /// [`KeyspaceError::WrongPassphrase`]; or when the new one is too short.
+    pub fn set_passphrase(
+        &self,
+        current: &Passphrase,
+        slot: SlotKind,
+        new: &Passphrase,
+        cost: KdfCost,
+    ) -> Result<(), KeyspaceError> {
+        let (header, root) = self.unlocked_header(current)?;
+        let slot = Slot::wrap(slot, new, Cost::asked(cost)?, &root, &header.file_id)?;
+        self.0.transact(|writing| {
+            writing.header = writing.header.clone().with_slot(slot, &writing.root);
+            // A sum of costs that no reader accepts is not written.
+            Header::parse(&writing.header.to_bytes()).map(drop)
+        })
+    }
+
+    /// Takes a slot's passphrase away.
+    ///
+    /// # Errors
+    /// [`KeyspaceError::WrongPassphrase`]; or when it has none, or it is the last.
+    pub fn remove_passphrase(
+        &self,
+        current: &Passphrase,
+        slot: SlotKind,
+    ) -> Result<(), KeyspaceError> {
+        self.unlocked_header(current)?;
+        self.0.transact(|writing| {
+            let header = writing.header.clone().without_slot(slot, &writing.root);
+            let word = slot.word();
+            let text = format!("there is no {word} passphrase, or it is the only one");
+            writing.header = header.ok_or(KeyspaceError::Cannot(text))?;
+            Ok(())
+        })
+    }
+
+    /// Gives the keyspace a new root key, and writes everything anew under it: how many keys. `current`
+    /// becomes the operator's passphrase, and the only one.
+    ///
+    /// # Errors
+    /// [`KeyspaceError::WrongPassphrase`], or when a record is damaged.
+    pub fn rotate_root(
+        &self,
+        current: &Passphrase,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<u64, KeyspaceError> {
+        let total = self.0.snapshot()?.all_keys()?;
+        let (header, _) = self.unlocked_header(current)?;
+        let root = Secret::random()?;
+        let slot = Slot::wrap(SlotKind::Operator, current, Cost::WRITTEN, &root, &header.file_id)?;
+        let mut count = 0;
+        self.0.transact_under(RootKeys::below(&root)?, |writing, root| {
+            let mut spaces = Vec::new();
+            self.0.snapshot()?.each_space(|space, created| {
+                spaces.push((space, created));
+                Ok(())
+            })?;
+            for (space, created) in spaces {
+                let old = writing.root.space_id(&space);
+                writing.spaces.remove(old.as_slice())?;
+                writing.put_space(root, &space, created)?;
+                while let Some(id) = writing.next_key(&old, &old)? {
+                    let record = writing.take_key(&id)?;
+                    writing.put_key(root, &record)?;
+                    count += 1;
+                    progress(count, total);
+                }
+            }
+            self.0.service.seed.expose(|seed| writing.put_service(root, seed))?;
+            writing.header = writing.header.clone().with_only(slot, root);
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// The header, and the root key that the passphrase opens in it.
+    fn unlocked_header(&self, current: &Passphrase) -> Result<(Header, Secret<32>), KeyspaceError> {
+        let header = self.header()?;
+        let (root, _) = header.unlock(current, None)?;
+        Ok((header, root))
+    }
+
+    fn header(&self) -> Result<Header, KeyspaceError> {
+        let header = read_meta(&self.0.database.begin_read()?, HEADER)?;
+        let header = header.ok_or_else(|| KeyspaceError::Damaged("no header".to_owned()))?;
+        Header::parse(&header)
+    }
+
+    fn stored(&self, path: &KeyPath) -> Result<KeyRecord, KeyspaceError> {
+        self.0.key(path)?.ok_or_else(|| no_key(path))
+    }
+
+    /// Writes a key as `change` makes it: the version in use.
+    fn change(
+        &self,
+        path: &KeyPath,
+        change: impl FnOnce(KeyRecord) -> Result<KeyRecord, KeyspaceError>,
+    ) -> Result<u32, KeyspaceError> {
+        self.0.transact(|writing| {
+            let root = writing.root.clone();
+            let record = change(writing.key(path)?)?;
+            writing.put_key(&root, &record)?;
+            Ok(record.current()?.number)
+        })
+    }
+}
+
+/// Whether what was told was heard.
+pub type Told = Result<(), KeyspaceError>;
+
+fn space_taken(space: &Name) -> KeyspaceError {
+    KeyspaceError::Taken { what: "key space", name: space.to_string() }
+}
+
+pub(crate) fn key_taken(path: &KeyPath) -> KeyspaceError {
+    KeyspaceError::Taken { what: "key", name: path.to_string() }
+}

@@ -1,0 +1,36 @@
+//! Bytes that pass between two of our processes and are for nobody's eyes.
+
+use zeroize::Zeroizing;
+
+/// A passphrase on its way to the process that uses it. It does not print, and is wiped on drop.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(Zeroizing<Vec<u8>>);
+
+impl Hidden {
+    /// Takes the bytes.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Lends the bytes to a closure.
+    pub fn expose<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+        read(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_does_not_print() {
+        assert_eq!(format!("{:?}", Hidden::new(b"secret".to_vec())), "Hidden(..)");
+    }
+}

@@ -1,0 +1,405 @@
+//! What an operator does to a keyspace: by the service that holds it, and without one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::*;
+
+/// A home and whoever acts on it.
+struct Place {
+    scratch: Scratch,
+    home: PathBuf,
+    passphrase: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let (home, _) = scratch.home();
+        let passphrase = scratch.passphrase_file();
+        Self { scratch, home, passphrase }
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = cli();
+        command.args(words.split(' ')).arg("--home").arg(&self.home);
+        command.arg("--passphrase-file").arg(&self.passphrase);
+        command
+    }
+
+    fn ask(&self, words: &str) -> (i32, String, String) {
+        outcome(&self.command(words).output().unwrap())
+    }
+
+    /// Its output, of a command that must succeed.
+    fn does(&self, words: &str) -> String {
+        let (exit, out, err) = self.ask(words);
+        assert_eq!(exit, 0, "{words}: {err}");
+        out
+    }
+
+    fn refuses(&self, words: &str, exit: i32, why: &str) {
+        let (got, out, err) = self.ask(words);
+        assert!(got == exit && out.is_empty() && err.contains(why), "{words}: {got} {err}");
+    }
+}
+
+/// A file by its name, for a command that is split at spaces.
+fn arg(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Commands with what they print, and those that are refused; both in an order that makes sense.
+fn a_day_at_work(place: &Place) -> Vec<String> {
+    let bundle_passphrase = place.scratch.write("bundle-passphrase", "for the bundle\n");
+    let bundle = place.scratch.path("a.ccb");
+    let with = format!("--bundle-passphrase-file {}", arg(&bundle_passphrase));
+    let mut told = Vec::new();
+    let mut does = |words: &str| told.push(place.does(words));
+    does("keyspace new team");
+    does("key new team/release");
+    does("key new team/eth --algorithm secp256k1");
+    does("key new team/data --algorithm symmetric");
+    does("key rotate team/release");
+    does("key disable team/eth");
+    does("key list");
+    does("key delete team/data --yes --wait-days 2");
+    does("key list team");
+    does("key restore team/data");
+    does("key enable team/eth");
+    does("keyspace rename team group");
+    does(&format!("keyspace export group --output {} {with}", arg(&bundle)));
+    does(&format!("keyspace import {} --rename copy {with}", arg(&bundle)));
+    does(&format!("keyspace import {} --skip-existing {with}", arg(&bundle)));
+    does("keyspace rotate --yes");
+    does("keyspace verify");
+    does("key list");
+    does("keyspace list");
+    let public = |key: &str| place.does(&format!("key public {key}"));
+    assert_eq!(public("group/release"), public("copy/release"));
+    assert_ne!(public("group/release"), public("group/eth"));
+    place.refuses("keyspace new group", 2, "there is a key space `group` already");
+    place.refuses("key new none/k", 2, "there is no key space `none`");
+    place.refuses("key new group/k --algorithm rsa", 2, "`rsa` is no algorithm: use ed25519,");
+    place.refuses("key show group/none", 2, "there is no key `group/none`");
+    place.refuses("key show group", 2, "write it as `space/key`");
+    place.refuses("key public group/data", 2, "has no public key");
+    place.refuses("keyspace delete group", 2, "say `--yes`");
+    place.refuses("key destroy group/data --yes", 2, "is not deleted: use `crypto-cli key delete`");
+    place.refuses("key delete group/data --yes --wait-days 0", 2, "waits for a day or longer");
+    let wrong = format!(
+        "keyspace import {} --rename x --bundle-passphrase-file {}",
+        arg(&bundle),
+        arg(&place.passphrase)
+    );
+    place.refuses(&wrong, 3, "the encrypted file does not open");
+    place.refuses(&format!("keyspace import {} {with}", arg(&bundle)), 2, "`--rename`");
+    let over = format!("keyspace export group --output {} {with}", arg(&bundle));
+    place.refuses(&over, 2, "is there already: it is left as it was");
+    let none = place.scratch.path("none.ccb");
+    place.refuses(
+        &format!("keyspace export none --output {} {with}", arg(&none)),
+        2,
+        "no key space",
+    );
+    assert!(!none.exists() && !place.scratch.path("none.ccb.part").exists());
+    let whole = std::fs::read(&bundle).unwrap();
+    let cut = place.scratch.write("cut.ccb", &whole[..whole.len() - 1]);
+    place.refuses(&format!("keyspace import {} --rename x {with}", arg(&cut)), 4, "refused");
+    let list = place.does("key list --format json");
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["keys"].as_array().unwrap().len(), 6, "{list}");
+    told
+}
+
+const TOLD: [&str; 4] = [
+    "team/data symmetric\nteam/eth secp256k1 disabled\nteam/release ed25519 version 2\n",
+    "copy/data symmetric\ncopy/eth secp256k1\ncopy/release ed25519 version 2\n\
+     group/data symmetric\ngroup/eth secp256k1\ngroup/release ed25519 version 2\n",
+    "copy\ngroup\n",
+    "team/data symmetric deleted, may be destroyed from ",
+];
+
+fn is_a_day_at_work(told: &[String]) {
+    assert_eq!(
+        (told[6].as_str(), told[17].as_str(), told[18].as_str()),
+        (TOLD[0], TOLD[1], TOLD[2])
+    );
+    assert!(told[8].starts_with(TOLD[3]), "{}", told[8]);
+}
+
+/// The commands that changed something, as the log has them.
+fn recorded(audit: &[Value]) -> Vec<String> {
+    let of = |entry: &Value| {
+        let word = |member: &str| entry[member].as_str().unwrap_or_default().to_owned();
+        format!("{} {} {}", word("call"), word("on"), word("status"))
+    };
+    audit.iter().filter(|entry| entry["kind"] == "admin").map(of).collect()
+}
+
+fn log_of(home: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(home.join("audit.log")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn verify_audit(home: &Path, nkey: &str) -> (i32, String, String) {
+    let mut command = cli();
+    command.args(["audit", "verify", "--service-nkey", nkey, "--home"]).arg(home);
+    outcome(&command.output().unwrap())
+}
+
+#[test]
+fn an_operator_does_it_without_a_service_and_it_is_recorded() {
+    let scratch = Scratch::new();
+    let (home, nkey) = scratch.home();
+    let passphrase = scratch.passphrase_file();
+    let place = Place { scratch, home, passphrase };
+    is_a_day_at_work(&a_day_at_work(&place));
+    let audit = recorded(&log_of(&place.home));
+    for entry in [
+        "key new team/release ",
+        "key new team/release ok",
+        "key new none/k refused",
+        "keyspace export group ok",
+        "keyspace import copy ok",
+        "keyspace rotate  ok",
+        "key delete team/data ok",
+    ] {
+        assert!(audit.iter().any(|line| line == entry), "{entry}: {audit:#?}");
+    }
+    assert!(!audit.iter().any(|line| line.contains("key list")), "what only looks is not recorded");
+    let (exit, _, err) = verify_audit(&place.home, &nkey);
+    assert_eq!(exit, 0, "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_does_it_through_the_service_that_holds_the_home() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let place = Place {
+        scratch: Scratch::new(),
+        home: service.home.clone(),
+        // The service was unlocked: what is asked of it takes no passphrase, but for what needs one.
+        passphrase: service.scratch.passphrase_file(),
+    };
+    is_a_day_at_work(&a_day_at_work(&place));
+    let audit = recorded(&service.audit());
+    for entry in [
+        "key new team/release ok",
+        "keyspace export group ok",
+        "key list  ok",
+        "keyspace rotate  ok",
+    ] {
+        assert!(audit.iter().any(|line| line == entry), "{entry}: {audit:#?}");
+    }
+    // Scripts see what the operator has made, before and after the root key changed.
+    let client = nats.client().await;
+    let script = "select_keypair(\"group/release\"); let s = sign(\"m\"); verify(\"m\", s)";
+    assert_eq!(ask_plainly(&client, script).await.text, "true");
+    place.does("key disable group/release");
+    let refused = ask_plainly(&client, "sign(\"m\", \"group/release\")").await;
+    assert_eq!(refused.error.as_deref(), Some("script-error"));
+    assert!(refused.text.contains("is disabled"), "{}", refused.text);
+    let still = "let p = public_key(\"group/release\"); p.len()";
+    assert_eq!(ask_plainly(&client, still).await.text, "64");
+    place.does("key enable group/release");
+    place.does("key delete group/release --yes");
+    let refused = ask_plainly(&client, "sign(\"m\", \"group/release\")").await;
+    assert!(refused.text.contains("is deleted"), "{}", refused.text);
+    assert_eq!(service.audit_verify().0, 0);
+    service.stop();
+    assert_eq!(place.does("key list group").lines().count(), 3);
+}
+
+#[test]
+fn a_second_opener_is_told_who_holds_the_home() {
+    let place = Place::new();
+    let script = place.scratch.write("s.rhai", "let i = 0; while i < 100000000 { i += 1 }");
+    let policy = place.scratch.policy(&format!(
+        "{OPEN_TO_ANYBODY}[limits]\nwall_clock = \"20 s\"\noperations = 2_000_000_000\n"
+    ));
+    let mut run = place.command("run");
+    let mut run = run.arg("--policy").arg(policy).arg(script).spawn().unwrap();
+    // Its records are opened when the lock is its own.
+    wait_until("the lock", || place.home.join("audit.log").exists().then_some(()));
+    let told = place.ask("keyspace list");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let who = format!("in use by process {} (`crypto-cli`)", run.id());
+    assert!(told.0 == 5 && told.2.contains(&who), "{}", told.2);
+}
+
+#[test]
+fn a_bundle_to_a_recipient_is_a_file_of_age() {
+    let (place, there) = (Place::new(), Place::new());
+    place.does("keyspace new team");
+    place.does("key new team/release");
+    let identity = place.scratch.path("identity");
+    let generated = Command::new("age-keygen").arg("-o").arg(&identity).output().unwrap();
+    let recipient = text(&generated.stderr);
+    let recipient = recipient.trim().rsplit(' ').next().unwrap().to_owned();
+    let own = there.does("key recipient");
+    let bundle = place.scratch.path("team.age");
+    place.does(&format!(
+        "keyspace export --all --output {} --to {recipient} --to {}",
+        arg(&bundle),
+        own.trim()
+    ));
+    let mut age = Command::new("age");
+    let opened = age.arg("-d").arg("-i").arg(&identity).arg(&bundle).output().unwrap();
+    assert!(opened.status.success(), "{}", text(&opened.stderr));
+    assert!(opened.stdout.starts_with(b"CCKB\0\x01"));
+    assert!(opened.stdout.windows(7).any(|window| window == b"release"));
+    there.does(&format!("keyspace import {} --to-us", arg(&bundle)));
+    assert_eq!(there.does("key public team/release"), place.does("key public team/release"));
+    // What age encrypts is none of ours, but for a private key.
+    let foreign = place.scratch.write("foreign", b"hello, world");
+    let wrapped = place.scratch.path("foreign.age");
+    let mut age = Command::new("age");
+    assert!(
+        age.args(["-r", own.trim(), "-o"]).arg(&wrapped).arg(&foreign).status().unwrap().success()
+    );
+    there.refuses(
+        &format!("keyspace import {} --to-us", arg(&wrapped)),
+        4,
+        "another version, or holds",
+    );
+    there.refuses(
+        &format!("key import team/x {}", arg(&wrapped)),
+        2,
+        "no private key that is known",
+    );
+}
+
+/// A private key that others made, and its public key in a form that both know.
+struct Foreign {
+    name: &'static str,
+    file: PathBuf,
+    form: &'static str,
+    public: String,
+    algorithm: &'static str,
+}
+
+fn made(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn of_openssl(
+    scratch: &Scratch,
+    name: &'static str,
+    words: &str,
+    algorithm: &'static str,
+) -> Foreign {
+    let file = scratch.path(name);
+    let mut openssl = Command::new("openssl");
+    made(&openssl.args(words.split(' ')).arg("-out").arg(&file).output().unwrap());
+    let mut openssl = Command::new("openssl");
+    let public = openssl.args(["pkey", "-pubout", "-in"]).arg(&file).output().unwrap();
+    Foreign { name, file, form: "pem", public: made(&public), algorithm }
+}
+
+fn of_ssh(scratch: &Scratch, name: &'static str, kind: &str, algorithm: &'static str) -> Foreign {
+    let file = scratch.path(name);
+    let mut keygen = Command::new("ssh-keygen");
+    made(&keygen.args(["-q", "-N", "", "-C", "", "-t", kind, "-f"]).arg(&file).output().unwrap());
+    let public = std::fs::read_to_string(file.with_extension("pub")).unwrap();
+    Foreign { name, file, form: "ssh", public: format!("{}\n", public.trim()), algorithm }
+}
+
+#[test]
+fn private_keys_of_others_come_wrapped_and_keep_their_public_keys() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let recipient = place.does("key recipient");
+    let identity = nkeys::KeyPair::new_user();
+    let seed = place.scratch.write("nkey", identity.seed().unwrap());
+    let ec = "genpkey -algorithm EC -pkeyopt ec_param_enc:named_curve -pkeyopt ec_paramgen_curve";
+    let scratch = &place.scratch;
+    let foreign = [
+        of_openssl(scratch, "ed25519", "genpkey -algorithm ed25519", "ed25519"),
+        of_openssl(scratch, "x25519", "genpkey -algorithm x25519", "x25519"),
+        of_openssl(scratch, "p256", &format!("{ec}:P-256"), "p256"),
+        of_openssl(scratch, "secp256k1", &format!("{ec}:secp256k1"), "secp256k1"),
+        of_openssl(scratch, "sec1", "ecparam -name secp256k1 -genkey -noout", "secp256k1"),
+        of_ssh(scratch, "ssh-ed25519", "ed25519", "ed25519"),
+        of_ssh(scratch, "ssh-ecdsa", "ecdsa", "p256"),
+        Foreign {
+            name: "seed",
+            file: seed,
+            form: "nkey",
+            public: format!("{}\n", identity.public_key()),
+            algorithm: "ed25519",
+        },
+    ];
+    for (number, Foreign { name, file, form, public, algorithm }) in foreign.iter().enumerate() {
+        let wrapped = scratch.path(&format!("{name}.wrapped"));
+        let by = if number % 2 == 0 { "age" } else { "crypto-cli" };
+        let mut wrap = if by == "age" { Command::new("age") } else { cli() };
+        if by == "age" {
+            wrap.args(["-r", recipient.trim(), "-o"]).arg(&wrapped).arg(file);
+        } else {
+            wrap.args(["key", "wrap", "--to", recipient.trim(), "--output"])
+                .arg(&wrapped)
+                .arg(file);
+        }
+        made(&wrap.output().unwrap());
+        place.does(&format!("key import team/{name} {}", arg(&wrapped)));
+        assert_eq!(place.does(&format!("key public team/{name} --as {form}")), *public, "{name}");
+        let list = place.does("key list team");
+        assert!(list.contains(&format!("team/{name} {algorithm}\n")), "{list}");
+        let other = if *algorithm == "p256" { "ed25519" } else { "p256" };
+        let wrong = format!("key import team/other {} --algorithm {other}", arg(&wrapped));
+        place.refuses(&wrong, 2, &format!("holds a key for {algorithm}"));
+    }
+    let locked = scratch.path("locked");
+    let mut keygen = Command::new("ssh-keygen");
+    made(
+        &keygen
+            .args(["-q", "-N", "a passphrase", "-t", "ed25519", "-f"])
+            .arg(&locked)
+            .output()
+            .unwrap(),
+    );
+    let out = scratch.path("locked.wrapped");
+    let mut wrap = cli();
+    wrap.args(["key", "wrap", "--to", recipient.trim(), "--output"]).arg(&out).arg(&locked);
+    let (exit, _, err) = outcome(&wrap.output().unwrap());
+    assert!(
+        exit == 2 && err.contains("take it off with `ssh-keygen -p`") && !out.exists(),
+        "{err}"
+    );
+}
+
+#[test]
+fn an_older_keyspace_is_refused_until_it_is_said_to_be_meant() {
+    let place = Place::new();
+    let file = place.home.join("keyspace.redb");
+    place.does("keyspace new team");
+    let older = std::fs::read(&file).unwrap();
+    place.does("keyspace new group");
+    std::fs::write(&file, older).unwrap();
+    place.refuses("keyspace list", 4, "is of generation 2, and was at 3: say `--accept-older`");
+    assert_eq!(place.does("keyspace list --accept-older"), "team\n");
+    assert_eq!(place.does("keyspace list"), "team\n");
+}
+
+#[test]
+fn passphrases_are_added_changed_and_taken_away() {
+    let mut place = Place::new();
+    let [backup, new] = [("backup", "for the day after\n"), ("new", "a new passphrase\n")]
+        .map(|(name, text)| place.scratch.write(name, text));
+    place.does(&format!("keyspace passwd --set backup --new-passphrase-file {}", arg(&backup)));
+    place.does(&format!("keyspace passwd --new-passphrase-file {} --kdf calibrate", arg(&new)));
+    place.refuses("keyspace list", 3, "the passphrase is wrong");
+    place.passphrase = backup;
+    place.refuses("keyspace list --slot operator", 3, "the passphrase is wrong");
+    place.does("keyspace list --slot backup");
+    place.passphrase = new;
+    place.does("keyspace passwd --set backup --remove --yes");
+    place.refuses("keyspace passwd --remove --yes", 2, "or it is the only one");
+    let (_, _, told) = place.ask("keyspace verify");
+    assert!(told.contains("passphrases: operator\n"), "{told}");
+}
