@@ -11,6 +11,7 @@ use wire::Channel;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, Reason, Row, ToAdmin};
 
 use crate::entry::Entry;
+use crate::gate::Gate;
 use crate::operate::{Desk, perform};
 use crate::serve::log;
 use crate::{AuditError, Broker};
@@ -37,14 +38,14 @@ impl AdminSocket {
     }
 
     /// Answers operators, one after another, for as long as there is a broker.
-    pub(crate) fn serve(self, broker: &Arc<Broker>) -> io::Result<()> {
-        let broker = Arc::downgrade(broker);
+    pub(crate) fn serve(self, gate: &Arc<Gate>) -> io::Result<()> {
+        let gate = Arc::downgrade(gate);
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             loop {
                 let answered = self.0.accept().map(|(stream, peer)| {
-                    hear(&broker, Channel::new(stream), peer);
+                    hear(&gate, Channel::new(stream), peer);
                 });
-                if broker.strong_count() == 0 {
+                if gate.strong_count() == 0 {
                     return;
                 }
                 if let Err(error) = answered {
@@ -57,7 +58,7 @@ impl AdminSocket {
     }
 }
 
-fn hear(broker: &Weak<Broker>, mut channel: Channel<ToAdmin, FromAdmin>, peer: LocalPeer) {
+fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: LocalPeer) {
     let asked = match channel.receive(Some(Instant::now() + ASK_PATIENCE)) {
         Ok(asked) => asked,
         Err(error) => {
@@ -69,9 +70,16 @@ fn hear(broker: &Weak<Broker>, mut channel: Channel<ToAdmin, FromAdmin>, peer: L
     if !channel.is_silent() {
         return;
     }
-    let Some(broker) = broker.upgrade() else { return };
+    let Some(gate) = gate.upgrade() else { return };
     let mut desk = Remote { channel: &mut channel, part: Vec::new(), at: 0, progressed: None };
-    let answer = match broker.administer(asked, peer, &mut desk) {
+    let done = match (asked, gate.broker()) {
+        (ToAdmin::Unseal(passphrase), _) => gate.unseal(&passphrase, peer),
+        (asked, Some(broker)) => broker.administer(asked, peer, &mut desk),
+        (ToAdmin::ReloadPolicy | ToAdmin::Act(_) | ToAdmin::Part(_), None) => {
+            Err((Reason::Locked, "the keyspace is sealed: use `crypto-cli unseal`".to_owned()))
+        }
+    };
+    let answer = match done {
         Ok(text) => FromAdmin::Done(text),
         Err((reason, text)) => FromAdmin::Refused(reason, text),
     };

@@ -33,7 +33,7 @@ struct Held {
 /// An answer as it was sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Given {
-    proof: String,
+    proof: Option<String>,
     error: Option<Code>,
     body: Vec<u8>,
 }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn reply(body: &[u8]) -> Reply {
-        Reply { ticket: 1, proof: "p".into(), error: Some(Code::Busy), body: body.to_vec() }
+        Reply { ticket: 1, proof: Some("p".into()), error: Some(Code::Busy), body: body.to_vec() }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod audit;
 mod calls;
 mod clock;
 mod entry;
+mod gate;
 mod identify;
 mod lane;
 mod lanes;
@@ -31,6 +32,7 @@ use wire::script::Task;
 
 pub use admin::AdminSocket;
 pub use audit::{Audit, AuditError, AuditSettings, last_line_of};
+pub use gate::{Gate, Sealed};
 pub use lane::check;
 pub use lanes::{Lanes, LanesError};
 pub use operate::{Desk, OperateError, Standalone};
@@ -328,7 +330,7 @@ impl Broker {
         };
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
-        Reply { ticket: request.ticket, proof, error, body }
+        Reply { ticket: request.ticket, proof: Some(proof), error, body }
     }
 }
 

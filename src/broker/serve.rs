@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use sandbox::{Confined, Role};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use wire::Channel;
 use wire::request::{FromListener, Request, ToListener};
-use wire::{Channel, Code};
 
-use crate::outcome::Failure;
+use crate::gate::Gate;
 use crate::{AdminSocket, Broker};
 
 /// Requests that wait, for each script that may run. The listener holds no more than these in all
@@ -87,26 +87,28 @@ impl Link {
 /// When the first listener cannot start.
 pub fn serve(
     _confined: &Confined,
-    broker: &Arc<Broker>,
+    gate: &Arc<Gate>,
     admin: AdminSocket,
     ready: impl Fn(),
 ) -> Result<(), ServeError> {
-    let running = usize::try_from(broker.policy().limits().concurrent).unwrap_or(1);
+    let running = gate.concurrent;
     let waiting = running * QUEUED_PER_SCRIPT;
     let (jobs, queue) = sync_channel(waiting);
     let state = Arc::new(State::default());
-    let lanes = start_lanes(broker, running, queue, &state)?;
-    watch_signals(broker, &state)?;
-    keep_house(broker)?;
-    admin.serve(broker)?;
-    let supervisor = Supervisor { broker, capacity: running + waiting, state, jobs };
+    let lanes = start_lanes(gate, running, queue, &state)?;
+    watch_signals(gate, &state)?;
+    if let Some(broker) = gate.broker() {
+        keep_house(broker)?;
+    }
+    admin.serve(gate)?;
+    let supervisor = Supervisor { gate, capacity: running + waiting, state, jobs };
     let result = supervisor.run(ready);
     drop(supervisor);
     for lane in lanes {
         // A panic ends the whole process, so a lane ends only by itself.
         let _panicked = lane.join();
     }
-    if let Err(error) = broker.close() {
+    if let Some(Err(error)) = gate.broker().map(|broker| broker.close()) {
         log(&error.to_string());
     }
     result
@@ -147,14 +149,14 @@ impl State {
 }
 
 fn start_lanes(
-    broker: &Arc<Broker>,
+    gate: &Arc<Gate>,
     count: usize,
     queue: Receiver<(Request, Arc<Link>)>,
     state: &Arc<State>,
 ) -> io::Result<Vec<std::thread::JoinHandle<()>>> {
     let queue = Arc::new(Mutex::new(queue));
     let lane = |number| {
-        let (broker, queue, state) = (Arc::clone(broker), Arc::clone(&queue), Arc::clone(state));
+        let (gate, queue, state) = (Arc::clone(gate), Arc::clone(&queue), Arc::clone(state));
         std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -163,12 +165,8 @@ fn start_lanes(
                 if link.is_gone() {
                     continue;
                 }
-                let reply = if state.is_grace_over() {
-                    let text = "the service is stopping: nothing was run";
-                    broker.decline(&request, Failure::new(Code::ShuttingDown, text))
-                } else {
-                    broker.answer(&request)
-                };
+                let late = state.is_grace_over();
+                let reply = if late { gate.decline(&request) } else { gate.answer(&request) };
                 link.send(&ToListener::Reply(reply));
             }
         })
@@ -177,7 +175,7 @@ fn start_lanes(
 }
 
 /// Puts records on disk and ends what has waited too long, for as long as there is a broker.
-fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
+pub(crate) fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
     let broker = Arc::downgrade(broker);
     std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
         for tick in 1_u32.. {
@@ -204,15 +202,20 @@ fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
 
 /// SIGHUP reads the policy again. The first of the others drains, the second ends at once; the kernel
 /// then ends our children.
-fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>) -> io::Result<()> {
+fn watch_signals(gate: &Arc<Gate>, state: &Arc<State>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (state, broker) = (Arc::clone(state), Arc::downgrade(broker));
+    let (state, gate) = (Arc::clone(state), Arc::downgrade(gate));
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                let Some(broker) = broker.upgrade() else { return };
-                // It has said how it went.
-                let _said = broker.reload_from_file();
+                let Some(gate) = gate.upgrade() else { return };
+                match gate.broker() {
+                    // It has said how it went.
+                    Some(broker) => drop(broker.reload_from_file()),
+                    None => {
+                        log("the keyspace is sealed: start the service again for another policy")
+                    }
+                }
                 continue;
             }
             if state.is_draining() {
@@ -221,7 +224,8 @@ fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>) -> io::Result<()> {
             log("stopping: no new requests, those taken are answered");
             state.drain();
             // Those that run at the end of the grace may take their whole time.
-            let wall_clock = broker.upgrade().map_or(0, |b| b.policy().limits().wall_clock);
+            let wall_clock = |gate: Arc<Gate>| Some(gate.broker()?.policy().limits().wall_clock);
+            let wall_clock = gate.upgrade().and_then(wall_clock).unwrap_or(0);
             let longest = GRACE + Duration::from_millis(wall_clock) + REPLY_PATIENCE;
             let state = Arc::clone(&state);
             // A listener that does not end by then is cut off.
@@ -236,7 +240,7 @@ fn watch_signals(broker: &Arc<Broker>, state: &Arc<State>) -> io::Result<()> {
 
 /// Keeps a listener running.
 struct Supervisor<'s> {
-    broker: &'s Broker,
+    gate: &'s Gate,
     capacity: usize,
     state: Arc<State>,
     jobs: SyncSender<(Request, Arc<Link>)>,
@@ -249,8 +253,7 @@ impl Supervisor<'_> {
         let (mut was_ready, mut pause) = (false, FIRST_PAUSE);
         loop {
             let started = Instant::now();
-            let (process, socket) = match self.broker.lanes.launcher().launch(Role::Own, &arguments)
-            {
+            let (process, socket) = match self.gate.launcher.launch(Role::Own, &arguments) {
                 Ok(started) => started,
                 Err(error) if was_ready => {
                     log(&format!("cannot start a listener: {error}"));
@@ -303,7 +306,7 @@ impl Supervisor<'_> {
             match frame {
                 FromListener::Ready { build, reply_bytes } if build == wire::BUILD && !is_ready => {
                     is_ready = true;
-                    self.broker.bound_replies(reply_bytes);
+                    self.gate.bound_replies(reply_bytes);
                     ready();
                 }
                 FromListener::Request(request) if is_ready => {

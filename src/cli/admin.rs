@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use broker::Desk;
-use sandbox::LocalSocket;
+use sandbox::{LocalSocket, Untraced};
 use wire::Channel;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, Row, ToAdmin};
 
+use crate::args::UnsealArgs;
 use crate::exit::{Exit, Fault};
+use crate::{files, passphrase, say};
 
 /// How long the service may take between two things that it says: a key space of a million keys is
 /// renamed in less.
@@ -23,6 +25,15 @@ pub(crate) fn ask(home: &Path, what: &ToAdmin) -> Result<String, Fault> {
         return Err(Fault::new(Exit::Unavailable, text));
     };
     service.ask(what, &mut Nothing)
+}
+
+/// `crypto-cli unseal`.
+pub(crate) fn unseal(args: &UnsealArgs) -> Result<Exit, Fault> {
+    let _untraced = Untraced::begin()?;
+    let home = files::home_path(args.home.as_deref())?;
+    let passphrase = passphrase::hidden(&args.passphrase)?;
+    say::talk(&ask(&home, &ToAdmin::Unseal(passphrase))?);
+    Ok(Exit::Done)
 }
 
 /// The service that holds a home.

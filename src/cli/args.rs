@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Serve scripts that come over NATS.
     Listen(ListenArgs),
+    /// Bring the passphrase to a service that was started sealed.
+    Unseal(UnsealArgs),
     /// The process of `listen` that talks to NATS. Started by `listen`.
     #[command(hide = true)]
     Listener(ListenerArgs),
@@ -168,8 +170,20 @@ pub(crate) struct ListenArgs {
     pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) unlock: Unlock,
+    /// Read no passphrase: answer `sealed` until `crypto-cli unseal` brings it.
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    pub(crate) sealed: bool,
     #[command(flatten)]
     pub(crate) sandbox: SandboxArgs,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct UnsealArgs {
+    /// The folder of the service's keyspace.
+    #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
 }
 
 #[derive(ClapArgs)]

@@ -119,9 +119,15 @@ fn read_from(source: impl Read, name: &str, most: usize) -> Result<Vec<u8>, Faul
 
 /// Opens the keyspace that the arguments name, and reads its passphrase.
 pub(crate) fn open(unlock: &Unlock) -> Result<(Home, Locked, Passphrase), Fault> {
+    let (home, locked) = locked(unlock)?;
+    Ok((home, locked, passphrase::existing(&unlock.passphrase)?))
+}
+
+/// Opens the keyspace that the arguments name, and leaves it locked.
+pub(crate) fn locked(unlock: &Unlock) -> Result<(Home, Locked), Fault> {
     let home = Home::open(&home_path(unlock.home.as_deref())?)?;
     let locked = Locked::open(&home)?;
-    Ok((home, locked, passphrase::existing(&unlock.passphrase)?))
+    Ok((home, locked))
 }
 
 /// Opens what the broker writes besides the keyspace.

@@ -2,16 +2,15 @@
 //! program in its hidden role.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use broker::{AdminSocket, Broker, ServeError};
+use broker::{AdminSocket, Broker, Gate, Sealed, ServeError};
 use client::{Connect, Login, ServerUrl, check_subject};
 use listener::{Listen, ListenFault};
 use sandbox::{Confined, Untraced};
 
 use crate::args::{ListenArgs, ListenerArgs, NatsArgs};
 use crate::exit::{Exit, Fault};
-use crate::{files, say, scripts};
+use crate::{files, passphrase, say, scripts};
 
 /// The broker's part: open, confine, parse, unlock, serve.
 pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
@@ -24,24 +23,35 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     let launcher = scripts::launcher(&listener, Some(&path))?;
     let policy = files::read_policy(&path)?;
     let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
-    let (home, locked, passphrase) = files::open(&args.unlock)?;
+    let (home, locked) = files::locked(&args.unlock)?;
+    let passphrase =
+        if args.sealed { None } else { Some(passphrase::existing(&args.unlock.passphrase)?) };
     let records = files::open_records(&home, &policy.policy)?;
     let admin = AdminSocket::open(home.path());
     let admin =
         admin.map_err(|error| Fault::system("cannot open the socket in the home", &error))?;
     let confined = Confined::broker(untraced, Some(home.path()))?;
     scripts::mention(&confined);
-    let keyspace = locked.unlock(&passphrase, args.unlock.open.opening())?;
-    drop(passphrase);
-    let nkey = keyspace.service_nkey().to_owned();
     let service = policy.policy.service().to_owned();
-    let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes)?;
-    let broker = Arc::new(broker);
+    let opening = args.unlock.open.opening();
+    let (gate, who) = match passphrase {
+        Some(passphrase) => {
+            let keyspace = locked.unlock(&passphrase, opening)?;
+            let who = keyspace.service_nkey().to_owned();
+            let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes)?;
+            (Gate::open(broker), who)
+        }
+        None => {
+            let policy = (policy.policy, policy.text);
+            let sealed = Sealed { policy, locked, opening, records, lanes };
+            (Gate::sealed(sealed), "sealed".to_owned())
+        }
+    };
     let ready = || {
         let (subject, server) = (&args.subject, &args.nats.server);
-        say::talk(&format!("crypto-cli: `{service}` ({nkey}) serves `{subject}` on {server}"));
+        say::talk(&format!("crypto-cli: `{service}` ({who}) serves `{subject}` on {server}"));
     };
-    match broker::serve(&confined, &broker, admin, ready) {
+    match broker::serve(&confined, &gate, admin, ready) {
         Ok(()) => Ok(Exit::Done),
         Err(ServeError::Listener { code }) => {
             Err(Fault::new(exit_of_listener(code), "the listener could not start: see above"))

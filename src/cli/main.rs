@@ -49,6 +49,7 @@ fn dispatch(command: Command) -> Result<Exit, Fault> {
         Command::Init(args) => init::init(&args),
         Command::Dev(args) => dev::dev(&args),
         Command::Listen(args) => listen::listen(&args),
+        Command::Unseal(args) => admin::unseal(&args),
         Command::Listener(args) => listen::listener(&args),
         Command::Launcher(args) => scripts::serve(&args),
         Command::Doctor(args) => doctor::doctor(&args),

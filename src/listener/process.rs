@@ -206,7 +206,9 @@ impl Desk {
             return;
         };
         let mut headers = HeaderMap::new();
-        headers.insert(PROOF_HEADER, reply.proof.as_str());
+        if let Some(proof) = &reply.proof {
+            headers.insert(PROOF_HEADER, proof.as_str());
+        }
         if let Some(code) = reply.error {
             name_error(&mut headers, code);
         }

@@ -72,8 +72,8 @@ pub enum ToListener {
 pub struct Reply {
     /// Of the request.
     pub ticket: u64,
-    /// The service's proof.
-    pub proof: String,
+    /// The service's proof; none while there is no key to sign it with.
+    pub proof: Option<String>,
     /// The error, if it is one.
     pub error: Option<Code>,
     /// The payload.
@@ -150,7 +150,7 @@ impl Frame for ToListener {
             ToListener::Reply(reply) => {
                 w.u8(0);
                 w.u64(reply.ticket);
-                w.text(&reply.proof);
+                w.option(reply.proof.as_ref(), |w, proof| w.text(proof));
                 w.option(reply.error.as_ref(), |w, code| w.text(code.word()));
                 w.bytes(&reply.body);
             }
@@ -162,7 +162,7 @@ impl Frame for ToListener {
         Ok(match r.u8()? {
             0 => ToListener::Reply(Reply {
                 ticket: r.u64()?,
-                proof: r.text()?.to_owned(),
+                proof: r.option(|r| Ok(r.text()?.to_owned()))?,
                 error: r.option(|r| Code::from_word(r.text()?).ok_or(Malformed))?,
                 body: r.bytes()?.to_vec(),
             }),

@@ -403,3 +403,42 @@ fn passphrases_are_added_changed_and_taken_away() {
     let (_, _, told) = place.ask("keyspace verify");
     assert!(told.contains("passphrases: operator\n"), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_service_answers_so_until_it_is_unsealed() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, OPEN_TO_ANYBODY);
+    service.stop();
+    service.restart_sealed(&nats);
+    let client = nats.client().await;
+    let sealed = ask_plainly(&client, "1 + 1").await;
+    assert_eq!((sealed.error.as_deref(), sealed.proof), (Some("sealed"), None), "{}", sealed.text);
+    let place = Place {
+        scratch: Scratch::new(),
+        home: service.home.clone(),
+        passphrase: service.scratch.passphrase_file(),
+    };
+    place.refuses("key list", 3, "the keyspace is sealed: use `crypto-cli unseal`");
+    let wrong = Place {
+        passphrase: place.scratch.write("wrong", "another passphrase\n"),
+        home: service.home.clone(),
+        scratch: Scratch::new(),
+    };
+    wrong.refuses("unseal", 3, "the passphrase is wrong");
+    assert_eq!(ask_plainly(&client, "1").await.error.as_deref(), Some("sealed"));
+    place.does("unseal");
+    let (_, _, told) = place.ask("unseal");
+    assert!(told.contains("unsealed already"), "{told}");
+    let answer = ask_plainly(&client, "1 + 1").await;
+    assert!(answer.text == "2" && answer.proof.is_some(), "{answer:?}");
+    place.does("keyspace new team");
+    let audit = service.audit();
+    let admin: Vec<_> = audit.iter().filter(|entry| entry["kind"] == "admin").collect();
+    assert_eq!(admin[0]["call"], "unseal");
+    assert!(service.log().contains("did not unseal the keyspace: the passphrase is wrong"));
+    assert_eq!(service.audit_verify().0, 0);
+    service.stop();
+    service.restart_sealed(&nats);
+    service.stop();
+    place.refuses("unseal", 5, "no service runs in");
+}

@@ -220,6 +220,25 @@ impl Service {
     }
 
     pub(crate) fn launch(scratch: &Scratch, home: &Path, server: &str, program: &Path) -> Running {
+        let passphrase = scratch.passphrase_file();
+        let unlock = ["--passphrase-file", passphrase.to_str().unwrap()];
+        Self::launch_with(scratch, home, server, program, &unlock)
+    }
+
+    /// Starts it again in the same home, sealed.
+    pub(crate) fn restart_sealed(&mut self, nats: &Nats) {
+        let (scratch, home) = (&self.scratch, &self.home);
+        self.process = Self::launch_with(scratch, home, &nats.url(), own(), &["--sealed"]);
+        self.await_ready();
+    }
+
+    fn launch_with(
+        scratch: &Scratch,
+        home: &Path,
+        server: &str,
+        program: &Path,
+        unlock: &[&str],
+    ) -> Running {
         let log = fs::File::create(scratch.path("listen.log")).unwrap();
         let child = Command::new(program)
             .env_clear()
@@ -228,8 +247,7 @@ impl Service {
             .arg(scratch.path("policy.toml"))
             .arg("--home")
             .arg(home)
-            .arg("--passphrase-file")
-            .arg(scratch.passphrase_file())
+            .args(unlock)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
