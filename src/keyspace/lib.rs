@@ -7,6 +7,8 @@ mod bundle;
 mod commit;
 mod encrypt;
 mod error;
+#[cfg(test)]
+mod faults;
 mod header;
 mod home;
 mod key;

@@ -27,6 +27,9 @@ use crate::staged::Staged;
 use crate::transaction::last_of;
 
 const FILE: &str = "keyspace.redb";
+/// Memory for pages of the file, in bytes: a million keys take six times as much on disk, and the process that
+/// holds them stays small.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(crate) const SPACES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("spaces");
@@ -36,9 +39,9 @@ pub(crate) const SERVICE: &str = "service";
 
 /// A keyspace whose file is open and whose keys are out of reach.
 pub struct Locked {
-    database: Database,
-    header: Header,
-    pin: Pin,
+    pub(crate) database: Database,
+    pub(crate) header: Header,
+    pub(crate) pin: Pin,
 }
 
 /// How a keyspace is opened.
@@ -88,7 +91,7 @@ impl Locked {
             return Err(exposed(&path, "is not a regular file"));
         }
         check_owner(&path, &metadata)?;
-        let database = Database::open(&path).map_err(|error| open_error(home, error))?;
+        let database = builder().open(&path).map_err(|error| open_error(home, error))?;
         let header = read_meta(&database.begin_read()?, HEADER)?;
         let header = header.ok_or(KeyspaceError::Foreign("it has no header"))?;
         Ok(Self { header: Header::parse(&header)?, database, pin: Pin::open(home)? })
@@ -146,7 +149,7 @@ impl Locked {
 }
 
 impl Service {
-    fn of(seed: Secret<32>) -> Result<Self, KeyspaceError> {
+    pub(crate) fn of(seed: Secret<32>) -> Result<Self, KeyspaceError> {
         let pair =
             seed.expose(|seed| nkeys::KeyPair::new_from_raw(nkeys::KeyPairType::Server, *seed));
         let pair = pair.map_err(|_| KeyspaceError::Damaged("the service key".to_owned()))?;
@@ -176,8 +179,8 @@ impl Unlocked {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft.0);
         let file = file.map_err(io_at(&draft.0))?;
-        let database = FileBackend::new(file)
-            .and_then(|backend| Database::builder().create_with_backend(backend));
+        let database =
+            FileBackend::new(file).and_then(|backend| builder().create_with_backend(backend));
         let database = database.map_err(|error| open_error(home, error))?;
         let unlocked = Self::found(database, keys, &header, Pin::none())?;
         // A link, unlike a rename, does not replace a keyspace that was made meanwhile.
@@ -200,7 +203,7 @@ impl Unlocked {
     /// # Errors
     /// When the kernel gives no random numbers.
     pub fn ephemeral(now: u64) -> Result<Self, KeyspaceError> {
-        let database = Database::builder().create_with_backend(InMemoryBackend::new());
+        let database = builder().create_with_backend(InMemoryBackend::new());
         let database = database.map_err(redb::Error::from)?;
         let keys = RootKeys::below(&Secret::random()?)?;
         let header = Header::unshared(&keys, now)?;
@@ -296,7 +299,7 @@ impl Unlocked {
         Ok(Self::new(database, keys, header, service, pin))
     }
 
-    fn new(
+    pub(crate) fn new(
         database: Database,
         keys: RootKeys,
         header: &Header,
@@ -388,6 +391,12 @@ impl Snapshot {
         }
         Ok(record)
     }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
 /// A file that is removed again unless it was linked to its place.
