@@ -10,11 +10,12 @@ use wire::{Algorithm, KeyPath, Name};
 
 use crate::header::{CopyFrom, Header};
 use crate::operator::Operator;
+use crate::operator_tests::Bytes;
 use crate::pin::Pin;
 use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret};
 use crate::store::{HEADER, Opening, SERVICE, Service, Unlocked, read_meta, service_place};
-use crate::{Importing, KeyspaceError, Locked, Source};
+use crate::{Importing, KeyspaceError, Locked};
 
 /// What happens at the call whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -233,23 +234,6 @@ fn told(keyspace: &Unlocked) -> Vec<Row> {
     rows
 }
 
-struct Bytes(Vec<u8>, usize);
-
-impl std::io::Read for Bytes {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = (&self.0[self.1..]).read(buffer)?;
-        self.1 += count;
-        Ok(count)
-    }
-}
-
-impl Source for Bytes {
-    fn again(&mut self) -> std::io::Result<()> {
-        self.1 = 0;
-        Ok(())
-    }
-}
-
 type Change = fn(&Operator<'_>, &Before) -> Result<(), KeyspaceError>;
 
 const CHANGES: [(&str, Change); 6] = [
@@ -260,7 +244,7 @@ const CHANGES: [(&str, Change); 6] = [
     ("disable", |operator, _| operator.enable_key(&path("a/k3"), false)),
     ("import", |operator, before| {
         let importing = Importing { rename: Some(name("c")), skip_existing: false };
-        let mut source = Bytes(before.bundle.clone(), 0);
+        let mut source = Bytes::of(&before.bundle);
         operator.import(&mut source, None, &importing, |_| {}).map(drop)
     }),
 ];

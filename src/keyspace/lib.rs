@@ -13,6 +13,8 @@ mod header;
 mod home;
 mod key;
 mod key_file;
+#[cfg(test)]
+mod model;
 mod operator;
 #[cfg(test)]
 mod operator_tests;

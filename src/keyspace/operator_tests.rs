@@ -83,10 +83,10 @@ fn export(keyspace: &Unlocked, spaces: &[&str], protection: &Protection) -> Vec<
     bundle
 }
 
-struct Bytes<'b>(&'b [u8], std::io::Cursor<&'b [u8]>);
+pub(crate) struct Bytes<'b>(&'b [u8], std::io::Cursor<&'b [u8]>);
 
 impl<'b> Bytes<'b> {
-    fn of(bytes: &'b [u8]) -> Self {
+    pub(crate) fn of(bytes: &'b [u8]) -> Self {
         Self(bytes, std::io::Cursor::new(bytes))
     }
 }

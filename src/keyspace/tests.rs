@@ -36,7 +36,7 @@ fn path(text: &str) -> KeyPath {
 }
 
 /// A permit for anything, from a policy that allows everything: there is no other way to one.
-fn permit(call: CallName, target: Target) -> Permit {
+pub(crate) fn permit(call: CallName, target: Target) -> Permit {
     let text = "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
                 allow = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n";
     let policy = Policy::parse("p.toml", text).unwrap();
