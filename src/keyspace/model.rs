@@ -60,6 +60,7 @@ const NOW: u64 = 1_000;
 const DAY: u64 = 86_400;
 
 /// Does it to both; whether both took it.
+#[expect(clippy::too_many_lines, reason = "one act after another")]
 fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
     let operator = keyspace.as_operator();
     let (took, expected) = match act {

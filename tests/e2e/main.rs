@@ -20,6 +20,7 @@ mod degraded;
 mod dev;
 mod documents;
 mod drain;
+mod durable;
 mod escape;
 mod isolation;
 mod kept;
