@@ -3,7 +3,6 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
-    clippy::cast_precision_loss,
     clippy::indexing_slicing,
     reason = "a measurement: it prints, and stops where something is wrong"
 )]
