@@ -24,6 +24,8 @@ const FOOTER: &str = "---";
 const X25519: &str = "X25519";
 /// Our stanza for passphrases: salt, memory in KiB, passes, lanes.
 const ARGON2ID: &str = "crypto-cli/argon2id";
+/// The stanza for passphrases of other programs, which is not opened here.
+const SCRYPT: &str = "scrypt";
 const WRAP_LABEL: &[u8] = b"age-encryption.org/v1/X25519";
 /// The human-readable part of a recipient (BIP-173).
 const RECIPIENT: Hrp = Hrp::parse_unchecked("age");
@@ -169,6 +171,18 @@ impl Container {
             }
             stanzas.push(Stanza { arguments, body });
         }
+        // Those for others as well: a file is good or it is not, whoever reads it.
+        if stanzas.iter().any(|stanza: &Stanza| !stanza.is_whole()) {
+            return None;
+        }
+        // Whoever wrote a passphrase to it wrote nothing else: a second would be paid for again, and a recipient
+        // would be one that the passphrase's owner does not know of.
+        let is_passphrase = |stanza: &Stanza| {
+            stanza.arguments.first().is_some_and(|word| [ARGON2ID, SCRYPT].contains(&word.as_str()))
+        };
+        if stanzas.len() > 1 && stanzas.iter().any(is_passphrase) {
+            return None;
+        }
         let signed = format!("{head}\n{FOOTER}").into_bytes();
         (!stanzas.is_empty()).then_some(Self { stanzas, mac, signed })
     }
@@ -180,17 +194,12 @@ impl Container {
 
     /// Opens it: the key of the file. What a passphrase costs is bounded before it is paid.
     pub(crate) fn open(&self, key: &Key<'_>) -> Result<Secret<16>, KeyspaceError> {
-        let mut tried = false;
         for stanza in &self.stanzas {
             let kek = match (key, stanza.arguments.as_slice()) {
                 (Key::Own(secret), [kind, share]) if kind == X25519 => {
                     stanza.agreed(secret, share)?
                 }
                 (Key::Passphrase(passphrase), [kind, rest @ ..]) if kind == ARGON2ID => {
-                    // One is ever written; a second would be paid for again.
-                    if std::mem::replace(&mut tried, true) {
-                        return Err(bad("it has two passphrases"));
-                    }
                     derived(passphrase, rest)?
                 }
                 (Key::Own(_) | Key::Passphrase(_), _) => continue,
@@ -205,6 +214,19 @@ impl Container {
 }
 
 impl Stanza {
+    /// Whether it is as those of its kind are. Those of kinds that are not known are left to others.
+    fn is_whole(&self) -> bool {
+        match self.arguments.as_slice() {
+            [kind, share] if kind == X25519 => {
+                decode(share).is_some_and(|share| share.len() == 32)
+                    && self.body.len() == WRAPPED_BYTES
+            }
+            [kind, ..] if kind == X25519 => false,
+            [kind, ..] if kind == ARGON2ID => self.body.len() == WRAPPED_BYTES,
+            _ => true,
+        }
+    }
+
     fn agreed(&self, secret: &Secret<32>, share: &str) -> Result<Secret<32>, KeyspaceError> {
         let share: Option<[u8; 32]> = decode(share).and_then(|share| share.try_into().ok());
         let share = share.ok_or_else(|| bad("a recipient in it is none"))?;
@@ -212,9 +234,6 @@ impl Stanza {
     }
 
     fn unwrap(&self, kek: &Secret<32>) -> Result<Option<Secret<16>>, KeyspaceError> {
-        if self.body.len() != WRAPPED_BYTES {
-            return Err(bad("a wrapped key in it is of another length"));
-        }
         let cipher = kek.expose(|kek| ChaCha20Poly1305::new(kek.into()));
         let opened = cipher.decrypt(&Nonce::default(), self.body.as_slice());
         let Ok(opened) = opened.map(Zeroizing::new) else { return Ok(None) };

@@ -129,13 +129,23 @@ impl Operator<'_> {
         from: &mut impl Source,
         passphrase: Option<&Passphrase>,
         importing: &Importing,
-        mut progress: impl FnMut(u64),
+        progress: impl FnMut(u64),
     ) -> Result<Imported, KeyspaceError> {
         let own = self.own_secret()?;
         let key = passphrase.map_or(Key::Own(&own), Key::Passphrase);
+        self.import_with(from, &key, importing, progress)
+    }
+
+    pub(crate) fn import_with(
+        &self,
+        from: &mut impl Source,
+        key: &Key<'_>,
+        importing: &Importing,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Imported, KeyspaceError> {
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, &mut *from);
         let header = Container::read(&mut reader)?;
-        let file_key = header.open(&key)?;
+        let file_key = header.open(key)?;
         let snapshot = self.0.snapshot()?;
         let mut spaces = 0;
         each_item(reader, &file_key, importing, |item| match item {

@@ -153,6 +153,9 @@ impl KeyRecord {
                 return Err(damaged(Malformed));
             }
             let secret = Secret::try_fill(|secret| secret.copy_from(bytes))?;
+            if !sign::fits(algorithm, &secret) {
+                return Err(damaged(Malformed));
+            }
             versions.push(Version { number, created, secret });
         }
         r.end().map_err(damaged)?;

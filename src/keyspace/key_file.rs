@@ -83,10 +83,7 @@ pub(crate) fn parse(
         }
     };
     // A scalar that is none is found out here, and not at the first signature.
-    if algorithm != Algorithm::Symmetric {
-        sign::public_key(algorithm, &secret).map_err(|_| unreadable())?;
-    }
-    Ok((algorithm, secret))
+    if sign::fits(algorithm, &secret) { Ok((algorithm, secret)) } else { Err(unreadable()) }
 }
 
 /// PKCS#8 or SEC 1 in PEM, OpenSSH, the seed of an nkey; 64 hexadecimal digits or 32 bytes, which do not say

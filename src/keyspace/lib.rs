@@ -33,6 +33,8 @@ mod tests;
 mod transaction;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod vectors_of_bundles;
 
 pub use bundle::{Imported, Importing, Source};
 pub use encrypt::{decrypt_with, encrypt_to, encrypt_with, new_data_key};

@@ -34,18 +34,20 @@ pub(crate) fn in_namespace(namespace: &Name, message: &[u8]) -> Vec<u8> {
 pub(crate) fn new_secret(algorithm: Algorithm) -> Result<Secret<32>, KeyspaceError> {
     for _ in 0..MOST_DRAWS {
         let secret = Secret::random()?;
-        let fits = match algorithm {
-            Algorithm::Ed25519 | Algorithm::X25519 | Algorithm::Symmetric => true,
-            Algorithm::Secp256k1 => {
-                secret.expose(|s| k256::ecdsa::SigningKey::from_slice(s).is_ok())
-            }
-            Algorithm::P256 => secret.expose(|s| p256::ecdsa::SigningKey::from_slice(s).is_ok()),
-        };
-        if fits {
+        if fits(algorithm, &secret) {
             return Ok(secret);
         }
     }
     Err(KeyspaceError::Storage("the kernel's random numbers are none".to_owned()))
+}
+
+/// Whether these bytes can be a secret for keys of an algorithm.
+pub(crate) fn fits(algorithm: Algorithm, secret: &Secret<32>) -> bool {
+    match algorithm {
+        Algorithm::Ed25519 | Algorithm::X25519 | Algorithm::Symmetric => true,
+        Algorithm::Secp256k1 => secret.expose(|s| k256::SecretKey::from_slice(s).is_ok()),
+        Algorithm::P256 => secret.expose(|s| p256::SecretKey::from_slice(s).is_ok()),
+    }
 }
 
 /// Signs: with Ed25519 the message (RFC 8032 §5.1.6), with ECDSA its SHA-256, without randomness (RFC 6979),

@@ -33,6 +33,7 @@ fn change(keys: &mut Keys, what: &str) {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a run of thousands says what it met")]
 fn acknowledged_changes_survive_kills_at_any_moment() {
     let kills: u64 = std::env::var("KEYSPACE_KILLS").map_or(40, |kills| kills.parse().unwrap());
     let scratch = Scratch::new();

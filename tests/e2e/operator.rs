@@ -442,3 +442,52 @@ async fn a_sealed_service_answers_so_until_it_is_unsealed() {
     service.stop();
     place.refuses("unseal", 5, "no service runs in");
 }
+
+/// `tests/vectors/read_bundle.py` was written from FORMAT.md by somebody who had not seen the program.
+#[test]
+fn the_specification_is_enough_to_read_a_bundle() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let algorithms = ["ed25519", "secp256k1", "p256", "x25519", "symmetric"];
+    for algorithm in algorithms {
+        place.does(&format!("key new team/{algorithm} --algorithm {algorithm}"));
+    }
+    place.does("key rotate team/p256");
+    place.does("key disable team/x25519");
+    let (bundle, passphrase) = (place.scratch.path("team.ccb"), place.scratch.path("bp"));
+    std::fs::write(&passphrase, "for the bundle\n").unwrap();
+    let with = format!("--bundle-passphrase-file {}", arg(&passphrase));
+    place.does(&format!("keyspace export team --output {} {with}", arg(&bundle)));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join(".tools/callers/python");
+    assert!(packages.is_dir(), "packages are missing: `scripts/client-packages` installs them");
+    let python = |script: &str| {
+        let mut python = Command::new("python3");
+        python.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
+        python.arg(root.join("tests/vectors").join(script));
+        python
+    };
+    let mut reader = python("read_bundle.py");
+    let read = reader.arg(&bundle).arg("--passphrase-file").arg(&passphrase).output().unwrap();
+    assert!(read.status.success(), "{}", text(&read.stderr));
+    let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+    let keys = read["key_spaces"][0]["keys"].as_array().unwrap();
+    assert_eq!((&read["key_spaces"][0]["name"], keys.len()), (&Value::from("team"), 5));
+    for key in keys {
+        let name = key["name"].as_str().unwrap();
+        let shown = place.does(&format!("key show team/{name} --format json"));
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(
+            (&key["algorithm"], &key["state"]),
+            (&shown["key"]["algorithm"], &shown["key"]["state"])
+        );
+        let publics = |of: &Value| -> Vec<String> {
+            let versions = of["versions"].as_array().unwrap();
+            versions.iter().map(|v| v["public_key"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(publics(key), publics(&shown), "{name}");
+    }
+    // The files of the vectors are those that their script makes, and its reader is of their opinion.
+    let check = python("make_bundles.py").arg("--check").output().unwrap();
+    assert!(check.status.success(), "{}", text(&check.stderr));
+}
