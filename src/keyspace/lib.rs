@@ -9,6 +9,8 @@ mod encrypt;
 mod error;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod golden;
 mod header;
 mod home;
 mod key;

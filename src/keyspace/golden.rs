@@ -1,0 +1,305 @@
+//! `tests/vectors/keyspaces`: database files of this version that open for ever, and ones that never do. `MAKE=1`
+//! makes them anew, which is for a new version of the format alone.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use tempfile::TempDir;
+use wire::operator::{KdfCost, SlotKind};
+use wire::{Algorithm, KeyPath, Name};
+
+use crate::header::Header;
+use crate::record::Kind;
+use crate::secret::Passphrase;
+use crate::store::{HEADER, KEYS, META, Opening, SERVICE, SPACES, Unlocked};
+use crate::{Home, KeyspaceError, Locked};
+
+const PASSPHRASE: &str = "a passphrase of the vectors";
+/// Bytes of a line.
+const ROW: usize = 48;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/keyspaces")
+}
+
+fn passphrase() -> Passphrase {
+    Passphrase::new(PASSPHRASE.as_bytes().to_vec()).unwrap()
+}
+
+/// What the head of a vector says, and its bytes: rows that are not those of its base, or not zeros.
+struct Vector {
+    head: BTreeMap<String, String>,
+    bytes: Vec<u8>,
+}
+
+fn read(name: &str) -> Vector {
+    let text = fs::read_to_string(folder().join(format!("{name}.txt"))).unwrap();
+    let (head, body) = text.split_once("\n\n").unwrap();
+    let head: BTreeMap<_, _> = head
+        .lines()
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(word, value)| (word.to_owned(), value.to_owned()))
+        .collect();
+    let mut bytes = head.get("base").map_or_else(Vec::new, |base| read(base).bytes);
+    bytes.resize(head["bytes"].parse().unwrap(), 0);
+    for line in body.lines() {
+        let (at, row) = line.split_once(' ').unwrap();
+        let (at, row): (usize, _) = (at.parse().unwrap(), BASE64.decode(row.as_bytes()).unwrap());
+        bytes[at..at + row.len()].copy_from_slice(&row);
+    }
+    Vector { head, bytes }
+}
+
+/// A home with this file and no note of how far it was.
+fn home_with(bytes: &[u8]) -> (TempDir, Home) {
+    let folder = TempDir::new().unwrap();
+    let home = Home::create(&folder.path().join("home")).unwrap();
+    let file = home.file("keyspace.redb");
+    fs::write(&file, bytes).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    (folder, home)
+}
+
+fn open(home: &Home) -> Result<Unlocked, KeyspaceError> {
+    Locked::open(home)?.unlock(&passphrase(), Opening { slot: None, accept_older: true })
+}
+
+/// Opens it, and every record in it.
+fn counted(home: &Home) -> Result<[u64; 2], KeyspaceError> {
+    let found = open(home)?.as_operator().verify(|_, _| {})?;
+    Ok([found.spaces, found.keys])
+}
+
+#[test]
+fn keyspaces_of_this_version_open_for_ever_and_bad_ones_never() {
+    if std::env::var_os("MAKE").is_some() {
+        make();
+    }
+    let (mut good, mut bad) = (0, 0);
+    for entry in fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let vector = read(&name);
+        let (_folder, home) = home_with(&vector.bytes);
+        let counts = counted(&home);
+        if vector.head["expect"] == "opens" {
+            good += 1;
+            let counts = counts.unwrap().map(|count| count.to_string());
+            let said = ["spaces", "keys"].map(|word| vector.head[word].clone());
+            assert_eq!(counts, said, "{name}");
+        } else {
+            bad += 1;
+            let error = counts.expect_err(&name).to_string();
+            assert!(error.contains(&vector.head["says"]), "{name}: {error}");
+        }
+    }
+    assert!(good >= 2 && bad >= 3 * good, "{good} {bad}");
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn path(text: &str) -> KeyPath {
+    let (space, key) = text.split_once('/').unwrap();
+    KeyPath { space: name(space), key: name(key) }
+}
+
+fn write(name: &str, head: &str, base: Option<&[u8]>, bytes: &[u8]) {
+    let mut text = format!("{head}bytes: {}\n\n", bytes.len());
+    for (number, row) in bytes.chunks(ROW).enumerate() {
+        let at = number * ROW;
+        let before = base.and_then(|base| base.get(at..at + row.len()));
+        let is_same =
+            before.map_or_else(|| row.iter().all(|byte| *byte == 0), |before| before == row);
+        if !is_same {
+            writeln!(text, "{at} {}", BASE64.encode(row)).unwrap();
+        }
+    }
+    fs::write(folder().join(format!("{name}.txt")), text).unwrap();
+}
+
+/// A keyspace as an operator makes one.
+fn made(fill: impl FnOnce(&Unlocked)) -> (TempDir, Home) {
+    let folder = TempDir::new().unwrap();
+    let home = Home::create(&folder.path().join("home")).unwrap();
+    fill(&Unlocked::create(&home, &passphrase(), KdfCost::Standard, 1_700_000_000).unwrap());
+    (folder, home)
+}
+
+fn file(home: &Home) -> Vec<u8> {
+    fs::read(home.file("keyspace.redb")).unwrap()
+}
+
+fn fill(keyspace: &Unlocked) {
+    let operator = keyspace.as_operator();
+    for space in ["team", "empty"] {
+        operator.new_space(&name(space), 1_700_000_001).unwrap();
+    }
+    for algorithm in Algorithm::ALL {
+        operator.new_key(&path(&format!("team/{algorithm}")), *algorithm, 1_700_000_002).unwrap();
+    }
+    operator.rotate_key(&path("team/ed25519"), 1_700_000_003).unwrap();
+    operator.enable_key(&path("team/p256"), false).unwrap();
+    operator.delete_key(&path("team/x25519"), 86_400, 1_700_000_004).unwrap();
+    let backup = Passphrase::new(b"the backup of the vectors".to_vec()).unwrap();
+    operator.set_passphrase(&passphrase(), SlotKind::Backup, &backup, KdfCost::Standard).unwrap();
+}
+
+type Row = (&'static str, Vec<u8>, Vec<u8>);
+
+/// Every row of the tables by table and id.
+fn rows(keyspace: &Unlocked) -> Vec<Row> {
+    use redb::{ReadableDatabase, ReadableTable};
+    let reading = keyspace.database.begin_read().unwrap();
+    let mut rows = Vec::new();
+    for (word, table) in [("spaces", SPACES), ("keys", KEYS)] {
+        for entry in reading.open_table(table).unwrap().iter().unwrap() {
+            let (id, sealed) = entry.unwrap();
+            rows.push((word, id.value().to_vec(), sealed.value().to_vec()));
+        }
+    }
+    rows
+}
+
+/// Puts these in the place of what is there; nothing takes a row away.
+fn put(keyspace: &Unlocked, table: &str, id: &[u8], value: Option<&[u8]>) {
+    let writing = keyspace.database.begin_write().unwrap();
+    if table == "meta" {
+        let mut meta = writing.open_table(META).unwrap();
+        let id = std::str::from_utf8(id).unwrap();
+        match value {
+            Some(value) => drop(meta.insert(id, value).unwrap()),
+            None => drop(meta.remove(id).unwrap()),
+        }
+    } else {
+        let mut table = writing.open_table(if table == "keys" { KEYS } else { SPACES }).unwrap();
+        match value {
+            Some(value) => drop(table.insert(id, value).unwrap()),
+            None => drop(table.remove(id).unwrap()),
+        }
+    }
+    writing.commit().unwrap();
+}
+
+fn header(keyspace: &Unlocked) -> Vec<u8> {
+    use redb::ReadableDatabase;
+    let reading = keyspace.database.begin_read().unwrap();
+    crate::store::read_meta(&reading, HEADER).unwrap().unwrap()
+}
+
+#[expect(clippy::too_many_lines, reason = "one bad file after another")]
+fn make() {
+    fs::create_dir_all(folder()).unwrap();
+    let open_head = |spaces, keys| {
+        format!("expect: opens\npassphrase: {PASSPHRASE}\nspaces: {spaces}\nkeys: {keys}\n")
+    };
+    let (_one, one) = made(|keyspace| {
+        keyspace.as_operator().new_space(&name("a"), 1).unwrap();
+        keyspace.as_operator().new_key(&path("a/k"), Algorithm::Ed25519, 1).unwrap();
+    });
+    write("one-key", &open_head(1, 1), None, &file(&one));
+    let (_all, all) = made(fill);
+    let good = file(&all);
+    write("every-kind-of-key", &open_head(2, 5), None, &good);
+    let others = rows(&open(&one).unwrap());
+    let bad = |word: &str, says: &str, spoil: &dyn Fn(&Unlocked)| {
+        let (_folder, home) = home_with(&good);
+        spoil(&open(&home).unwrap());
+        let head = format!(
+            "expect: refused\nsays: {says}\npassphrase: {PASSPHRASE}\nbase: every-kind-of-key\n"
+        );
+        write(word, &head, Some(&good), &file(&home));
+    };
+    let in_header = |at: usize, bytes: &'static [u8]| {
+        move |keyspace: &Unlocked| {
+            let mut header = header(keyspace);
+            header[at..at + bytes.len()].copy_from_slice(bytes);
+            put(keyspace, "meta", HEADER.as_bytes(), Some(&header));
+        }
+    };
+    bad("other-magic", "it does not begin as one", &in_header(0, b"CCKT"));
+    bad("version-2", "another version or suite", &in_header(4, &[0, 2]));
+    bad("suite-2", "another version or suite", &in_header(6, &[0, 2]));
+    bad("other-file-id", "passphrase is wrong", &in_header(8, &[0; 16]));
+    bad("generation-raised", "passphrase is wrong", &in_header(31, &[99]));
+    bad("time-changed", "passphrase is wrong", &in_header(39, &[7]));
+    bad("no-slot", "bad header", &in_header(40, &[0, 0, 0, 0]));
+    bad("nine-slots", "bad header", &in_header(40, &[0, 0, 0, 9]));
+    bad("slot-of-no-kind", "bad header", &in_header(44, &[0]));
+    bad("slot-of-kind-4", "bad header", &in_header(44, &[4]));
+    bad("two-slots-of-a-kind", "bad header", &in_header(44, &[2]));
+    bad("memory-too-small", "cost out of bounds", &in_header(53, &[0, 0, 75, 255]));
+    bad("memory-too-large", "cost out of bounds", &in_header(53, &[0, 16, 0, 1]));
+    bad("one-pass", "cost out of bounds", &in_header(57, &[0, 0, 0, 1]));
+    bad("nine-lanes", "cost out of bounds", &in_header(61, &[0, 0, 0, 9]));
+    bad("cost-of-another-slot", "passphrase is wrong", &in_header(55, &[128, 0]));
+    bad("tag-changed", "passphrase is wrong", &|keyspace| {
+        let mut header = header(keyspace);
+        *header.last_mut().unwrap() ^= 1;
+        put(keyspace, "meta", HEADER.as_bytes(), Some(&header));
+    });
+    bad("header-with-more", "bad header", &|keyspace| {
+        let header = [header(keyspace), vec![0]].concat();
+        put(keyspace, "meta", HEADER.as_bytes(), Some(&header));
+    });
+    bad("header-gone", "it has no header", &|keyspace| {
+        put(keyspace, "meta", HEADER.as_bytes(), None);
+    });
+    bad("service-gone", "no service key", &|keyspace| {
+        put(keyspace, "meta", SERVICE.as_bytes(), None);
+    });
+    bad("a-key-in-anothers-place", "a record does not open", &|keyspace| {
+        let rows = rows(keyspace);
+        let keys: Vec<_> = rows.iter().filter(|row| row.0 == "keys").collect();
+        put(keyspace, "keys", &keys[0].1, Some(&keys[1].2));
+    });
+    bad("a-key-of-another-file", "a record does not open", &|keyspace| {
+        let rows = rows(keyspace);
+        let ours = rows.iter().find(|row| row.0 == "keys").unwrap();
+        let theirs = others.iter().find(|row| row.0 == "keys").unwrap();
+        put(keyspace, "keys", &ours.1, Some(&theirs.2));
+    });
+    bad("a-key-space-as-a-key", "a record does not open", &|keyspace| {
+        let rows = rows(keyspace);
+        let key = rows.iter().find(|row| row.0 == "keys").unwrap();
+        put(keyspace, "keys", &key.1, Some(&rows[0].2));
+    });
+    bad("a-key-of-a-later-generation", "a record does not open", &|keyspace| {
+        let root = keyspace.root();
+        let record = keyspace.key(&path("team/p256")).unwrap().unwrap();
+        let id = &root.key_id(&record.path);
+        let generation = Header::parse(&header(keyspace)).unwrap().generation + 1;
+        let place = crate::record::Place { file_id: keyspace.file_id, kind: Kind::Key, id };
+        put(keyspace, "keys", id, Some(&place.seal(&root, generation, &record.put()).unwrap()));
+    });
+    bad("a-key-that-says-another-name", "stands in another's place", &|keyspace| {
+        let root = keyspace.root();
+        let record = keyspace.key(&path("team/p256")).unwrap().unwrap();
+        let id = root.key_id(&path("team/ed25519"));
+        let place = crate::record::Place { file_id: keyspace.file_id, kind: Kind::Key, id: &id };
+        put(keyspace, "keys", &id, Some(&place.seal(&root, 1, &record.put()).unwrap()));
+    });
+    bad("a-key-outside-of-key-spaces", "outside of every key space", &|keyspace| {
+        let id = keyspace.root().space_id(&name("team"));
+        put(keyspace, "spaces", &id, None);
+    });
+    bad("a-record-cut", "a record does not open", &|keyspace| {
+        let rows = rows(keyspace);
+        let key = rows.iter().find(|row| row.0 == "keys").unwrap();
+        put(keyspace, "keys", &key.1, Some(&key.2[..30]));
+    });
+    let head = |says: &str| {
+        format!(
+            "expect: refused\nsays: {says}\npassphrase: {PASSPHRASE}\nbase: every-kind-of-key\n"
+        )
+    };
+    write("file-cut", &head("keyspace"), Some(&good), &good[..good.len() / 2]);
+    let mut other = good.clone();
+    other[..4].copy_from_slice(b"none");
+    write("no-database", &head("it is not a database"), Some(&good), &other);
+}
