@@ -32,6 +32,10 @@ fn main() {
     };
     let operator = keyspace.as_operator();
     operator.verify(|_, _| {}).unwrap();
+    // It was killed between emptying and making it.
+    if operator.space(&name("a")).is_err() {
+        operator.new_space(&name("a"), 1).unwrap();
+    }
     let tell = |row| {
         if let Row::Key(row) = row {
             println!("has {} {}", row.key, row.version);

@@ -66,7 +66,8 @@ fn acknowledged_changes_survive_kills_at_any_moment() {
         let wait = round.wrapping_mul(2_654_435_761) % 30_000;
         std::thread::sleep(Duration::from_micros(wait));
         writer.kill().unwrap();
-        writer.wait().unwrap();
+        let ended = std::os::unix::process::ExitStatusExt::signal(&writer.wait().unwrap());
+        assert_eq!(ended, Some(9), "it went by itself");
         begun = None;
         for line in lines {
             let line = line.unwrap();

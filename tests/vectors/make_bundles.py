@@ -254,7 +254,7 @@ def bad_costs():
         yield Vector(name, why, head + payload(name, *chunks_of(SMALLEST), key_length=length))
 
 def bad_headers():
-    """For a passphrase. What is said of the MAC is all that is wrong with it: it is right for each changed stanza."""
+    """For a passphrase. The MAC is made after a stanza is changed, so that it is right for what is wrong."""
     for name, why, change in [
         ("mac-wrong", "a bit of the mac is another", lambda mac: b64(bytes([mac[0] ^ 1]) + mac[1:])),
         ("mac-too-short", "a mac of 31 bytes", lambda mac: b64(mac[:31])),
