@@ -253,3 +253,35 @@ fn told(ending: Ending, result_bytes: u64) -> Result<Tree, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use policy::Policy;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Policy::parse("p", "version = 1\nservice.name = \"s\"\n").unwrap().limits().clone()
+    }
+
+    #[test]
+    fn sizes_are_bounded_to_the_byte() {
+        let limits = Limits { script: 10, ..limits() };
+        let job_of = |bytes: &[u8]| job(Task::Run, bytes, &limits, Vec::new());
+        assert!(job_of(&[b' '; 10]).is_ok());
+        assert_eq!(job_of(&[b' '; 11]).err().unwrap().code, Code::LimitScriptSize);
+        let tree = || Tree::new(vec![Token::Text("12345".to_owned())]).unwrap();
+        let value = || Ending::Value(tree());
+        let size = u64::try_from(tree().text_bytes()).unwrap();
+        assert!(told(value(), size).is_ok());
+        assert_eq!(told(value(), size - 1).err().unwrap().code, Code::LimitResult);
+    }
+
+    #[test]
+    fn a_worker_that_does_not_read_is_late_and_one_that_is_gone_is_gone() {
+        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock] {
+            assert!(matches!(End::from(io::Error::from(kind)), End::OutOfTime));
+        }
+        assert!(matches!(End::from(io::Error::from(io::ErrorKind::BrokenPipe)), End::Gone));
+    }
+}

@@ -338,3 +338,44 @@ pub(crate) fn log(text: &str) {
     // If nobody listens, nobody is told: that is no reason to stop signing.
     let _unheard = writeln!(io::stderr().lock(), "crypto-cli: {text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use wire::request::{MAX_REPLY_BYTES, Reply};
+
+    use super::*;
+
+    fn link() -> (Link, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let channel = Channel::new(ours);
+        let closer = channel.try_clone().unwrap();
+        (Link { channel: Mutex::new(channel), closer, gone: AtomicBool::new(false) }, theirs)
+    }
+
+    #[test]
+    fn a_listener_that_does_not_read_is_cut_off() {
+        let (link, mut theirs) = link();
+        theirs.shutdown(std::net::Shutdown::Read).unwrap();
+        link.send(&ToListener::Drain);
+        assert_eq!(
+            link.closer.try_clone().unwrap().receive(None).err().unwrap().to_string(),
+            "the peer is gone"
+        );
+        assert!(theirs.write_all(b"x").is_err(), "nobody hears it any more");
+        drop(theirs);
+    }
+
+    #[test]
+    fn a_reply_over_its_bound_costs_itself_alone() {
+        let (link, mut theirs) = link();
+        let body = vec![0; MAX_REPLY_BYTES + 64 * 1024];
+        link.send(&ToListener::Reply(Reply { ticket: 1, proof: None, error: None, body }));
+        assert!(theirs.read(&mut [0]).is_err(), "nothing was sent, and the socket is open");
+        link.send(&ToListener::Drain);
+        assert_eq!(theirs.read(&mut [0; 64]).unwrap(), 5);
+    }
+}

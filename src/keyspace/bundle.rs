@@ -158,6 +158,9 @@ impl Operator<'_> {
                 let is_here = snapshot.space(&space)?.is_some();
                 if is_here && !importing.skip_existing { Err(here_already(&space)) } else { Ok(()) }
             }
+            Item::End { spaces: 0, .. } if importing.rename.is_some() => {
+                Err(KeyspaceError::Cannot("the bundle has no key space to rename".to_owned()))
+            }
             Item::Key(_) | Item::End { .. } => Ok(()),
         })?;
         drop(snapshot);
@@ -214,24 +217,28 @@ fn write_imported(
 ) -> Result<(), KeyspaceError> {
     let root = writing.root.clone();
     match item {
-        Item::Space(space, created) => {
-            if !writing.has_space(&space)? {
+        Item::Space(space, created) => match writing.space_written_at(&space)? {
+            None => {
                 writing.put_space(&root, &space, created)?;
                 done.spaces += 1;
-            } else if !importing.skip_existing {
-                return Err(here_already(&space));
             }
-        }
-        Item::Key(record) => {
-            if !writing.has_key(&record.path)? {
+            Some(at) if at == writing.header.generation => {
+                return Err(bad("it has a key space twice"));
+            }
+            Some(_) if importing.skip_existing => {}
+            Some(_) => return Err(here_already(&space)),
+        },
+        Item::Key(record) => match writing.key_written_at(&record.path)? {
+            None => {
                 writing.put_key(&root, &record)?;
                 done.keys += 1;
-            } else if importing.skip_existing {
-                done.skipped += 1;
-            } else {
-                return Err(key_taken(&record.path));
             }
-        }
+            Some(at) if at == writing.header.generation => {
+                return Err(bad("it has a key twice"));
+            }
+            Some(_) if importing.skip_existing => done.skipped += 1,
+            Some(_) => return Err(key_taken(&record.path)),
+        },
         Item::End { .. } => {}
     }
     Ok(())
@@ -271,6 +278,7 @@ fn each_item(
                 if (said, said_keys) != (spaces, keys) {
                     return Err(bad("it does not hold as much as it says"));
                 }
+                take(Item::End { spaces, keys })?;
                 return payload.end();
             }
         }

@@ -62,12 +62,11 @@ impl KeyRecord {
 
     /// The same key with one more version.
     pub(crate) fn rotated(mut self, now: u64) -> Result<Self, KeyspaceError> {
-        if self.versions.len() >= MOST_VERSIONS {
-            return Err(KeyspaceError::Unfit(format!(
-                "a key has at most {MOST_VERSIONS} versions"
-            )));
-        }
-        let number = self.current()?.number.saturating_add(1);
+        let next = self.current()?.number.checked_add(1);
+        let Some(number) = next.filter(|_| self.versions.len() < MOST_VERSIONS) else {
+            let text = format!("a key has at most {MOST_VERSIONS} versions");
+            return Err(KeyspaceError::Unfit(text));
+        };
         let secret = sign::new_secret(self.algorithm)?;
         self.versions.push(Version { number, created: now, secret });
         Ok(self)

@@ -384,3 +384,22 @@ fn private_keys_that_are_none_are_not_wrapped() {
     let hex = operator.public_key(&path("a/k"), PublicForm::Hex).unwrap();
     assert_eq!(hex.len(), 66);
 }
+
+#[test]
+fn names_that_come_twice_in_a_bundle_are_refused_however_it_is_read() {
+    let from = in_memory();
+    fill(&from, "a");
+    let to = in_memory();
+    let recipient = to.as_operator().recipient().unwrap();
+    let twice = export(&from, &["a", "a"], &Protection::Recipients(vec![recipient]));
+    for skip_existing in [false, true] {
+        let importing = Importing { rename: None, skip_existing };
+        let refused = import(&to, &twice, None, &importing).unwrap_err();
+        assert!(refused.to_string().contains("twice"), "{refused}");
+    }
+    assert!(to.spaces().unwrap().is_empty());
+    let recipient = to.as_operator().recipient().unwrap();
+    let none = export(&to, &[], &Protection::Recipients(vec![recipient]));
+    let rename = Importing { rename: Some(name("b")), skip_existing: false };
+    assert!(import(&to, &none, None, &rename).is_err());
+}

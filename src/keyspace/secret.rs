@@ -150,4 +150,77 @@ mod tests {
             assert_eq!(text(bad), None, "{bad:?}");
         }
     }
+
+    /// What of this crate prints itself, and how: nothing that holds a secret does.
+    #[test]
+    fn what_prints_itself_is_known_by_name() {
+        const PRINTED: [&str; 13] = [
+            "Container",
+            "Stanza",
+            "Importing",
+            "Imported",
+            "KeyspaceError",
+            "CommitError",
+            "Header",
+            "Home",
+            "Verified",
+            "Kind",
+            "Cost",
+            "Slot",
+            "Opening",
+        ];
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut printed = std::collections::BTreeSet::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_source = path.extension().is_some_and(|ending| ending == "rs");
+            let tests = ["tests", "operator_tests", "faults", "model", "golden", "vectors"];
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            if !is_source || tests.contains(&stem) {
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            let source = source.split("#[cfg(test)]").next().unwrap().to_owned();
+            assert!(!source.contains("Debug for "), "{stem}: an own way to print");
+            assert!(!source.contains("Display for "), "{stem}: an own way to print");
+            for part in source.split("derive(").skip(1).filter(|part| {
+                part.split(')').next().unwrap().split(", ").any(|word| word == "Debug")
+            }) {
+                let mut words = part.split_whitespace();
+                words.find(|word| ["struct", "enum"].contains(word)).unwrap();
+                let name = words.next().unwrap();
+                printed.insert(
+                    name.trim_end_matches(['{', ';', '(']).split('(').next().unwrap().to_owned(),
+                );
+            }
+        }
+        assert_eq!(printed, PRINTED.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_header_prints_what_anybody_may_read_in_its_file() {
+        let root = Secret::random().unwrap();
+        let keys = crate::seal::RootKeys::below(&root).unwrap();
+        let header = crate::header::Header::unshared(&keys, 7).unwrap();
+        let printed = format!("{header:?}");
+        let members = [
+            "file_id",
+            "generation",
+            "created",
+            "slots",
+            "kind",
+            "id",
+            "cost",
+            "memory",
+            "passes",
+            "lanes",
+            "salt",
+            "nonce",
+            "wrapped",
+            "tag",
+        ];
+        let found: Vec<&str> =
+            printed.split([' ', '{']).filter_map(|word| word.strip_suffix(':')).collect();
+        assert_eq!(found, members, "{printed}");
+    }
 }

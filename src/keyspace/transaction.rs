@@ -9,7 +9,7 @@ use wire::{KeyPath, Name};
 use crate::error::KeyspaceError;
 use crate::header::Header;
 use crate::key::KeyRecord;
-use crate::record::{Kind, Place, put_space, take_space};
+use crate::record::{Kind, Place, generation, put_space, take_space};
 use crate::seal::RootKeys;
 use crate::store::{HEADER, KEYS, META, SPACES, Unlocked, service_place};
 
@@ -111,8 +111,16 @@ impl Writing<'_> {
         Ok(self.spaces.insert(id.as_slice(), sealed.as_slice())?.is_none())
     }
 
-    pub(crate) fn has_key(&self, path: &KeyPath) -> Result<bool, KeyspaceError> {
-        Ok(self.keys.get(self.root.key_id(path).as_slice())?.is_some())
+    /// The generation in which a key space was written, if there is one.
+    pub(crate) fn space_written_at(&self, space: &Name) -> Result<Option<u64>, KeyspaceError> {
+        let stored = self.spaces.get(self.root.space_id(space).as_slice())?;
+        Ok(stored.and_then(|sealed| generation(sealed.value())))
+    }
+
+    /// The same of a key.
+    pub(crate) fn key_written_at(&self, path: &KeyPath) -> Result<Option<u64>, KeyspaceError> {
+        let stored = self.keys.get(self.root.key_id(path).as_slice())?;
+        Ok(stored.and_then(|sealed| generation(sealed.value())))
     }
 
     pub(crate) fn key(&self, path: &KeyPath) -> Result<KeyRecord, KeyspaceError> {

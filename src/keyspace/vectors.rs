@@ -278,3 +278,43 @@ fn xchacha20_poly1305_seals_as_its_draft_says() {
     assert!(sealed.starts_with(&hex("bd6d179d3e83d43b9576579493c0e939")));
     assert!(sealed.ends_with(&hex("c0875924c1c7987947deafd8780acf49")));
 }
+
+/// RFC 8439 §2.8.2: the cipher of bundles.
+#[test]
+fn chacha20_poly1305_seals_as_rfc_8439_says() {
+    use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+    let key: [u8; 32] = std::array::from_fn(|at| 0x80 + u8::try_from(at).unwrap());
+    let nonce: [u8; 12] = hex("070000004041424344454647").try_into().unwrap();
+    let text = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, \
+        sunscreen would be it.";
+    let aad = hex("50515253c0c1c2c3c4c5c6c7");
+    let sealed = hex(
+        "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b\
+         1a71de0a9e060b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc\
+         3ff4def08e4b7a9de576d26586cec64b61161ae10b594f09e26a7e902ecbd0600691",
+    );
+    let cipher = chacha20poly1305::ChaCha20Poly1305::new(&key.into());
+    let payload = Payload { msg: text.as_slice(), aad: &aad };
+    assert_eq!(cipher.encrypt(&nonce.into(), payload).unwrap(), sealed);
+    let payload = Payload { msg: sealed.as_slice(), aad: &aad };
+    assert_eq!(cipher.decrypt(&nonce.into(), payload).unwrap(), text);
+}
+
+/// RFC 5869 §A.1 and §A.3.
+#[test]
+fn hkdf_expands_as_rfc_5869_says() {
+    let (ikm, salt) = (hex(&"0b".repeat(22)), hex("000102030405060708090a0b0c"));
+    let expanded = |salt: Option<&[u8]>, info: &[u8]| {
+        let mut okm = [0; 42];
+        hkdf::Hkdf::<sha2::Sha256>::new(salt, &ikm).expand(info, &mut okm).unwrap();
+        data_encoding::HEXLOWER.encode(&okm)
+    };
+    assert_eq!(
+        expanded(Some(&salt), &hex("f0f1f2f3f4f5f6f7f8f9")),
+        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
+    );
+    assert_eq!(
+        expanded(None, b""),
+        "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"
+    );
+}
