@@ -1,5 +1,10 @@
 //! Files that want to cost much are refused before they do: within 100 ms and 32 MiB. A process of its own, whose
 //! memory is measured.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops where something is wrong"
+)]
 
 use std::fs;
 use std::io::{self, Read};

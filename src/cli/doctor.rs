@@ -1,7 +1,7 @@
 //! `crypto-cli doctor`: what confinement this machine grants to scripts, and whether it is enough.
 
 use policy::Policy;
-use sandbox::{Confined, Layer, State, Untraced};
+use sandbox::{Confined, Layer, State, Untraced, secret_memory};
 use serde_json::{Value, json};
 
 use crate::args::{DoctorArgs, Format};
@@ -25,13 +25,14 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Fault> {
         Ok(confined) => ("broker: landlock".to_owned(), confined.landlock()),
         Err(_) => ("broker: system call filter".to_owned(), State::Off(0)),
     };
+    let memory = secret_memory().map_or("none", |memory| memory.kind().word());
     match args.format {
         Format::Json => {
             let one = |(name, state): (String, State)| (name, Value::String(state.to_string()));
             let scripts = layers.iter().map(|(layer, state)| one((layer.to_string(), *state)));
             let scripts: serde_json::Map<_, _> = scripts.collect();
             let problem = verdict.as_ref().err().map(ToString::to_string);
-            let broker = json!({ "landlock": own.1.to_string() });
+            let broker = json!({ "landlock": own.1.to_string(), "secret_memory": memory });
             say::line(
                 &json!({ "schema": 1, "scripts": scripts, "broker": broker, "problem": problem })
                     .to_string(),
@@ -42,6 +43,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Fault> {
                 say::line(&format!("scripts: {layer}: {state}"))?;
             }
             say::line(&format!("{}: {}", own.0, own.1))?;
+            say::line(&format!("broker: memory for keys: {memory}"))?;
         }
     }
     confined?;

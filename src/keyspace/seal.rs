@@ -13,6 +13,7 @@ use wire::{KeyPath, Name};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
+use crate::header::CopyFrom;
 use crate::secret::{Passphrase, Secret};
 
 /// Bytes of a nonce of XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03 §2.3): long enough to be random.
@@ -122,22 +123,26 @@ pub(crate) fn open(
 
 /// The keys below one root key.
 pub(crate) struct RootKeys {
-    record: Hkdf<Sha256>,
+    /// What is extracted from the root key (RFC 5869 §2.2): the keys of records are expanded from it.
+    extracted: Secret<32>,
     index: Secret<32>,
     header: Secret<32>,
 }
 
 impl RootKeys {
     pub(crate) fn below(root: &Secret<32>) -> Result<Self, KeyspaceError> {
-        let hkdf = root.expose(|root| Hkdf::<Sha256>::new(None, root));
-        let index = expand(&hkdf, INDEX_LABEL)?;
-        let header = expand(&hkdf, HEADER_LABEL)?;
-        Ok(Self { record: hkdf, index, header })
+        let extracted = Secret::try_fill(|bytes| {
+            let (extracted, _) = root.expose(|root| Hkdf::<Sha256>::extract(None, root));
+            bytes.copy_from(&Zeroizing::new(<[u8; 32]>::from(extracted))[..])
+        })?;
+        let index = expand(&extracted, INDEX_LABEL)?;
+        let header = expand(&extracted, HEADER_LABEL)?;
+        Ok(Self { extracted, index, header })
     }
 
     /// The key that seals the record with this id.
     pub(crate) fn record(&self, id: &[u8]) -> Result<Secret<32>, KeyspaceError> {
-        expand(&self.record, &[RECORD_LABEL, id].concat())
+        expand(&self.extracted, &[RECORD_LABEL, id].concat())
     }
 
     /// The id of a key space.
@@ -182,7 +187,8 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length")
 }
 
-fn expand(hkdf: &Hkdf<Sha256>, info: &[u8]) -> Result<Secret<32>, KeyspaceError> {
-    Secret::try_fill(|key| hkdf.expand(info, key))
-        .map_err(|_| KeyspaceError::Storage("key expansion".to_owned()))
+fn expand(extracted: &Secret<32>, info: &[u8]) -> Result<Secret<32>, KeyspaceError> {
+    let failed = || KeyspaceError::Storage("key expansion".to_owned());
+    let hkdf = extracted.expose(|prk| Hkdf::<Sha256>::from_prk(prk)).map_err(|_| failed())?;
+    Secret::try_fill(|key| hkdf.expand(info, key)).map_err(|_| failed())
 }

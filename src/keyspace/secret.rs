@@ -1,5 +1,6 @@
 //! Secrets without accidental exits: filled in place, read through a closure, wiped on drop.
 
+use sandbox::{SecretCell, SecretMemory, secret_memory};
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 
 use crate::error::KeyspaceError;
@@ -35,7 +36,13 @@ const MIN_PASSPHRASE_BYTES: usize = 8;
 /// fn compared<T: PartialEq>() {}
 /// compared::<keyspace::Secret<32>>();
 /// ```
-pub struct Secret<const N: usize>(SecretBox<[u8; N]>);
+pub struct Secret<const N: usize>(Held<N>);
+
+/// Where the bytes are: in memory that the kernel keeps to this process, or on the heap where that is used up.
+enum Held<const N: usize> {
+    Cell(SecretCell),
+    Heap(SecretBox<[u8; N]>),
+}
 
 impl<const N: usize> Secret<N> {
     /// Fills a new secret where it stays, so that no copy is left on the stack.
@@ -43,9 +50,13 @@ impl<const N: usize> Secret<N> {
     /// # Errors
     /// What `fill` returns.
     pub(crate) fn try_fill<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
+        if let Some(mut cell) = secret_memory().and_then(SecretMemory::take) {
+            fill(cell.bytes_mut())?;
+            return Ok(Self(Held::Cell(cell)));
+        }
         let mut secret = SecretBox::new(Box::new([0_u8; N]));
         fill(secret.expose_secret_mut())?;
-        Ok(Self(secret))
+        Ok(Self(Held::Heap(secret)))
     }
 
     /// New random bytes from the kernel.
@@ -58,7 +69,10 @@ impl<const N: usize> Secret<N> {
 
     /// Lends the bytes to a closure.
     pub(crate) fn expose<R>(&self, read: impl FnOnce(&[u8; N]) -> R) -> R {
-        read(self.0.expose_secret())
+        match &self.0 {
+            Held::Cell(cell) => read(cell.bytes()),
+            Held::Heap(secret) => read(secret.expose_secret()),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use crate::access;
 use crate::filter::{Filter, FilterError, Of};
 use crate::report::{Layer, Report, State};
+use crate::secret_memory::secret_memory;
 use crate::sys::{self, close_from};
 
 /// Address space of a zygote besides its scripts' memory, in bytes: program, libraries, stack.
@@ -125,6 +126,12 @@ impl Untraced {
     /// # Errors
     /// The step that failed.
     pub fn begin() -> Result<Self, ConfineError> {
+        // Later the system calls for it are out of reach.
+        let _made = secret_memory();
+        Self::bare()
+    }
+
+    fn bare() -> Result<Self, ConfineError> {
         sys::ignore_file_size_signal();
         no_traces()?;
         Ok(Self(()))
@@ -138,7 +145,7 @@ impl Untraced {
         Confined::end_with_parent()?;
         sys::ignore_stop_signals();
         step("close_range", close_from(3))?;
-        Self::begin()
+        Self::bare()
     }
 }
 
