@@ -1,32 +1,32 @@
 //! What the operator's commands ask of a running service, over the socket in its home.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use policy::MAX_POLICY_BYTES;
 use sandbox::{LocalPeer, LocalSocket};
 use wire::Channel;
-use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, Reason, Row, ToAdmin};
+use wire::admin::{ADMIN_SOCKET, FromAdmin, Reason, ToAdmin};
 
 use crate::entry::Entry;
 use crate::gate::Gate;
-use crate::operate::{Desk, perform};
+use crate::operate::{Desk, OperateError, perform, recorded};
+use crate::remote::Remote;
 use crate::serve::log;
 use crate::{AuditError, Broker};
 
 /// How long an operator's command may take to say what it wants: it has it ready. Others wait as long.
 const ASK_PATIENCE: Duration = Duration::from_millis(200);
-/// How long it may take to hear the answer.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-/// How often it hears how far something is.
-const PROGRESS: Duration = Duration::from_millis(100);
 /// Pause after the socket failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The socket in a home. It is there before the process is confined, and answers once it serves.
-pub struct AdminSocket(LocalSocket);
+pub struct AdminSocket {
+    socket: LocalSocket,
+    home: PathBuf,
+}
 
 impl AdminSocket {
     /// Opens it. The home is held by its keyspace's lock, so nobody else waits there.
@@ -34,7 +34,8 @@ impl AdminSocket {
     /// # Errors
     /// When the home takes no socket.
     pub fn open(home: &Path) -> io::Result<Self> {
-        LocalSocket::bind(home, ADMIN_SOCKET).map(Self)
+        let socket = LocalSocket::bind(home, ADMIN_SOCKET)?;
+        Ok(Self { socket, home: home.to_owned() })
     }
 
     /// Answers operators, one after another, for as long as there is a broker.
@@ -42,8 +43,8 @@ impl AdminSocket {
         let gate = Arc::downgrade(gate);
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             loop {
-                let answered = self.0.accept().map(|(stream, peer)| {
-                    hear(&gate, Channel::new(stream), peer);
+                let answered = self.socket.accept().map(|(stream, peer)| {
+                    hear(&gate, Channel::new(stream), peer, &self.home);
                 });
                 if gate.strong_count() == 0 {
                     return;
@@ -58,7 +59,7 @@ impl AdminSocket {
     }
 }
 
-fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: LocalPeer) {
+fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: LocalPeer, home: &Path) {
     let asked = match channel.receive(Some(Instant::now() + ASK_PATIENCE)) {
         Ok(asked) => asked,
         Err(error) => {
@@ -71,7 +72,7 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
         return;
     }
     let Some(gate) = gate.upgrade() else { return };
-    let mut desk = Remote { channel: &mut channel, part: Vec::new(), at: 0, progressed: None };
+    let mut desk = Remote::new(&mut channel, home.to_owned());
     let done = match (asked, gate.broker()) {
         (ToAdmin::Unseal(passphrase), _) => gate.unseal(&passphrase, peer),
         (asked, Some(broker)) => broker.administer(asked, peer, &mut desk),
@@ -83,7 +84,7 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
         Ok(text) => FromAdmin::Done(text),
         Err((reason, text)) => FromAdmin::Refused(reason, text),
     };
-    if let Err(error) = channel.send(&answer, Some(Instant::now() + ANSWER_PATIENCE)) {
+    if let Err(error) = desk.say(&answer) {
         log(&format!("process {} did not hear what was done: {error}", peer.pid));
     }
 }
@@ -104,14 +105,14 @@ impl Broker {
                 self.reload_from_file().map_err(|text| (Reason::Usage, text))
             }
             ToAdmin::Act(act) => {
-                let on = act.on();
-                self.record(&Entry::administered(word, on.clone(), uid)).map_err(unrecorded)?;
-                if act.changes_or_exports() {
-                    self.audit.sync().map_err(unrecorded)?;
-                }
-                let done = perform(&self.keyspace, act, self.clock.seconds(), desk);
-                self.record(&Entry::done(word, on, uid, done.is_ok())).map_err(unrecorded)?;
-                done.map_err(|error| (error.reason(), error.to_string()))
+                let record = |entry: &Entry<'_>| self.record(entry).map(drop);
+                let done = recorded(act, uid, &record, &|| self.audit.sync(), |act| {
+                    perform(&self.keyspace, act, self.clock.seconds(), desk)
+                });
+                done.map_err(|error| match &error {
+                    OperateError::Keyspace(why) => (why.reason(), error.to_string()),
+                    OperateError::Audit(_) => (Reason::Unavailable, error.to_string()),
+                })
             }
             ToAdmin::Unseal(_) => Ok("the keyspace is unsealed already".to_owned()),
             ToAdmin::Part(_) => {
@@ -146,61 +147,5 @@ impl Broker {
         let mut text = String::new();
         file.take(most).read_to_string(&mut text).map_err(|error| error.to_string())?;
         Ok(text)
-    }
-}
-
-/// An operator at the other end of the socket.
-struct Remote<'c> {
-    channel: &'c mut Channel<ToAdmin, FromAdmin>,
-    /// What was sent of a file and not read yet.
-    part: Vec<u8>,
-    at: usize,
-    progressed: Option<Instant>,
-}
-
-impl Remote<'_> {
-    fn say(&mut self, frame: &FromAdmin) -> io::Result<()> {
-        self.channel.send(frame, Some(Instant::now() + ANSWER_PATIENCE))
-    }
-}
-
-impl Desk for Remote<'_> {
-    fn tell(&mut self, row: Row) -> io::Result<()> {
-        self.say(&FromAdmin::Row(row))
-    }
-
-    fn progress(&mut self, done: u64, total: u64) {
-        if self.progressed.is_some_and(|last| last.elapsed() < PROGRESS) {
-            return;
-        }
-        self.progressed = Some(Instant::now());
-        // Who does not want to hear it will not hear the end either.
-        let _unheard = self.say(&FromAdmin::Progress(done, total));
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        bytes.chunks(MAX_PART_BYTES).try_for_each(|part| self.say(&FromAdmin::Part(part.to_vec())))
-    }
-
-    fn again(&mut self) -> io::Result<()> {
-        self.part.clear();
-        self.at = 0;
-        self.say(&FromAdmin::Send)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.part.len() {
-            self.say(&FromAdmin::More)?;
-            let deadline = Some(Instant::now() + ANSWER_PATIENCE);
-            match self.channel.receive(deadline).map_err(io::Error::other)? {
-                ToAdmin::Part(part) => (self.part, self.at) = (part, 0),
-                ToAdmin::ReloadPolicy | ToAdmin::Unseal(_) | ToAdmin::Act(_) => {
-                    return Err(io::ErrorKind::InvalidData.into());
-                }
-            }
-        }
-        let count = self.part.as_slice().get(self.at..).unwrap_or_default().read(buffer)?;
-        self.at += count;
-        Ok(count)
     }
 }

@@ -75,6 +75,12 @@ impl<'a> Entry<'a> {
         Self { call: Some(word), on, uid: Some(uid), ..Self::new("admin", "") }
     }
 
+    /// A keyspace that is not the one that was here last, which its operator accepted.
+    pub(crate) fn accepted(what: &str) -> Self {
+        let what = Some(what.to_owned());
+        Self { call: Some("accept-older"), reason: what, ..Self::new("admin", "") }
+    }
+
     /// What came of it.
     pub(crate) fn done(word: &'static str, on: Option<String>, uid: u32, is_done: bool) -> Self {
         let status = Some(if is_done { "ok" } else { "refused" });
@@ -246,6 +252,10 @@ mod tests {
             (
                 told(&Entry::administered("policy reload", None, 5)),
                 json!({ "kind": "admin", "call": "policy reload", "uid": 5 }),
+            ),
+            (
+                told(&Entry::accepted("text")),
+                json!({ "kind": "admin", "call": "accept-older", "reason": "text" }),
             ),
             (
                 told(&Entry::done("key new", Some("a/b".to_owned()), 5, false)),

@@ -108,7 +108,12 @@ impl Gate {
     ) -> Result<String, (Reason, String)> {
         let mut held = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sealed) = held.take() else {
-            return Ok("the keyspace is unsealed already".to_owned());
+            return match self.broker() {
+                Some(_) => Ok("the keyspace is unsealed already".to_owned()),
+                None => {
+                    Err((Reason::Integrity, "unsealing failed: start the service again".to_owned()))
+                }
+            };
         };
         let told = |error: &KeyspaceError| (error.reason(), error.to_string());
         let passphrase = passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()));
@@ -142,6 +147,8 @@ impl Gate {
                 keep_house(&broker).map_err(|error| (Reason::Unavailable, error.to_string()))?;
                 let text = "the keyspace is unsealed";
                 log(text);
+                // The file may have changed since the service was started.
+                let _said = broker.reload_from_file();
                 let broker = self.broker.get_or_init(|| broker);
                 // After it can be seen: what a listener says meanwhile is not lost.
                 broker.bound_replies(self.reply_bytes.load(Ordering::SeqCst));

@@ -14,6 +14,7 @@ mod lane;
 mod lanes;
 mod operate;
 mod outcome;
+mod remote;
 mod replay;
 mod serve;
 mod session;
@@ -106,6 +107,9 @@ impl Broker {
         broker.recall_uses()?;
         broker.audit.begin(broker.service_nkey(), &sign)?;
         broker.record(&Entry::loaded(&broker.policy().digest))?;
+        if let Some(what) = broker.keyspace.accepted() {
+            broker.record(&Entry::accepted(what))?;
+        }
         Ok(broker)
     }
 

@@ -73,20 +73,44 @@ impl Standalone {
         now: u64,
         desk: &mut dyn Desk,
     ) -> Result<String, OperateError> {
-        if !act.changes_or_exports() {
+        let accepted = self.keyspace.accepted();
+        if !act.changes_or_exports() && accepted.is_none() {
             return Ok(perform(&self.keyspace, act, now, desk)?);
         }
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         let service = self.keyspace.service_nkey();
-        let (word, on) = (act.word(), act.on());
         self.audit.find_end(service)?;
         self.audit.begin(service, &sign)?;
-        self.audit.record(&Entry::administered(word, on.clone(), uid), service, &sign)?;
-        self.audit.sync()?;
-        let done = perform(&self.keyspace, act, now, desk);
-        self.audit.record(&Entry::done(word, on, uid, done.is_ok()), service, &sign)?;
-        self.audit.mark(&sign)?;
-        Ok(done?)
+        let record = |entry: &Entry<'_>| self.audit.record(entry, service, &sign).map(drop);
+        if let Some(what) = accepted {
+            record(&Entry::accepted(what))?;
+        }
+        recorded(act, uid, &record, &|| self.audit.sync(), |act| {
+            perform(&self.keyspace, act, now, desk)
+        })
+        .and_then(|text| Ok(self.audit.mark(&sign).map(|()| text)?))
+    }
+}
+
+/// Does it between two records: what is asked for, and what came of it. Once it is done it is said to be, even
+/// if that cannot be recorded: to deny it would be untrue.
+pub(crate) fn recorded(
+    act: Act,
+    uid: u32,
+    record: &dyn Fn(&Entry<'_>) -> Result<(), AuditError>,
+    sync: &dyn Fn() -> Result<(), AuditError>,
+    perform: impl FnOnce(Act) -> Result<String, KeyspaceError>,
+) -> Result<String, OperateError> {
+    let (word, on) = (act.word(), act.on());
+    record(&Entry::administered(word, on.clone(), uid))?;
+    if act.changes_or_exports() {
+        sync()?;
+    }
+    let done = perform(act);
+    match (record(&Entry::done(word, on, uid, done.is_ok())), done) {
+        (Ok(()), done) => Ok(done?),
+        (Err(error), Ok(text)) => Ok(format!("{text}; that could not be recorded: {error}")),
+        (Err(error), Err(_)) => Err(error.into()),
     }
 }
 
@@ -146,7 +170,9 @@ pub(crate) fn perform(
         }
         Act::RestoreKey(key) => {
             operator.restore_key(&key)?;
-            Ok(format!("`{key}` can be used again"))
+            Ok(format!(
+                "`{key}` is there again, and disabled: `crypto-cli key enable` lets it be used"
+            ))
         }
         Act::DestroyKey(key) => {
             operator.destroy_key(&key, now)?;
@@ -171,7 +197,8 @@ pub(crate) fn perform(
             )?;
             let (spaces, keys, skipped) = (done.spaces, done.keys, done.skipped);
             Ok(format!(
-                "{spaces} key spaces and {keys} keys are new; {skipped} keys were here already"
+                "{spaces} key spaces and {keys} keys are new; {skipped} keys were left out, for there are \
+                 some of their names"
             ))
         }
         Act::Passwd { current, slot, new: Some(new), cost } => {

@@ -213,7 +213,7 @@ fn watch_signals(gate: &Arc<Gate>, state: &Arc<State>) -> io::Result<()> {
                     // It has said how it went.
                     Some(broker) => drop(broker.reload_from_file()),
                     None => {
-                        log("the keyspace is sealed: start the service again for another policy")
+                        log("the keyspace is sealed: the policy is read again when it is unsealed")
                     }
                 }
                 continue;

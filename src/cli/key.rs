@@ -14,6 +14,7 @@ use crate::{ask, files, say};
 const DAY: u64 = 24 * 60 * 60;
 
 pub(crate) fn key(command: &KeyCommand) -> Result<Exit, Fault> {
+    let _untraced = Untraced::begin()?;
     let on = |args: &KeyArgs, act: fn(wire::KeyPath) -> Act| {
         operate(&args.operate, act(key_path(&args.key)?), Files::default())
     };
@@ -56,7 +57,6 @@ fn import(args: &ImportKeyArgs) -> Result<Exit, Fault> {
 }
 
 fn wrap(args: &WrapArgs) -> Result<Exit, Fault> {
-    let _untraced = Untraced::begin()?;
     let plain = files::read_private(&args.file)?;
     let wrapped = keyspace::wrap_for(&args.to, &plain)?;
     let mut output = Output::create(&args.output)?;

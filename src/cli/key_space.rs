@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use sandbox::Untraced;
 use wire::operator::{Act, Protection};
 
 use crate::args::{ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
@@ -10,6 +11,7 @@ use crate::operate::{Files, Output, name, operate, operate_with};
 use crate::{ask, passphrase};
 
 pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
+    let _untraced = Untraced::begin()?;
     let none = Files::default();
     match command {
         KeyspaceCommand::New(args) => {
@@ -41,13 +43,13 @@ pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
 
 fn export(args: &ExportArgs) -> Result<Exit, Fault> {
     let names: Result<Vec<_>, Fault> = args.names.iter().map(|text| name(text)).collect();
-    let output = Output::create(&args.output)?;
+    Output::check(&args.output)?;
     let protection = if args.to.is_empty() {
         Protection::Passphrase(passphrase::another(&args.bundle.source(), "bundle passphrase")?)
     } else {
         Protection::Recipients(args.to.clone())
     };
-    let files = Files { output: Some(output), source: None };
+    let files = Files { output: Some(Output::create(&args.output)?), source: None };
     operate(&args.operate, Act::Export(names?, protection), files)
 }
 

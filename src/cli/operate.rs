@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use broker::{Audit, AuditSettings, Desk, Standalone};
 use keyspace::{Home, Locked, Opening, Source};
 use policy::Policy;
-use sandbox::{LocalPeer, Untraced};
+use sandbox::LocalPeer;
 use serde_json::{Value, json};
 use wire::admin::{KeyRow, Row, SpaceRow, ToAdmin};
 use wire::operator::{Act, KdfCost, SlotKind};
@@ -34,7 +34,13 @@ pub(crate) fn operate_with(
     current: Option<Hidden>,
     files: Files,
 ) -> Result<Exit, Fault> {
-    let is_list = matches!(act, Act::ListKeys(_) | Act::ListSpaces);
+    let listed = if matches!(act, Act::ListKeys(_)) {
+        Some("keys")
+    } else if matches!(act, Act::ListSpaces) {
+        Some("key_spaces")
+    } else {
+        None
+    };
     let mut desk = Terminal { rows: Vec::new(), files, has_bar: false };
     let done = perform(&args.unlock, act, current, &mut desk);
     desk.end_bar();
@@ -43,7 +49,7 @@ pub(crate) fn operate_with(
         output.finish()?;
     }
     desk.rows.sort_by_key(place);
-    print(args.format, &desk.rows, is_list, &text)?;
+    print(args.format, &desk.rows, listed, &text)?;
     Ok(Exit::Done)
 }
 
@@ -57,7 +63,6 @@ fn perform(
     if let Some(mut service) = Service::reach(home.path())? {
         return service.ask(&ToAdmin::Act(act), desk);
     }
-    let _untraced = Untraced::begin()?;
     let locked = Locked::open(&home)?;
     let current = current.map_or_else(|| passphrase::hidden(&unlock.passphrase), Ok)?;
     let keyspace = locked.unlock(&passphrase::unhidden(&current)?, unlock.open.opening())?;
@@ -90,13 +95,19 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn create(path: &Path) -> Result<Self, Fault> {
-        let shown = path.display();
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(Fault::usage(format!("`{shown}` is there already: it is left as it was")));
+    /// Refuses a place that is taken, before anybody is asked anything.
+    pub(crate) fn check(path: &Path) -> Result<(), Fault> {
+        if fs::symlink_metadata(path).is_err() {
+            return Ok(());
         }
+        let shown = path.display();
+        Err(Fault::usage(format!("`{shown}` is there already: it is left as it was")))
+    }
+
+    pub(crate) fn create(path: &Path) -> Result<Self, Fault> {
+        Self::check(path)?;
         let mut draft = path.as_os_str().to_owned();
-        draft.push(".part");
+        draft.push(format!(".{}.part", std::process::id()));
         let draft = PathBuf::from(draft);
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&draft);
@@ -116,7 +127,13 @@ impl Output {
         let folder = folder.unwrap_or(Path::new("."));
         let placed = self.file.sync_all();
         // A link, unlike a rename, does not take the place of a file that was made meanwhile.
-        let placed = placed.and_then(|()| fs::hard_link(&self.draft, &self.path));
+        let placed = placed.and_then(|()| match fs::hard_link(&self.draft, &self.path) {
+            // Not every file system has links.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !self.path.exists() => {
+                fs::rename(&self.draft, &self.path)
+            }
+            linked => linked,
+        });
         let placed = placed.and_then(|()| File::open(folder)?.sync_all());
         placed.map_err(|error| {
             Fault::new(
@@ -129,7 +146,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        // What is left over has no use, and is in nobody's way.
+        // What is left over has no use, and is in nobody's way: its name is this process's.
         let _left = fs::remove_file(&self.draft);
     }
 }
@@ -200,7 +217,7 @@ fn place(row: &Row) -> (String, u32) {
     }
 }
 
-fn print(format: Format, rows: &[Row], is_list: bool, text: &str) -> Result<(), Fault> {
+fn print(format: Format, rows: &[Row], listed: Option<&str>, text: &str) -> Result<(), Fault> {
     match format {
         Format::Text => {
             rows.iter().try_for_each(|row| say::line(&line(row)))?;
@@ -209,7 +226,7 @@ fn print(format: Format, rows: &[Row], is_list: bool, text: &str) -> Result<(), 
             }
             Ok(())
         }
-        Format::Json => say::line(&document(rows, is_list, text).to_string()),
+        Format::Json => say::line(&document(rows, listed, text).to_string()),
     }
 }
 
@@ -237,7 +254,7 @@ fn line(row: &Row) -> String {
     }
 }
 
-fn document(rows: &[Row], is_list: bool, text: &str) -> Value {
+fn document(rows: &[Row], listed: Option<&str>, text: &str) -> Value {
     let spaces =
         || rows.iter().filter_map(|row| if let Row::Space(row) = row { Some(row) } else { None });
     let keys: Vec<Value> = rows
@@ -257,16 +274,16 @@ fn document(rows: &[Row], is_list: bool, text: &str) -> Value {
         rows.iter().find_map(|row| if let Row::Text(text) = row { Some(text) } else { None });
     let mut document = json!({ "schema": 1 });
     if let Some(found) = document.as_object_mut() {
-        if is_list && keys.is_empty() && spaces().next().is_some() || is_list && rows.is_empty() {
+        if listed == Some("key_spaces") {
             let names: Vec<&str> = spaces().map(|row| row.space.as_str()).collect();
             found.insert("key_spaces".to_owned(), json!(names));
         }
-        if is_list && (!keys.is_empty() || rows.is_empty()) {
+        if listed == Some("keys") {
             found.insert("keys".to_owned(), json!(keys));
         } else if let Some(key) = keys.first() {
             found.insert("key".to_owned(), key.clone());
             found.insert("versions".to_owned(), json!(versions));
-        } else if let (false, Some(row)) = (is_list, spaces().next()) {
+        } else if let (None, Some(row)) = (listed, spaces().next()) {
             let (name, created, keys) = (row.space.as_str(), row.created, row.keys);
             let shown = json!({ "key_space": name, "created": created, "keys": keys });
             found.insert("key_space".to_owned(), shown);

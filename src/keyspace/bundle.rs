@@ -90,9 +90,20 @@ impl Operator<'_> {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<u64, KeyspaceError> {
         let snapshot = self.0.snapshot()?;
-        let spaces = if spaces.is_empty() { self.0.spaces()? } else { spaces.to_vec() };
-        for space in &spaces {
+        let mut all = spaces.to_vec();
+        if spaces.is_empty() {
+            snapshot.each_space(|space, _| {
+                all.push(space);
+                Ok(())
+            })?;
+        }
+        let spaces = all;
+        for (at, space) in spaces.iter().enumerate() {
             snapshot.space(space)?.ok_or_else(|| no_space(space))?;
+            // Nobody could read such a bundle.
+            if spaces.iter().skip(at + 1).any(|other| other == space) {
+                return Err(KeyspaceError::Cannot(format!("`{space}` is named twice")));
+            }
         }
         let (header, key) = protected(protection)?;
         to.write_all(&header).map_err(unwritten)?;
@@ -336,4 +347,58 @@ fn here_already(space: &Name) -> KeyspaceError {
 
 fn bad(text: &str) -> KeyspaceError {
     KeyspaceError::BadBundle(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{Algorithm, KeyPath};
+
+    use super::*;
+    use crate::Unlocked;
+    use crate::operator_tests::Bytes;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn refused(write: impl FnOnce(&mut Sealing<Vec<u8>>)) -> String {
+        let keyspace = Unlocked::ephemeral(1).unwrap();
+        let operator = keyspace.as_operator();
+        let to = Protection::Recipients(vec![operator.recipient().unwrap()]);
+        let (header, key) = protected(&to).unwrap();
+        let mut sealing = Sealing::new(header, &key);
+        sealing.write(MAGIC).unwrap();
+        write(&mut sealing);
+        let bundle = sealing.finish().unwrap();
+        let importing = Importing { rename: None, skip_existing: true };
+        let done = operator.import(&mut Bytes::of(&bundle), None, &importing, |_| {});
+        assert!(keyspace.spaces().unwrap().is_empty());
+        done.unwrap_err().to_string()
+    }
+
+    fn end(sealing: &mut Sealing<Vec<u8>>, spaces: u64, keys: u64) {
+        let end = [spaces.to_be_bytes(), keys.to_be_bytes()].concat();
+        write_item(sealing, END, &end).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_comes_twice_is_refused_even_where_what_is_here_is_passed_over() {
+        let space = put_space(&name("a"), 1);
+        let told = refused(|sealing| {
+            write_item(sealing, SPACE, &space).unwrap();
+            write_item(sealing, SPACE, &space).unwrap();
+            end(sealing, 2, 0);
+        });
+        assert!(told.contains("a key space twice"), "{told}");
+        let path = KeyPath { space: name("a"), key: name("k") };
+        let told = refused(|sealing| {
+            write_item(sealing, SPACE, &space).unwrap();
+            for _ in 0..2 {
+                let key = KeyRecord::generate(path.clone(), Algorithm::Ed25519, 1).unwrap();
+                write_item(sealing, KEY, &key.put()).unwrap();
+            }
+            end(sealing, 1, 2);
+        });
+        assert!(told.contains("a key twice"), "{told}");
+    }
 }

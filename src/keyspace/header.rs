@@ -77,20 +77,20 @@ impl Header {
         bytes
     }
 
-    /// Opens a slot with the passphrase, then checks the whole header with what it holds: the root key
-    /// and those below it. The checked header and a damaged one are not told apart by the answer.
+    /// Opens a slot with the passphrase, then checks the whole header with what it holds: the root key,
+    /// those below it, and what the slot costs. The checked header and a damaged one are not told apart by the answer.
     pub(crate) fn unlock(
         &self,
         passphrase: &Passphrase,
         slot: Option<SlotKind>,
-    ) -> Result<(Secret<32>, RootKeys), KeyspaceError> {
+    ) -> Result<(Secret<32>, RootKeys, Cost), KeyspaceError> {
         for each in self.slots.iter().filter(|each| slot.is_none_or(|kind| kind == each.kind)) {
             let Some(root) = each.unwrap(passphrase, &self.file_id)? else {
                 continue;
             };
             let keys = RootKeys::below(&root)?;
             if keys.header_is_ours(&self.body(), &self.tag) {
-                return Ok((root, keys));
+                return Ok((root, keys, each.cost));
             }
         }
         Err(KeyspaceError::WrongPassphrase)

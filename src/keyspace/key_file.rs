@@ -90,6 +90,11 @@ pub(crate) fn parse(
 /// what they are for.
 fn read(file: &[u8]) -> Result<(Option<Algorithm>, Secret<32>), KeyspaceError> {
     let text = std::str::from_utf8(file).map(str::trim).unwrap_or_default();
+    // OpenSSL writes the name of the curve before the key, which says it as well.
+    let text = match text.split_once("-----END EC PARAMETERS-----") {
+        Some((curve, key)) if curve.starts_with("-----BEGIN EC PARAMETERS-----") => key.trim(),
+        _ => text,
+    };
     let known = |(algorithm, secret)| (Some(algorithm), secret);
     if text.starts_with("-----BEGIN PRIVATE KEY-----") {
         of_pkcs8(text).map(known)

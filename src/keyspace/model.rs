@@ -120,7 +120,7 @@ fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
         }
         Act::Restore(s, k) => {
             let took = operator.restore_key(&path((s, k))).is_ok();
-            (took, set(model, (s, k), is_deleted, KeyState::Enabled))
+            (took, set(model, (s, k), is_deleted, KeyState::Disabled))
         }
         Act::Destroy(s, k, waited) => {
             let now = if waited { NOW + DAY } else { NOW };

@@ -14,7 +14,7 @@ use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret};
 use crate::slot::Slot;
 use crate::store::{HEADER, Unlocked, read_meta};
-use crate::transaction::{last_of, no_key, no_space};
+use crate::transaction::{Writing, last_of, no_key, no_space};
 use crate::{public, sign};
 
 /// Shortest time that a deleted key can wait for its destruction, in seconds: a day to find out that it
@@ -234,14 +234,14 @@ impl Operator<'_> {
         Ok(until)
     }
 
-    /// Lets a deleted key be used again.
+    /// Takes a deleted key back. It is disabled then: whether it was before, nobody knows any more.
     ///
     /// # Errors
     /// When there is no such key, or it is not deleted.
     pub fn restore_key(&self, path: &KeyPath) -> Result<(), KeyspaceError> {
         self.change(path, |mut record| match record.state {
             KeyState::Deleted { .. } => {
-                record.state = KeyState::Enabled;
+                record.state = KeyState::Disabled;
                 Ok(record)
             }
             KeyState::Enabled | KeyState::Disabled => {
@@ -310,9 +310,11 @@ impl Operator<'_> {
         new: &Passphrase,
         cost: KdfCost,
     ) -> Result<(), KeyspaceError> {
-        let (header, root) = self.unlocked_header(current)?;
+        let (header, root, _) = self.unlocked_header(current)?;
         let slot = Slot::wrap(slot, new, Cost::asked(cost)?, &root, &header.file_id)?;
+        let keys = RootKeys::below(&root)?;
         self.0.transact(|writing| {
+            is_still(writing, &keys)?;
             writing.header = writing.header.clone().with_slot(slot, &writing.root);
             // A sum of costs that no reader accepts is not written.
             Header::parse(&writing.header.to_bytes()).map(drop)
@@ -328,8 +330,10 @@ impl Operator<'_> {
         current: &Passphrase,
         slot: SlotKind,
     ) -> Result<(), KeyspaceError> {
-        self.unlocked_header(current)?;
+        let (_, root, _) = self.unlocked_header(current)?;
+        let keys = RootKeys::below(&root)?;
         self.0.transact(|writing| {
+            is_still(writing, &keys)?;
             let header = writing.header.clone().without_slot(slot, &writing.root);
             let word = slot.word();
             let text = format!("there is no {word} passphrase, or it is the only one");
@@ -349,9 +353,9 @@ impl Operator<'_> {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<u64, KeyspaceError> {
         let total = self.0.snapshot()?.all_keys()?;
-        let (header, _) = self.unlocked_header(current)?;
+        let (header, _, cost) = self.unlocked_header(current)?;
         let root = Secret::random()?;
-        let slot = Slot::wrap(SlotKind::Operator, current, Cost::WRITTEN, &root, &header.file_id)?;
+        let slot = Slot::wrap(SlotKind::Operator, current, cost, &root, &header.file_id)?;
         let mut count = 0;
         self.0.transact_under(RootKeys::below(&root)?, |writing, root| {
             let mut spaces = Vec::new();
@@ -377,11 +381,14 @@ impl Operator<'_> {
         Ok(count)
     }
 
-    /// The header, and the root key that the passphrase opens in it.
-    fn unlocked_header(&self, current: &Passphrase) -> Result<(Header, Secret<32>), KeyspaceError> {
+    /// The header, the root key that the passphrase opens in it, and what that cost.
+    fn unlocked_header(
+        &self,
+        current: &Passphrase,
+    ) -> Result<(Header, Secret<32>, Cost), KeyspaceError> {
         let header = self.header()?;
-        let (root, _) = header.unlock(current, None)?;
-        Ok((header, root))
+        let (root, _, cost) = header.unlock(current, None)?;
+        Ok((header, root, cost))
     }
 
     fn header(&self) -> Result<Header, KeyspaceError> {
@@ -407,6 +414,14 @@ impl Operator<'_> {
             Ok(record.current()?.number)
         })
     }
+}
+
+/// Refuses to write a slot for a root key that has been replaced since.
+fn is_still(writing: &Writing<'_>, keys: &RootKeys) -> Result<(), KeyspaceError> {
+    if writing.header.is_of(keys) {
+        return Ok(());
+    }
+    Err(KeyspaceError::Cannot("the root key was replaced meanwhile: ask again".to_owned()))
 }
 
 /// Whether what was told was heard.

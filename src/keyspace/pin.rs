@@ -38,6 +38,10 @@ impl Pin {
         let older = |text: String| Err(KeyspaceError::Older(text));
         let mut noted = [0; BYTES];
         match file.read_exact_at(&mut noted, 0) {
+            // Made, and killed before it was noted; there is no key in it yet.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && header.generation == 1 => {
+                return Ok(());
+            }
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 return older(format!("there is no note in `{FILE}` of how far it was"));
             }
@@ -54,6 +58,11 @@ impl Pin {
             return older(format!("it is of generation {here}, and was at {generation}"));
         }
         Ok(())
+    }
+
+    /// Puts the note on disk: from now on it is overwritten in its place and never cut.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
 
     /// Notes how far it is. A note that cannot be written is one that stays behind, which refuses nothing

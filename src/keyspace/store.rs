@@ -61,6 +61,8 @@ pub struct Unlocked {
     pub(crate) generation: AtomicU64,
     pub(crate) pin: Pin,
     pub(crate) service: Service,
+    /// What was accepted when it was opened, though it is not what was here last.
+    accepted: Option<String>,
 }
 
 /// The service's own key pair.
@@ -120,8 +122,10 @@ impl Locked {
         opening: Opening,
     ) -> Result<Unlocked, (Box<Self>, KeyspaceError)> {
         match self.open_with(passphrase, opening) {
-            Ok((root, service)) => {
-                let unlocked = Unlocked::new(self.database, root, &self.header, service, self.pin);
+            Ok((root, service, accepted)) => {
+                let mut unlocked =
+                    Unlocked::new(self.database, root, &self.header, service, self.pin);
+                unlocked.accepted = accepted;
                 // Also where there was no note, or one that was said not to count.
                 unlocked.note(&self.header);
                 Ok(unlocked)
@@ -134,17 +138,18 @@ impl Locked {
         &self,
         passphrase: &Passphrase,
         opening: Opening,
-    ) -> Result<(RootKeys, Service), KeyspaceError> {
-        let (_, root) = self.header.unlock(passphrase, opening.slot)?;
+    ) -> Result<(RootKeys, Service, Option<String>), KeyspaceError> {
+        let (_, root, _) = self.header.unlock(passphrase, opening.slot)?;
         let sealed = read_meta(&self.database.begin_read()?, SERVICE)?;
         let sealed = sealed.ok_or_else(|| KeyspaceError::Damaged("no service key".to_owned()))?;
         let place = service_place(self.header.file_id);
         let seed = place.open(&root, self.header.generation, &sealed)?;
         let service = Service::of(Secret::try_fill(|bytes| bytes.copy_from(&seed))?)?;
-        if !opening.accept_older {
-            self.pin.check(&self.header)?;
-        }
-        Ok((root, service))
+        let accepted = match self.pin.check(&self.header) {
+            Err(KeyspaceError::Older(what)) if opening.accept_older => Some(what),
+            checked => checked.map(|()| None)?,
+        };
+        Ok((root, service, accepted))
     }
 }
 
@@ -194,6 +199,7 @@ impl Unlocked {
         drop(draft);
         let unlocked = Self { pin: Pin::open(home)?, ..unlocked };
         unlocked.note(&header);
+        unlocked.pin.sync().map_err(io_at(&path))?;
         home.sync()?;
         Ok(unlocked)
     }
@@ -214,6 +220,12 @@ impl Unlocked {
     #[must_use]
     pub fn service_nkey(&self) -> &str {
         &self.service.nkey
+    }
+
+    /// In what it is not the keyspace that was here last, where that was accepted.
+    #[must_use]
+    pub fn accepted(&self) -> Option<&str> {
+        self.accepted.as_deref()
     }
 
     /// Signs as the service.
@@ -308,7 +320,7 @@ impl Unlocked {
     ) -> Self {
         let generation = AtomicU64::new(header.generation);
         let (root, file_id) = (RwLock::new(Arc::new(keys)), header.file_id);
-        Self { database, root, file_id, generation, pin, service }
+        Self { database, root, file_id, generation, pin, service, accepted: None }
     }
 }
 

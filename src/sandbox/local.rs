@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -68,10 +68,17 @@ impl LocalSocket {
     /// Reaches the process that waits at `name` in the folder.
     ///
     /// # Errors
-    /// `NotFound` or `ConnectionRefused` when there is none.
+    /// `NotFound` or `ConnectionRefused` when there is none; `PermissionDenied` when it is not the folder owner's, or
+    /// others can enter the folder and may have put it there.
     pub fn connect(folder: &Path, name: &str) -> io::Result<UnixStream> {
         let opened = File::open(folder)?;
-        UnixStream::connect(short(&opened, name))
+        let metadata = opened.metadata()?;
+        let stream = UnixStream::connect(short(&opened, name))?;
+        let who = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
+        if metadata.mode() & 0o077 != 0 || (who != metadata.uid() && who != 0) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(stream)
     }
 }
 
@@ -90,6 +97,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("a".repeat(200));
         fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         fs::write(folder.join("socket"), b"left over").unwrap();
         let socket = LocalSocket::bind(&folder, "socket").unwrap();
         let mode = fs::metadata(folder.join("socket")).unwrap().permissions().mode();
@@ -100,6 +108,10 @@ mod tests {
         assert_eq!(peer.pid, rustix::process::getpid().as_raw_nonzero().get());
         here.write_all(b"x").unwrap();
         there.read_exact(&mut [0]).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o701)).unwrap();
+        let error = LocalSocket::connect(&folder, "socket").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "others may have put it there");
+        fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
         drop(socket);
         let error = LocalSocket::connect(&folder, "socket").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
+use zeroize::Zeroizing;
+
 use crate::codec::{Frame, Malformed};
 
 /// One end of a socket pair between two of our processes.
@@ -79,7 +81,7 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
     /// # Errors
     /// When the peer is gone, the deadline passed or the frame is larger than its type allows.
     pub fn send(&mut self, frame: &Writes, deadline: Option<Instant>) -> io::Result<()> {
-        let bytes = pack(frame)?;
+        let bytes = Zeroizing::new(pack(frame)?);
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             self.socket.set_write_timeout(remaining(deadline)?)?;
@@ -102,7 +104,7 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
         let mut head = [0u8; 4];
         self.fill(&mut head, deadline)?;
         let length = body_length::<Reads>(head).map_err(|_| ReceiveError::Malformed)?;
-        let mut body = vec![0u8; length];
+        let mut body = Zeroizing::new(vec![0u8; length]);
         self.fill(&mut body, deadline)?;
         Reads::decode(&body).map_err(|_| ReceiveError::Malformed)
     }

@@ -38,7 +38,7 @@ pub enum Act {
     EnableKey(KeyPath),
     /// Let it not be used, and be destroyed after so many seconds.
     DeleteKey(KeyPath, u64),
-    /// Let a deleted key be used again.
+    /// Take a deleted key back; it is disabled then.
     RestoreKey(KeyPath),
     /// Destroy a deleted key whose time has come.
     DestroyKey(KeyPath),
@@ -67,7 +67,7 @@ pub enum Act {
         slot: SlotKind,
         /// The new one; none to take it away.
         new: Option<Hidden>,
-        /// What deriving a key from it is to cost; `None` is measured.
+        /// What deriving a key from it is to cost.
         cost: KdfCost,
     },
     /// Give it a new root key, and write everything anew under it.
@@ -177,11 +177,19 @@ impl Act {
             | Self::ImportKey(key, ..)
             | Self::PublicKey(key, _) => Some(key.to_string()),
             Self::ListKeys(space) => space.as_ref().map(Name::to_string),
-            Self::Export(spaces, _) => {
+            Self::Export(spaces, protection) => {
                 let names: Vec<&str> = spaces.iter().map(Name::as_str).collect();
-                Some(names.join(" ")).filter(|names| !names.is_empty())
+                let names = if names.is_empty() { "all".to_owned() } else { names.join(" ") };
+                Some(match protection {
+                    Protection::Passphrase(_) => format!("{names} by passphrase"),
+                    Protection::Recipients(to) => format!("{names} to {}", to.join(" ")),
+                })
             }
-            Self::Import { rename, .. } => rename.as_ref().map(Name::to_string),
+            Self::Import { rename, skip_existing, .. } => {
+                let name = rename.as_ref().map_or("as they are named", Name::as_str);
+                let skip = if *skip_existing { " skip-existing" } else { "" };
+                Some(format!("{name}{skip}"))
+            }
             Self::Passwd { slot, .. } => Some(slot.word().to_owned()),
             Self::ListSpaces | Self::Recipient | Self::Rotate(_) | Self::Verify => None,
         }

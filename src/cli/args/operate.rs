@@ -46,7 +46,7 @@ pub(crate) enum KeyCommand {
     Enable(KeyArgs),
     /// Let a key not be used, and be destroyed after a time.
     Delete(DeleteKeyArgs),
-    /// Let a deleted key be used again.
+    /// Take a deleted key back; it is disabled then.
     Restore(KeyArgs),
     /// Destroy a deleted key whose time has come.
     Destroy(DestroyKeyArgs),
