@@ -105,7 +105,7 @@ fn a_day_at_work(place: &Place) -> Vec<String> {
         2,
         "no key space",
     );
-    assert!(!none.exists() && !leftover(&place));
+    assert!(!none.exists() && !leftover(place));
     let whole = std::fs::read(&bundle).unwrap();
     let cut = place.scratch.write("cut.ccb", &whole[..whole.len() - 1]);
     place.refuses(&format!("keyspace import {} --rename x {with}", arg(&cut)), 4, "refused");
