@@ -254,7 +254,9 @@ impl Sides<'_> {
         for place in places(call, changed, all) {
             let was = self.old.stance(call, &place, self.now);
             let is = self.new.stance(call, &place, self.now);
-            if (was.allows || is.allows) && (was.allows != is.allows || was.terms != is.terms) {
+            // The same terms in another place of the file, or of a rule of another name, are the same.
+            let other_terms = was.terms.keys().ne(is.terms.keys());
+            if (was.allows || is.allows) && (was.allows != is.allows || other_terms) {
                 found.push((place, was, is));
             }
         }

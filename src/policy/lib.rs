@@ -7,6 +7,8 @@ mod change;
 mod decide;
 mod diagnostic;
 mod difference;
+#[cfg(test)]
+mod difference_tests;
 mod explain;
 mod file;
 mod fmt;

@@ -1,0 +1,149 @@
+//! What `policy diff` says, change by change.
+
+use crate::change::{Change, Changed, Kind};
+use crate::{Isolation, Policy};
+
+const KEYS: [&str; 2] = [
+    "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK",
+    "UA6KOMQ67XOE3FHE37W4OXADVXVYISBNLTBUT2LSY5VFKAIJ7CRDR2RZ",
+];
+
+fn policy(head: &str, client: &str, role: &str) -> Policy {
+    let text = format!(
+        "version = 1\n{head}\n[[client]]\nname = \"c\"\nroles = [\"r\"]\n{client}\n[[role]]\nname = \"r\"\n{role}\n"
+    );
+    Policy::parse("p", &text).unwrap_or_else(|found| panic!("{found}\n{text}"))
+}
+
+/// In few words: who, what, from what to what.
+fn short(Change { client, what }: &Change) -> String {
+    let who = client.as_deref().unwrap_or("all");
+    let what = match what {
+        Changed::Service { old, new } => format!("service {old} {new}"),
+        Changed::Isolation { old, new } => {
+            let word =
+                |one: &Isolation| if *one == Isolation::Client { "client" } else { "script" };
+            format!("isolation {} {}", word(old), word(new))
+        }
+        Changed::Audit { old, new } => format!("audit {} {}", old.each_line, new.each_line),
+        Changed::Known => "known".to_owned(),
+        Changed::Unknown => "unknown".to_owned(),
+        Changed::Nkey { old, new } => format!("nkey {} {}", &old[..4], &new[..4]),
+        Changed::Expires { old, new } => format!("expires {old:?} {new:?}"),
+        Changed::Allowance => "allowance".to_owned(),
+        Changed::Limit { bound, unit, script, old, new } => {
+            format!("{bound} {unit} {} {old} {new}", script.map_or(0, |script| script[0]))
+        }
+        Changed::Call { call, on, kind, old, new } => {
+            let kind = match kind {
+                Kind::Allowed => "+",
+                Kind::Refused => "-",
+                Kind::OtherTerms => "~",
+            };
+            let rule = |rule: &Option<(String, usize)>| {
+                rule.as_ref().map_or("none", |(name, _)| name.as_str()).to_owned()
+            };
+            format!("{kind} {} {on} {} {}", call.word(), rule(old), rule(new))
+        }
+    };
+    format!("{who}: {what}")
+}
+
+const HEAD: &str = "service.name = \"s\"";
+
+fn says(old: &Policy, new: &Policy, expected: &[&str]) {
+    let said: Vec<String> = old.changes_to(new, 0).iter().map(short).collect();
+    assert_eq!(said, expected);
+    assert!(old.changes_to(old, 0).is_empty() && new.changes_to(new, 0).is_empty());
+}
+
+fn nkey(number: usize) -> String {
+    format!("nkey = \"{}\"", KEYS[number])
+}
+
+#[test]
+fn what_concerns_the_whole_service_is_said() {
+    let old = policy(HEAD, &nkey(0), "");
+    let head = "service.name = \"t\"\nsandbox.isolation = \"client\"\naudit.sync = \"each\"\nlimits.concurrent = 3";
+    let new = policy(head, &nkey(0), "");
+    let expected = [
+        "all: service s t",
+        "all: isolation script client",
+        "all: audit false true",
+        "all: concurrent  0 8 3",
+    ];
+    says(&old, &new, &expected);
+}
+
+#[test]
+fn what_concerns_a_client_is_said() {
+    let old = policy(HEAD, &nkey(0), "");
+    let with = |more: &str| policy(HEAD, &format!("{}\n{more}", nkey(0)), "");
+    says(&old, &policy(HEAD, &nkey(1), ""), &["c: nkey UBVY UA6K"]);
+    says(&old, &with("expires = 2027-01-01T00:00:00Z"), &["c: expires None Some(1798761600)"]);
+    says(&old, &with("rate = [\"1/1s\"]"), &["c: allowance"]);
+    says(&old, &with("revoked = true"), &["c: unknown"]);
+    says(&with("revoked = true"), &old, &["c: known"]);
+}
+
+#[test]
+fn limits_are_said_of_any_script_and_of_those_that_have_their_own() {
+    let script =
+        "scripts = [\"sha256:aa00000000000000000000000000000000000000000000000000000000000000\"]";
+    let role =
+        |limits: &str, scripts: &str| policy(HEAD, &nkey(0), &format!("{scripts}\n{limits}"));
+    let (low, none) = ("limits.wall_clock = \"250 ms\"", "");
+    says(&role(none, ""), &role(low, ""), &["c: wall_clock ms 0 1000 250"]);
+    says(
+        &role(low, ""),
+        &role("limits.memory = \"4 MiB\"", ""),
+        &["c: memory bytes 0 16777216 4194304", "c: wall_clock ms 0 250 1000"],
+    );
+    // A role that is for one script alone bounds that script, and no other.
+    says(&role(none, script), &role(low, script), &["c: wall_clock ms 170 1000 250"]);
+}
+
+#[test]
+fn calls_are_said_where_they_became_otherwise() {
+    let allow = |rules: &str| policy(HEAD, &nkey(0), rules);
+    let sign = "allow = [{ name = \"a\", calls = [\"sign\"], keys = [\"x/*\"] }]";
+    let rated = |rate: &str, uses: u32| {
+        let terms = format!("keys = [\"x/*\"], rate = [{rate}], uses = {uses} }}]");
+        sign.replace("keys = [\"x/*\"] }]", &terms)
+    };
+    says(&allow(""), &allow(sign), &["c: + sign x/* none r.a"]);
+    says(&allow(sign), &allow(""), &["c: - sign x/* r.a none"]);
+    let one = rated("\"1/1s\"", 5);
+    says(&allow(sign), &allow(&one), &["c: ~ sign x/* r.a r.a"]);
+    says(&allow(&one), &allow(&rated("\"2/1s\"", 5)), &["c: ~ sign x/* r.a r.a"]);
+    says(&allow(&one), &allow(&rated("\"1/1s\"", 6)), &["c: ~ sign x/* r.a r.a"]);
+    // The order of rates says nothing.
+    says(&allow(&rated("\"1/1s\", \"9/1m\"", 5)), &allow(&rated("\"9/1m\", \"1/1s\"", 5)), &[]);
+    // A deny that holds under a condition leaves the call on other terms; one without closes it.
+    let denied = |terms: &str| {
+        format!(
+            "{sign}\ndeny = [{{ name = \"d\", calls = [\"sign\"], keys = [\"x/root\"]{terms} }}]"
+        )
+    };
+    says(&allow(sign), &allow(&denied("")), &["c: - sign x/root r.a r.d"]);
+    let at_night = ", between = \"22:00-23:00\"";
+    says(&allow(sign), &allow(&denied(at_night)), &["c: ~ sign x/root none r.d"]);
+    // A rule without terms makes those of the others nothing.
+    let both = format!("{one}\n")
+        .replace("}]", "}, { name = \"b\", calls = [\"sign\"], keys = [\"x/*\"] }]");
+    says(&allow(sign), &allow(&both), &[]);
+    // What touches no key is said once, and a deny of everything is said of each call.
+    let hash = "allow = [{ name = \"h\", calls = [\"hash\", \"random_bytes\"] }]";
+    says(&allow(""), &allow(hash), &["c: + hash  none r.h", "c: + random_bytes  none r.h"]);
+    let closed = format!("{hash}\ndeny = [{{ name = \"n\", calls = [\"*\"] }}]");
+    says(&allow(hash), &allow(&closed), &["c: - hash  r.h r.n", "c: - random_bytes  r.h r.n"]);
+}
+
+#[test]
+fn what_anybody_may_do_is_said_of_the_anonymous() {
+    let anonymous = format!("{HEAD}\nanonymous.roles = [\"r\"]");
+    let role = "allow = [{ name = \"h\", calls = [\"hash\"] }]";
+    let (old, new) = (policy(HEAD, &nkey(0), role), policy(&anonymous, &nkey(0), role));
+    says(&old, &new, &["anonymous: known", "anonymous: + hash  none r.h"]);
+    says(&new, &old, &["anonymous: unknown", "anonymous: - hash  r.h none"]);
+}
