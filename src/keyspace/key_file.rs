@@ -89,6 +89,14 @@ pub(crate) fn parse(
 /// PKCS#8 or SEC 1 in PEM, OpenSSH, the seed of an nkey; 64 hexadecimal digits or 32 bytes, which do not say
 /// what they are for.
 fn read(file: &[u8]) -> Result<(Option<Algorithm>, Secret<32>), KeyspaceError> {
+    match read_any(file)? {
+        // A scalar that is none is found out where the file is, before it is wrapped.
+        (Some(algorithm), secret) if !sign::fits(algorithm, &secret) => Err(unreadable()),
+        read => Ok(read),
+    }
+}
+
+fn read_any(file: &[u8]) -> Result<(Option<Algorithm>, Secret<32>), KeyspaceError> {
     let text = std::str::from_utf8(file).map(str::trim).unwrap_or_default();
     // OpenSSL writes the name of the curve before the key, which says it as well.
     let text = match text.split_once("-----END EC PARAMETERS-----") {

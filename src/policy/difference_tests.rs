@@ -28,7 +28,10 @@ fn short(Change { client, what }: &Change) -> String {
         Changed::Audit { old, new } => format!("audit {} {}", old.each_line, new.each_line),
         Changed::Known => "known".to_owned(),
         Changed::Unknown => "unknown".to_owned(),
-        Changed::Nkey { old, new } => format!("nkey {} {}", &old[..4], &new[..4]),
+        Changed::Nkey { old, new } => {
+            let first = |nkey: &str| nkey.chars().take(4).collect::<String>();
+            format!("nkey {} {}", first(old), first(new))
+        }
         Changed::Expires { old, new } => format!("expires {old:?} {new:?}"),
         Changed::Allowance => "allowance".to_owned(),
         Changed::Limit { bound, unit, script, old, new } => {

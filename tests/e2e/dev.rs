@@ -119,8 +119,9 @@ fn dev_leaves_a_home_that_it_did_not_make_as_it_was() {
     let (exit, out, err) = outcome(&command.output().unwrap());
     assert_eq!((exit, out.as_str()), (2, ""));
     assert!(err.contains("was not made by `crypto-cli dev`"), "{err}");
-    let files: Vec<_> = fs::read_dir(&home).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(files, ["keyspace.redb"]);
+    let mut files: Vec<_> = fs::read_dir(&home).unwrap().map(|e| e.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["keyspace.pin", "keyspace.redb"]);
 }
 
 /// The callers in other languages, as they stand in `examples`: a command and its folder of packages.
