@@ -42,6 +42,13 @@ impl Source for std::fs::File {
     }
 }
 
+impl<B: AsRef<[u8]>> Source for io::Cursor<B> {
+    fn again(&mut self) -> io::Result<()> {
+        self.set_position(0);
+        Ok(())
+    }
+}
+
 /// How a bundle is read.
 #[derive(Debug, Clone, Default)]
 pub struct Importing {
@@ -351,15 +358,11 @@ fn bad(text: &str) -> KeyspaceError {
 
 #[cfg(test)]
 mod tests {
-    use wire::{Algorithm, KeyPath};
+    use wire::Algorithm;
 
     use super::*;
     use crate::Unlocked;
-    use crate::operator_tests::Bytes;
-
-    fn name(text: &str) -> Name {
-        Name::parse(text).unwrap()
-    }
+    use crate::tests::{name, path};
 
     fn refused(write: impl FnOnce(&mut Sealing<Vec<u8>>)) -> String {
         let keyspace = Unlocked::ephemeral(1).unwrap();
@@ -371,7 +374,7 @@ mod tests {
         write(&mut sealing);
         let bundle = sealing.finish().unwrap();
         let importing = Importing { rename: None, skip_existing: true };
-        let done = operator.import(&mut Bytes::of(&bundle), None, &importing, |_| {});
+        let done = operator.import(&mut io::Cursor::new(&bundle), None, &importing, |_| {});
         assert!(keyspace.spaces().unwrap().is_empty());
         done.unwrap_err().to_string()
     }
@@ -390,7 +393,7 @@ mod tests {
             end(sealing, 2, 0);
         });
         assert!(told.contains("a key space twice"), "{told}");
-        let path = KeyPath { space: name("a"), key: name("k") };
+        let path = path("a/k");
         let told = refused(|sealing| {
             write_item(sealing, SPACE, &space).unwrap();
             for _ in 0..2 {

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use tempfile::TempDir;
+use wire::Algorithm;
 use wire::operator::{KdfCost, SlotKind};
-use wire::{Algorithm, KeyPath, Name};
 
 use crate::header::Header;
 use crate::record::Kind;
 use crate::secret::Passphrase;
 use crate::store::{HEADER, KEYS, META, Opening, SERVICE, SPACES, Unlocked};
+use crate::tests::{name, path};
 use crate::{Home, KeyspaceError, Locked};
 
 const PASSPHRASE: &str = "a passphrase of the vectors";
@@ -98,15 +99,6 @@ fn keyspaces_of_this_version_open_for_ever_and_bad_ones_never() {
         }
     }
     assert!(good >= 2 && bad >= 3 * good, "{good} {bad}");
-}
-
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
-fn path(text: &str) -> KeyPath {
-    let (space, key) = text.split_once('/').unwrap();
-    KeyPath { space: name(space), key: name(key) }
 }
 
 fn write(name: &str, head: &str, base: Option<&[u8]>, bytes: &[u8]) {

@@ -1,8 +1,8 @@
 //! Private keys that others made: their files come encrypted to this keyspace, and are read here.
 
 use nkeys::decode_seed;
-use pkcs8::der::Decode;
 use pkcs8::der::asn1::ObjectIdentifier;
+use pkcs8::der::{Decode, pem};
 use pkcs8::{PrivateKeyInfoRef, SecretDocument};
 use sec1::EcPrivateKey;
 use ssh_key::private::{EcdsaKeypair, KeypairData, PrivateKey};
@@ -27,6 +27,8 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
 
+const BEGIN_OF_CURVE: &str = "-----BEGIN EC PARAMETERS-----";
+const END_OF_CURVE: &str = "-----END EC PARAMETERS-----";
 /// Characters of the seed of an nkey.
 const NKEY_SEED: usize = 58;
 
@@ -99,25 +101,28 @@ fn read(file: &[u8]) -> Result<(Option<Algorithm>, Secret<32>), KeyspaceError> {
 fn read_any(file: &[u8]) -> Result<(Option<Algorithm>, Secret<32>), KeyspaceError> {
     let text = std::str::from_utf8(file).map(str::trim).unwrap_or_default();
     // OpenSSL writes the name of the curve before the key, which says it as well.
-    let text = match text.split_once("-----END EC PARAMETERS-----") {
-        Some((curve, key)) if curve.starts_with("-----BEGIN EC PARAMETERS-----") => key.trim(),
+    let text = match text.split_once(END_OF_CURVE) {
+        Some((_, key)) if text.starts_with(BEGIN_OF_CURVE) => key.trim(),
         _ => text,
     };
     let known = |(algorithm, secret)| (Some(algorithm), secret);
-    if text.starts_with("-----BEGIN PRIVATE KEY-----") {
-        of_pkcs8(text).map(known)
-    } else if text.starts_with("-----BEGIN EC PRIVATE KEY-----") {
-        let (_, document) = SecretDocument::from_pem(text).map_err(|_| unreadable())?;
-        of_sec1(document.as_bytes(), None).map(known)
-    } else if text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
-        of_openssh(text).map(known)
-    } else if text.starts_with('S') && text.len() == NKEY_SEED {
-        let (_, seed) = decode_seed(text).map_err(|_| unreadable())?;
-        Ok(known((Algorithm::Ed25519, secret_of(&seed)?)))
-    } else {
-        let hex = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
-        let hex = Zeroizing::new(hex.unwrap_or_default());
-        Ok((None, secret_of(if hex.len() == 32 { &hex } else { file })?))
+    match pem::decode_label(text.as_bytes()) {
+        Ok("PRIVATE KEY") => of_pkcs8(text).map(known),
+        Ok("EC PRIVATE KEY") => {
+            let (_, document) = SecretDocument::from_pem(text).map_err(|_| unreadable())?;
+            of_sec1(document.as_bytes(), None).map(known)
+        }
+        Ok("OPENSSH PRIVATE KEY") => of_openssh(text).map(known),
+        Ok(_) => Err(unreadable()),
+        Err(_) if text.starts_with('S') && text.len() == NKEY_SEED => {
+            let (_, seed) = decode_seed(text).map_err(|_| unreadable())?;
+            Ok(known((Algorithm::Ed25519, secret_of(&seed)?)))
+        }
+        Err(_) => {
+            let hex = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+            let hex = Zeroizing::new(hex.unwrap_or_default());
+            Ok((None, secret_of(if hex.len() == 32 { &hex } else { file })?))
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use wire::operator::Protection;
 use wire::script::{PublicForm, Scheme};
 use wire::{Algorithm, CallName, KeyPath, KeyState, Name};
 
-use crate::operator_tests::Bytes;
 use crate::tests::permit;
 use crate::{Importing, Unlocked};
 
@@ -229,7 +228,10 @@ fn moved(keyspace: &Unlocked) -> Unlocked {
     let mut bundle = Vec::new();
     keyspace.as_operator().export(&[], &to, &mut bundle, |_, _| {}).unwrap();
     let importing = Importing::default();
-    other.as_operator().import(&mut Bytes::of(&bundle), None, &importing, |_| {}).unwrap();
+    other
+        .as_operator()
+        .import(&mut std::io::Cursor::new(&bundle), None, &importing, |_| {})
+        .unwrap();
     other
 }
 

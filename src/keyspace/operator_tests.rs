@@ -1,26 +1,21 @@
 //! What an operator does, and what stays as it was when it is refused.
 
+use std::io::Cursor;
+
+use policy::Target;
 use tempfile::TempDir;
 use wire::admin::{KeyRow, Row};
 use wire::operator::{KdfCost, Protection, SlotKind};
 use wire::script::PublicForm;
-use wire::{Algorithm, Hidden, KeyPath, KeyState, Name};
+use wire::{Algorithm, CallName, Hidden, KeyState, Name};
 
 use super::*;
+use crate::tests::{name, path, permit};
 
 const DAY: u64 = 24 * 60 * 60;
 
 fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text.as_bytes().to_vec()).unwrap()
-}
-
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
-fn path(text: &str) -> KeyPath {
-    let (space, key) = text.split_once('/').unwrap();
-    KeyPath { space: name(space), key: name(key) }
 }
 
 fn in_memory() -> Unlocked {
@@ -83,34 +78,13 @@ fn export(keyspace: &Unlocked, spaces: &[&str], protection: &Protection) -> Vec<
     bundle
 }
 
-pub(crate) struct Bytes<'b>(&'b [u8], std::io::Cursor<&'b [u8]>);
-
-impl<'b> Bytes<'b> {
-    pub(crate) fn of(bytes: &'b [u8]) -> Self {
-        Self(bytes, std::io::Cursor::new(bytes))
-    }
-}
-
-impl std::io::Read for Bytes<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.1.read(buffer)
-    }
-}
-
-impl Source for Bytes<'_> {
-    fn again(&mut self) -> std::io::Result<()> {
-        self.1 = std::io::Cursor::new(self.0);
-        Ok(())
-    }
-}
-
 fn import(
     keyspace: &Unlocked,
     bundle: &[u8],
     passphrase: Option<&Passphrase>,
     importing: &Importing,
 ) -> Result<Imported, KeyspaceError> {
-    keyspace.as_operator().import(&mut Bytes::of(bundle), passphrase, importing, |_| {})
+    keyspace.as_operator().import(&mut Cursor::new(bundle), passphrase, importing, |_| {})
 }
 
 #[test]
@@ -170,10 +144,12 @@ fn a_key_space_keeps_everything_under_its_new_name() {
 fn a_session_that_began_before_its_key_space_was_renamed_is_a_conflict() {
     let keyspace = in_memory();
     fill(&keyspace, "a");
-    let staged = keyspace.stage().unwrap();
+    let mut staged = keyspace.stage().unwrap();
+    let permit = permit(CallName::CreateKeypair, Target::Key(path("a/new")));
+    assert_eq!(staged.create_key(permit, Algorithm::Ed25519, 20).unwrap(), Some(true));
     keyspace.as_operator().rename_space(&name("a"), &name("b")).unwrap();
-    assert!(keyspace.has_space(&name("b")).unwrap());
-    assert!(!staged.is_changed());
+    assert!(matches!(staged.commit(20), Err(CommitError::Conflict(_))));
+    assert_eq!(rows(&keyspace).len(), 5);
 }
 
 #[test]
@@ -354,17 +330,16 @@ fn every_flipped_bit_and_every_cut_of_a_bundle_is_refused_and_changes_nothing() 
 fn private_keys_that_are_none_are_not_wrapped() {
     let recipient = in_memory().as_operator().recipient().unwrap();
     let wrap = |file: &[u8]| wrap_for(&recipient, &Hidden::new(file.to_vec()));
-    for bad in [
-        &b""[..],
-        b"hello",
-        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-        b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
-        b"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n",
-        b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
-        &[7; 31],
-        &[7; 33],
-        b"UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK",
-    ] {
+    // The bytes of a public key (RFC 8410 §10.1), and of nothing, under each label.
+    let public = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+    let labels =
+        ["PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY", "PUBLIC KEY", "EC PARAMETERS"];
+    for (label, body) in labels.into_iter().flat_map(|label| [(label, "AAAA"), (label, public)]) {
+        let pem = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        assert!(wrap(pem.as_bytes()).is_err(), "{pem}");
+    }
+    let nkey = b"UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK";
+    for bad in [&b""[..], b"hello", &[7; 31], &[7; 33], nkey] {
         assert!(wrap(bad).is_err(), "{bad:?}");
     }
     let keyspace = in_memory();

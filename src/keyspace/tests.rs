@@ -26,11 +26,11 @@ fn reopen(home: &Home) -> Result<Unlocked, KeyspaceError> {
     Locked::open(home)?.unlock(&passphrase(), Opening::default())
 }
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn path(text: &str) -> KeyPath {
+pub(crate) fn path(text: &str) -> KeyPath {
     let (space, key) = text.split_once('/').unwrap();
     KeyPath { space: name(space), key: name(key) }
 }

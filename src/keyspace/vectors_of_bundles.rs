@@ -8,7 +8,6 @@ use data_encoding::{BASE64, HEXLOWER};
 
 use crate::age::Key;
 use crate::header::CopyFrom;
-use crate::operator_tests::Bytes;
 use crate::secret::{Passphrase, Secret};
 use crate::{Importing, KeyspaceError, Unlocked};
 
@@ -39,7 +38,7 @@ fn every_bundle_of_the_vectors_opens_or_is_refused_as_it_says() {
             (Some(_), Some(_)) | (None, None) => panic!("{shown}: with what?"),
         };
         let operator = keyspace.as_operator();
-        let mut source = Bytes::of(&bundle);
+        let mut source = std::io::Cursor::new(&bundle);
         let done = operator.import_with(&mut source, &key, &Importing::default(), |_| {});
         let found = operator.verify(|_, _| {}).unwrap();
         match (head["expect"], done) {

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use keyspace::{Home, Importing, Locked, Opening, Passphrase, Source, Unlocked};
+use keyspace::{Home, Importing, Locked, Opening, Passphrase, Unlocked};
 use wire::admin::Row;
 use wire::operator::{KdfCost, Protection, SlotKind};
 use wire::{Algorithm, KeyPath, Name};
@@ -114,28 +114,8 @@ fn import(keyspace: &Unlocked, space: &str) {
     let mut bundle = Vec::new();
     operator.export(&[name("b")], &to, &mut bundle, |_, _| {}).unwrap();
     let importing = Importing { rename: Some(name(space)), skip_existing: false };
-    let mut source = Bytes { at: 0, bytes: bundle };
+    let mut source = std::io::Cursor::new(bundle);
     operator.import(&mut source, None, &importing, |_| {}).unwrap();
-}
-
-struct Bytes {
-    at: usize,
-    bytes: Vec<u8>,
-}
-
-impl std::io::Read for Bytes {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = std::io::Read::read(&mut &self.bytes[self.at..], buffer)?;
-        self.at += count;
-        Ok(count)
-    }
-}
-
-impl Source for Bytes {
-    fn again(&mut self) -> std::io::Result<()> {
-        self.at = 0;
-        Ok(())
-    }
 }
 
 fn passphrase() -> Passphrase {
