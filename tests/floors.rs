@@ -35,7 +35,7 @@ const WORLDS: [(&str, &[&str]); 30] = [
     ("hmac", &["keyspace"]),
     ("secrecy", &["keyspace"]),
     ("hpke", &["keyspace"]),
-    ("bech32", &["keyspace"]),
+    ("bech32", &["policy"]),
     ("pkcs8", &["keyspace"]),
     ("sec1", &["keyspace"]),
     ("ssh-key", &["keyspace"]),

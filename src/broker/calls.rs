@@ -18,6 +18,7 @@ impl<'b> Session<'b> {
             Call::CreateKeySpace(space) => self.create_space(space),
             Call::SelectKeySpace(space) => self.select_space(space),
             Call::DeleteKeySpace(space) => self.delete_space(space),
+            Call::ExportKeySpace(space) => self.export_space(space),
             Call::ListKeySpaces => self.list_spaces(),
             Call::CreateKeypair(key, algorithm) => self.create_key(key, algorithm),
             Call::SelectKeypair(key) => self.select_key(key),
@@ -162,6 +163,19 @@ impl<'b> Session<'b> {
             (self.space, self.key) = (None, None);
         }
         Ok(Value::Bool(gone))
+    }
+
+    /// Keys leave here, for those whom the policy names: that is on disk in the log before they do.
+    fn export_space(&self, space: Name) -> Done<Value> {
+        let call = CallName::ExportKeySpace;
+        let permit = self.permit(call, Target::Space(space.clone()), Facts::default())?;
+        self.broker.audit.sync().map_err(|error| Stop::End(error.into()))?;
+        let exported = self.staged.export_space(permit, self.broker.clock.seconds())?;
+        let exported = exported.ok_or_else(|| no_space(&space))?;
+        for key in exported.keys {
+            self.note_use(&KeyPath { space: space.clone(), key });
+        }
+        Ok(Value::Text(data_encoding::BASE64.encode(&exported.bundle)))
     }
 
     fn list_spaces(&mut self) -> Done<Value> {

@@ -22,6 +22,9 @@ pub(crate) struct Entry<'a> {
     call: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<String>,
+    /// To whom keys were exported.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    to: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +97,7 @@ impl<'a> Entry<'a> {
             client: Some(caller.name()),
             call: Some(permit.call().word()),
             on: named(permit.target()),
+            to: permit.recipients().iter().map(ToString::to_string).collect(),
             decision: Some("allow"),
             rule: Some(format!("{rule} (line {line})")),
             counted: permit.accounts(),
@@ -201,10 +205,13 @@ mod tests {
 
     const NKEY: &str = "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK";
 
+    const TO: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
     fn policy() -> Policy {
         let text = format!(
             "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"c\"\nnkey = \"{NKEY}\"\nroles = [\"r\"]\n\
-             [[role]]\nname = \"r\"\nallow = [{{ name = \"a\", calls = [\"sign\"], keys = [\"x/*\"], uses = 1 }}]\n"
+             [[role]]\nname = \"r\"\nallow = [{{ name = \"a\", calls = [\"sign\"], keys = [\"x/*\"], uses = 1 }},\n\
+             {{ calls = [\"export_key_space\"], keys = [\"x/*\"], export_to = [\"{TO}\"] }}]\n"
         );
         Policy::parse("p", &text).unwrap()
     }
@@ -233,6 +240,14 @@ mod tests {
         };
         let mut book = RateBook::default();
         let permit = grant.spend(&mut book).unwrap();
+        let act_out = Act {
+            call: CallName::ExportKeySpace,
+            target: Target::Space(Name::parse("x").unwrap()),
+        };
+        let Decision::Allow(out) = policy.decide(&who, act_out, &Facts::default()) else {
+            panic!()
+        };
+        let out = out.spend(&mut book).unwrap();
         let Decision::Allow(again) = policy.decide(&who, act(), &Facts::default()) else {
             panic!()
         };
@@ -265,6 +280,11 @@ mod tests {
                 told(&Entry::allowed("q", &who, &permit)),
                 json!({ "kind": "decision", "request": "q", "client": "c", "call": "sign", "on": "x/y",
                     "decision": "allow", "rule": "r.a (line 9)", "counted": ["rule r a c"] }),
+            ),
+            (
+                told(&Entry::allowed("q", &who, &out)),
+                json!({ "kind": "decision", "request": "q", "client": "c", "call": "export_key_space", "on": "x",
+                    "to": [TO], "decision": "allow", "rule": "r.allow[1] (line 10)" }),
             ),
             (
                 told(&Entry::listed("q", &who, CallName::ListKeypairs)),

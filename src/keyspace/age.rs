@@ -3,12 +3,12 @@
 
 use std::io::Read;
 
-use bech32::{Bech32, Hrp};
 use chacha20poly1305::aead::{Aead, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use data_encoding::BASE64_NOPAD;
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
+use policy::Recipient;
 use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
@@ -27,17 +27,12 @@ const ARGON2ID: &str = "crypto-cli/argon2id";
 /// The stanza for passphrases of other programs, which is not opened here.
 const SCRYPT: &str = "scrypt";
 const WRAP_LABEL: &[u8] = b"age-encryption.org/v1/X25519";
-/// The human-readable part of a recipient (BIP-173).
-const RECIPIENT: Hrp = Hrp::parse_unchecked("age");
 /// Largest header, in bytes: 16 recipients take 2 KiB, and other programs add stanzas of their own.
 pub(crate) const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Most memory that deriving the key of a bundle may take, in KiB: more than is ever written.
 const MOST_MEMORY: u32 = 256 * 1024;
 /// A wrapped file key: 16 bytes and a tag.
 const WRAPPED_BYTES: usize = 32;
-
-/// Who a bundle is encrypted to: `age1...`.
-pub(crate) struct Recipient([u8; 32]);
 
 /// Who can open a bundle that others wrote.
 pub(crate) enum Key<'a> {
@@ -66,35 +61,18 @@ struct Stanza {
     body: Vec<u8>,
 }
 
-impl Recipient {
-    /// Reads `age1...`.
-    pub(crate) fn parse(text: &str) -> Result<Self, KeyspaceError> {
-        let shown = text.chars().take(80).collect::<String>();
-        let bad = || {
-            let shown = shown.escape_debug();
-            KeyspaceError::Cannot(format!(
-                "`{shown}` is not a recipient: `crypto-cli key recipient` and `age-keygen` print such as age1..."
-            ))
-        };
-        let read = bech32::primitives::decode::CheckedHrpstring::new::<Bech32>(text);
-        let read = read.map_err(|_| bad())?;
-        if read.hrp() != RECIPIENT || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(bad());
-        }
-        let bytes: Vec<u8> = read.byte_iter().collect();
-        bytes.try_into().map(Self).map_err(|_| bad())
-    }
+/// Reads `age1...`.
+pub(crate) fn recipient(text: &str) -> Result<Recipient, KeyspaceError> {
+    let shown = text.chars().take(80).collect::<String>();
+    let named = |error| {
+        KeyspaceError::Cannot(format!("`{}` is not a recipient: {error}", shown.escape_debug()))
+    };
+    Recipient::parse(text).map_err(named)
+}
 
-    /// The recipient that this secret opens for.
-    pub(crate) fn of(secret: &Secret<32>) -> Self {
-        Self(PublicKey::from(&secret.expose(|secret| StaticSecret::from(*secret))).to_bytes())
-    }
-
-    /// As it is written.
-    pub(crate) fn to_text(&self) -> Result<String, KeyspaceError> {
-        bech32::encode::<Bech32>(RECIPIENT, &self.0)
-            .map_err(|error| KeyspaceError::Storage(error.to_string()))
-    }
+/// The recipient that this secret opens for.
+pub(crate) fn recipient_of(secret: &Secret<32>) -> Recipient {
+    Recipient::new(PublicKey::from(&secret.expose(|secret| StaticSecret::from(*secret))).to_bytes())
 }
 
 /// A header for a new file, and the key of its payload.
@@ -115,9 +93,9 @@ pub(crate) fn write_header(
             text += &format!("{}\n", BASE64_NOPAD.encode(&wrap(&kek, &file_key)?));
         }
         Protect::Recipients(recipients) => {
-            for Recipient(recipient) in *recipients {
+            for recipient in recipients.iter().map(Recipient::public_key) {
                 let ephemeral = Secret::random()?;
-                let share = Recipient::of(&ephemeral).0;
+                let share = *recipient_of(&ephemeral).public_key();
                 let kek = agreed(&ephemeral, recipient, &share, recipient)?;
                 text += &format!("-> {X25519} {}\n", BASE64_NOPAD.encode(&share));
                 text += &format!("{}\n", BASE64_NOPAD.encode(&wrap(&kek, &file_key)?));
@@ -136,7 +114,7 @@ impl Container {
     /// Reads a header, and the bytes of no payload.
     pub(crate) fn read(from: &mut impl Read) -> Result<Self, KeyspaceError> {
         let text = read_text(from)?;
-        Self::parse(&text).ok_or_else(|| bad("its header is none"))
+        Self::parse(&text).ok_or_else(|| KeyspaceError::bad_bundle("its header is none"))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -229,8 +207,8 @@ impl Stanza {
 
     fn agreed(&self, secret: &Secret<32>, share: &str) -> Result<Secret<32>, KeyspaceError> {
         let share: Option<[u8; 32]> = decode(share).and_then(|share| share.try_into().ok());
-        let share = share.ok_or_else(|| bad("a recipient in it is none"))?;
-        agreed(secret, &share, &share, &Recipient::of(secret).0)
+        let share = share.ok_or_else(|| KeyspaceError::bad_bundle("a recipient in it is none"))?;
+        agreed(secret, &share, &share, recipient_of(secret).public_key())
     }
 
     fn unwrap(&self, kek: &Secret<32>) -> Result<Option<Secret<16>>, KeyspaceError> {
@@ -247,7 +225,7 @@ pub(crate) fn payload_key_after(
     file_key: &Secret<16>,
 ) -> Result<Secret<32>, KeyspaceError> {
     let mut nonce = [0; 16];
-    from.read_exact(&mut nonce).map_err(|_| bad("it is cut short"))?;
+    from.read_exact(&mut nonce).map_err(|_| KeyspaceError::bad_bundle("it is cut short"))?;
     payload_key(file_key, &nonce)
 }
 
@@ -289,7 +267,7 @@ fn agreed(
         .diffie_hellman(&PublicKey::from(*other));
     // A share of low order would make the key one that everybody knows.
     if !shared.was_contributory() {
-        return Err(bad("a recipient is none"));
+        return Err(KeyspaceError::bad_bundle("a recipient is none"));
     }
     let salt = [share.as_slice(), recipient].concat();
     let hkdf = Hkdf::<Sha256>::new(Some(&salt), shared.as_bytes());
@@ -307,7 +285,7 @@ fn wrap(kek: &Secret<32>, file_key: &Secret<16>) -> Result<Vec<u8>, KeyspaceErro
 
 fn derived(passphrase: &Passphrase, arguments: &[String]) -> Result<Secret<32>, KeyspaceError> {
     let [salt, memory, passes, lanes] = arguments else {
-        return Err(bad("its passphrase stanza is none"));
+        return Err(KeyspaceError::bad_bundle("its passphrase stanza is none"));
     };
     let number = |text: &str| {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
@@ -315,14 +293,18 @@ fn derived(passphrase: &Passphrase, arguments: &[String]) -> Result<Secret<32>, 
     };
     let cost = (number(memory), number(passes), number(lanes));
     let (Some(memory), Some(passes), Some(lanes)) = cost else {
-        return Err(bad("its passphrase stanza is none"));
+        return Err(KeyspaceError::bad_bundle("its passphrase stanza is none"));
     };
     let cost = Cost { memory, passes, lanes };
     if !cost.within_bounds() || cost.memory > MOST_MEMORY {
-        return Err(bad("its key derivation cost is out of bounds"));
+        return Err(KeyspaceError::bad_bundle("its key derivation cost is out of bounds"));
     }
     let salt: Option<[u8; 16]> = decode(salt).and_then(|salt| salt.try_into().ok());
-    derive(passphrase, &salt.ok_or_else(|| bad("its passphrase stanza is none"))?, cost)
+    derive(
+        passphrase,
+        &salt.ok_or_else(|| KeyspaceError::bad_bundle("its passphrase stanza is none"))?,
+        cost,
+    )
 }
 
 /// Canonical base64 alone: the crate refuses bits that are left over.
@@ -336,24 +318,22 @@ fn read_text(from: &mut impl Read) -> Result<String, KeyspaceError> {
     let mut line_at = 0;
     loop {
         let mut byte = [0];
-        from.read_exact(&mut byte).map_err(|_| bad("it is no bundle, or cut short"))?;
+        from.read_exact(&mut byte)
+            .map_err(|_| KeyspaceError::bad_bundle("it is no bundle, or cut short"))?;
         text.push(byte[0]);
         if text.len() > MAX_HEADER_BYTES
             || !format!("{INTRO}\n")
                 .as_bytes()
                 .starts_with(text.get(..INTRO.len() + 1).unwrap_or(&text))
         {
-            return Err(bad("it is no bundle"));
+            return Err(KeyspaceError::bad_bundle("it is no bundle"));
         }
         if byte[0] == b'\n' {
             if text.get(line_at..).unwrap_or_default().starts_with(FOOTER.as_bytes()) {
-                return String::from_utf8(text).map_err(|_| bad("its header is none"));
+                return String::from_utf8(text)
+                    .map_err(|_| KeyspaceError::bad_bundle("its header is none"));
             }
             line_at = text.len();
         }
     }
-}
-
-fn bad(text: &str) -> KeyspaceError {
-    KeyspaceError::BadBundle(text.to_owned())
 }

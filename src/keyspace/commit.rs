@@ -1,11 +1,42 @@
 //! What a script changed, written at once.
 
+use std::collections::BTreeMap;
+
 use redb::ReadableTable;
+use wire::{KeyPath, Name};
 
 use crate::error::{CommitError, KeyspaceError};
-use crate::staged::Changes;
+use crate::key::KeyRecord;
+use crate::record::generation;
 use crate::store::Unlocked;
 use crate::transaction::{Writing, last_of};
+
+/// What a commit is to write, in the order of names.
+pub(crate) struct Changes {
+    /// The generation of the file when the script began. What was written later, by others, it may
+    /// not have seen.
+    pub(crate) since: u64,
+    pub(crate) spaces: BTreeMap<Name, Change<()>>,
+    pub(crate) keys: BTreeMap<KeyPath, Change<KeyRecord>>,
+}
+
+impl Changes {
+    /// Whether a stored record was there when the script began, and is still the same.
+    pub(crate) fn saw(&self, stored: &[u8]) -> bool {
+        generation(stored).is_some_and(|generation| generation <= self.since)
+    }
+
+    /// Whether the script itself makes this key space.
+    pub(crate) fn makes_space(&self, space: &Name) -> bool {
+        self.spaces.get(space).is_some_and(|change| change.create.is_some())
+    }
+}
+
+/// What happens to one name: what is stored is deleted, then a new one is made, or either alone.
+pub(crate) struct Change<T> {
+    pub(crate) delete_stored: bool,
+    pub(crate) create: Option<T>,
+}
 
 impl Unlocked {
     /// Writes all changes in one transaction that is on disk when this returns, or none.

@@ -93,6 +93,11 @@ pub enum KeyspaceError {
 }
 
 impl KeyspaceError {
+    /// A bundle that is damaged or foreign.
+    pub(crate) fn bad_bundle(what: &str) -> Self {
+        Self::BadBundle(what.to_owned())
+    }
+
     /// Of what kind it is, for whoever asked.
     #[must_use]
     pub fn reason(&self) -> Reason {

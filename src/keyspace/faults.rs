@@ -13,7 +13,8 @@ use crate::operator::Operator;
 use crate::pin::Pin;
 use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret};
-use crate::store::{HEADER, Opening, SERVICE, Service, Unlocked, read_meta, service_place};
+use crate::snapshot::{read_header, read_meta};
+use crate::store::{Opening, SERVICE, Service, Unlocked, service_place};
 use crate::tests::{name, path};
 use crate::{Importing, KeyspaceError, Locked};
 
@@ -187,7 +188,7 @@ fn open(disk: &Backend, root: &Secret<32>) -> Result<Unlocked, KeyspaceError> {
     let keys = RootKeys::below(root)?;
     let (header, service) = {
         let reading = database.begin_read()?;
-        let header = Header::parse(&read_meta(&reading, HEADER)?.unwrap())?;
+        let header = read_header(&reading)?;
         assert!(header.is_of(&keys), "the header is whole");
         let sealed = read_meta(&reading, SERVICE)?.unwrap();
         let seed = service_place(header.file_id).open(&keys, header.generation, &sealed)?;
@@ -317,8 +318,8 @@ fn a_fault_while_passphrases_change_leaves_the_old_ones_or_the_new() {
             let locked = |bytes: &[u8]| {
                 let database = redb::Database::builder().create_with_backend(self::disk(bytes));
                 let database = database.unwrap();
-                let header = read_meta(&database.begin_read().unwrap(), HEADER).unwrap().unwrap();
-                Locked { database, header: Header::parse(&header).unwrap(), pin: Pin::none() }
+                let header = read_header(&database.begin_read().unwrap()).unwrap();
+                Locked { database, header, pin: Pin::none() }
             };
             assert!(is_new(locked(&left)) || done.is_err(), "{what} {fault:?} at {turn}: lost");
             let opened = locked(&left).unlock(&operators, Opening::default()).unwrap();

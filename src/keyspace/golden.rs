@@ -181,7 +181,7 @@ fn put(keyspace: &Unlocked, table: &str, id: &[u8], value: Option<&[u8]>) {
 fn header(keyspace: &Unlocked) -> Vec<u8> {
     use redb::ReadableDatabase;
     let reading = keyspace.database.begin_read().unwrap();
-    crate::store::read_meta(&reading, HEADER).unwrap().unwrap()
+    crate::snapshot::read_meta(&reading, HEADER).unwrap().unwrap()
 }
 
 #[expect(clippy::too_many_lines, reason = "one bad file after another")]

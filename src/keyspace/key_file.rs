@@ -10,7 +10,7 @@ use wire::operator::MAX_WRAPPED_BYTES;
 use wire::{Algorithm, Hidden, KeyPath};
 use zeroize::Zeroizing;
 
-use crate::age::{self, Container, Key, Protect, Recipient};
+use crate::age::{self, Container, Key, Protect};
 use crate::error::KeyspaceError;
 use crate::header::CopyFrom;
 use crate::key::KeyRecord;
@@ -60,7 +60,7 @@ impl Operator<'_> {
 /// # Errors
 /// When the recipient is none, or the file is no private key that [`Operator::import_key`] takes.
 pub fn wrap_for(recipient: &str, file: &Hidden) -> Result<Vec<u8>, KeyspaceError> {
-    let recipient = [Recipient::parse(recipient)?];
+    let recipient = [age::recipient(recipient)?];
     file.expose(read)?;
     let (header, key) = age::write_header(&Protect::Recipients(&recipient), Cost::WRITTEN)?;
     let mut sealing = Sealing::new(header, &key);

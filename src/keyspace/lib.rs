@@ -7,12 +7,14 @@ mod bundle;
 mod commit;
 mod encrypt;
 mod error;
+mod export;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod golden;
 mod header;
 mod home;
+mod import;
 mod key;
 mod key_file;
 #[cfg(test)]
@@ -23,10 +25,12 @@ mod operator_tests;
 mod pin;
 mod public;
 mod record;
+mod rewrap;
 mod seal;
 mod secret;
 mod sign;
 mod slot;
+mod snapshot;
 mod staged;
 mod store;
 mod stream;
@@ -38,11 +42,12 @@ mod vectors;
 #[cfg(test)]
 mod vectors_of_bundles;
 
-pub use bundle::{Imported, Importing, Source};
 pub use encrypt::{decrypt_with, encrypt_to, encrypt_with, new_data_key};
 pub use error::{CommitError, KeyspaceError};
+pub use export::Exported;
 pub use header::{Header, MAX_HEADER_BYTES};
 pub use home::Home;
+pub use import::{Imported, Importing, Source};
 pub use key_file::wrap_for;
 pub use operator::{Operator, Told, Verified};
 pub use secret::{MAX_PASSPHRASE_BYTES, Passphrase, Secret};

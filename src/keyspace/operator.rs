@@ -1,20 +1,15 @@
 //! What an operator does: one transaction each, without a policy. Whoever has this value has shown the
 //! passphrase, or is at the socket of a service that was shown it.
 
-use redb::ReadableDatabase;
 use wire::admin::{Row, SpaceRow};
-use wire::operator::{KdfCost, SlotKind};
+use wire::operator::SlotKind;
 use wire::script::PublicForm;
 use wire::{Algorithm, KeyPath, KeyState, Name};
 
 use crate::error::KeyspaceError;
-use crate::header::Header;
 use crate::key::KeyRecord;
-use crate::seal::{Cost, RootKeys};
-use crate::secret::{Passphrase, Secret};
-use crate::slot::Slot;
-use crate::store::{HEADER, Unlocked, read_meta};
-use crate::transaction::{Writing, last_of, no_key, no_space};
+use crate::store::Unlocked;
+use crate::transaction::{last_of, no_key, no_space};
 use crate::{public, sign};
 
 /// Shortest time that a deleted key can wait for its destruction, in seconds: a day to find out that it
@@ -298,105 +293,6 @@ impl Operator<'_> {
         }
     }
 
-    /// Gives a slot this passphrase, in the place of the one that it had. It takes one that opens the
-    /// keyspace now.
-    ///
-    /// # Errors
-    /// [`KeyspaceError::WrongPassphrase`]; or when the new one is too short.
-    pub fn set_passphrase(
-        &self,
-        current: &Passphrase,
-        slot: SlotKind,
-        new: &Passphrase,
-        cost: KdfCost,
-    ) -> Result<(), KeyspaceError> {
-        let (header, root, _) = self.unlocked_header(current)?;
-        let slot = Slot::wrap(slot, new, Cost::asked(cost)?, &root, &header.file_id)?;
-        let keys = RootKeys::below(&root)?;
-        self.0.transact(|writing| {
-            is_still(writing, &keys)?;
-            writing.header = writing.header.clone().with_slot(slot, &writing.root);
-            // A sum of costs that no reader accepts is not written.
-            Header::parse(&writing.header.to_bytes()).map(drop)
-        })
-    }
-
-    /// Takes a slot's passphrase away.
-    ///
-    /// # Errors
-    /// [`KeyspaceError::WrongPassphrase`]; or when it has none, or it is the last.
-    pub fn remove_passphrase(
-        &self,
-        current: &Passphrase,
-        slot: SlotKind,
-    ) -> Result<(), KeyspaceError> {
-        let (_, root, _) = self.unlocked_header(current)?;
-        let keys = RootKeys::below(&root)?;
-        self.0.transact(|writing| {
-            is_still(writing, &keys)?;
-            let header = writing.header.clone().without_slot(slot, &writing.root);
-            let word = slot.word();
-            let text = format!("there is no {word} passphrase, or it is the only one");
-            writing.header = header.ok_or(KeyspaceError::Cannot(text))?;
-            Ok(())
-        })
-    }
-
-    /// Gives the keyspace a new root key, and writes everything anew under it: how many keys. `current`
-    /// becomes the operator's passphrase, and the only one.
-    ///
-    /// # Errors
-    /// [`KeyspaceError::WrongPassphrase`], or when a record is damaged.
-    pub fn rotate_root(
-        &self,
-        current: &Passphrase,
-        mut progress: impl FnMut(u64, u64),
-    ) -> Result<u64, KeyspaceError> {
-        let total = self.0.snapshot()?.all_keys()?;
-        let (header, _, cost) = self.unlocked_header(current)?;
-        let root = Secret::random()?;
-        let slot = Slot::wrap(SlotKind::Operator, current, cost, &root, &header.file_id)?;
-        let mut count = 0;
-        self.0.transact_under(RootKeys::below(&root)?, |writing, root| {
-            let mut spaces = Vec::new();
-            self.0.snapshot()?.each_space(|space, created| {
-                spaces.push((space, created));
-                Ok(())
-            })?;
-            for (space, created) in spaces {
-                let old = writing.root.space_id(&space);
-                writing.spaces.remove(old.as_slice())?;
-                writing.put_space(root, &space, created)?;
-                while let Some(id) = writing.next_key(&old, &old)? {
-                    let record = writing.take_key(&id)?;
-                    writing.put_key(root, &record)?;
-                    count += 1;
-                    progress(count, total);
-                }
-            }
-            self.0.service.seed.expose(|seed| writing.put_service(root, seed))?;
-            writing.header = writing.header.clone().with_only(slot, root);
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
-    /// The header, the root key that the passphrase opens in it, and what that cost.
-    fn unlocked_header(
-        &self,
-        current: &Passphrase,
-    ) -> Result<(Header, Secret<32>, Cost), KeyspaceError> {
-        let header = self.header()?;
-        let (root, _, cost) = header.unlock(current, None)?;
-        Ok((header, root, cost))
-    }
-
-    fn header(&self) -> Result<Header, KeyspaceError> {
-        let header = read_meta(&self.0.database.begin_read()?, HEADER)?;
-        let header = header.ok_or_else(|| KeyspaceError::Damaged("no header".to_owned()))?;
-        Header::parse(&header)
-    }
-
     fn stored(&self, path: &KeyPath) -> Result<KeyRecord, KeyspaceError> {
         self.0.key(path)?.ok_or_else(|| no_key(path))
     }
@@ -414,14 +310,6 @@ impl Operator<'_> {
             Ok(record.current()?.number)
         })
     }
-}
-
-/// Refuses to write a slot for a root key that has been replaced since.
-fn is_still(writing: &Writing<'_>, keys: &RootKeys) -> Result<(), KeyspaceError> {
-    if writing.header.is_of(keys) {
-        return Ok(());
-    }
-    Err(KeyspaceError::Cannot("the root key was replaced meanwhile: ask again".to_owned()))
 }
 
 /// Whether what was told was heard.

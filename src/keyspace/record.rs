@@ -5,6 +5,7 @@ use wire::codec::{Malformed, Reader, Writer};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
+use crate::key::KeyRecord;
 use crate::seal::{NONCE_BYTES, RootKeys, open, seal};
 use crate::secret::public_random;
 
@@ -43,6 +44,34 @@ impl Place<'_> {
         let nonce: [u8; NONCE_BYTES] = public_random()?;
         let sealed = seal(&keys.record(self.id)?, nonce, plain, &self.aad(generation))?;
         Ok([generation.to_be_bytes().as_slice(), &nonce, &sealed].concat())
+    }
+
+    /// Opens the record of a key space: its name, and when it was made in Unix seconds.
+    pub(crate) fn open_space(
+        &self,
+        keys: &RootKeys,
+        latest: u64,
+        sealed: &[u8],
+    ) -> Result<(Name, u64), KeyspaceError> {
+        let (name, created) = take_space(&self.open(keys, latest, sealed)?)?;
+        if keys.space_id(&name) != *self.id {
+            return Err(KeyspaceError::Damaged("a key space stands in another's place".to_owned()));
+        }
+        Ok((name, created))
+    }
+
+    /// Opens the record of a key.
+    pub(crate) fn open_key(
+        &self,
+        keys: &RootKeys,
+        latest: u64,
+        sealed: &[u8],
+    ) -> Result<KeyRecord, KeyspaceError> {
+        let record = KeyRecord::take(&self.open(keys, latest, sealed)?)?;
+        if keys.key_id(&record.path) != *self.id {
+            return Err(KeyspaceError::Damaged("a key stands in another's place".to_owned()));
+        }
+        Ok(record)
     }
 
     /// Opens a record. A record of a later generation than the header's is none of this file's.

@@ -7,42 +7,16 @@ use wire::script::{PublicForm, Scheme};
 use wire::{Algorithm, CallName, KeyPath, Name};
 use zeroize::Zeroizing;
 
+use crate::commit::{Change, Changes};
 use crate::error::{CommitError, KeyspaceError};
 use crate::key::KeyRecord;
 use crate::store::Unlocked;
-use crate::{encrypt, public, record, sign};
+use crate::{encrypt, public, sign};
 
 /// A script's changes over the stored keyspace. Dropping it drops them.
 pub struct Staged<'k> {
     keyspace: &'k Unlocked,
     changes: Changes,
-}
-
-/// What a commit is to write, in the order of names.
-pub(crate) struct Changes {
-    /// The generation of the file when the script began. What was written later, by others, it may
-    /// not have seen.
-    since: u64,
-    pub(crate) spaces: BTreeMap<Name, Change<()>>,
-    pub(crate) keys: BTreeMap<KeyPath, Change<KeyRecord>>,
-}
-
-impl Changes {
-    /// Whether a stored record was there when the script began, and is still the same.
-    pub(crate) fn saw(&self, stored: &[u8]) -> bool {
-        record::generation(stored).is_some_and(|generation| generation <= self.since)
-    }
-
-    /// Whether the script itself makes this key space.
-    pub(crate) fn makes_space(&self, space: &Name) -> bool {
-        self.spaces.get(space).is_some_and(|change| change.create.is_some())
-    }
-}
-
-/// What happens to one name: what is stored is deleted, then a new one is made, or either alone.
-pub(crate) struct Change<T> {
-    pub(crate) delete_stored: bool,
-    pub(crate) create: Option<T>,
 }
 
 impl<'k> Staged<'k> {
@@ -343,6 +317,14 @@ impl<'k> Staged<'k> {
         }
     }
 
+    /// When a key space was made, in Unix seconds, if there is one: `now` where the script makes it.
+    pub(crate) fn space_made(&self, space: &Name, now: u64) -> Result<Option<u64>, KeyspaceError> {
+        match self.changes.spaces.get(space) {
+            Some(change) => Ok(change.create.map(|()| now)),
+            None => self.keyspace.snapshot()?.space(space),
+        }
+    }
+
     /// Whether the stored keys of a key space are still there for this script.
     fn shows_stored(&self, space: &Name) -> bool {
         !self.changes.spaces.get(space).is_some_and(|change| change.delete_stored)
@@ -361,7 +343,8 @@ impl<'k> Staged<'k> {
         self.with_key(path, |key| key.check_usable().and_then(|()| read(key)))
     }
 
-    fn with_key<R>(
+    /// Reads a key as the script sees it, if there is one.
+    pub(crate) fn with_key<R>(
         &self,
         path: &KeyPath,
         read: impl FnOnce(&KeyRecord) -> Result<R, KeyspaceError>,
@@ -376,7 +359,10 @@ impl<'k> Staged<'k> {
     }
 }
 
-fn space_of<'p>(permit: &'p Permit, calls: &[CallName]) -> Result<&'p Name, KeyspaceError> {
+pub(crate) fn space_of<'p>(
+    permit: &'p Permit,
+    calls: &[CallName],
+) -> Result<&'p Name, KeyspaceError> {
     match permit.target() {
         Target::Space(space) if calls.contains(&permit.call()) => Ok(space),
         Target::Space(_) | Target::Nothing | Target::Key(_) => Err(KeyspaceError::WrongPermit),

@@ -3,28 +3,23 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition,
-};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use wire::operator::{KdfCost, SlotKind};
-use wire::{KeyPath, Name};
 
 use crate::error::KeyspaceError;
 use crate::header::{CopyFrom, Header};
 use crate::home::{self, Home, check_owner, exposed, io_at};
-use crate::key::KeyRecord;
 use crate::pin::Pin;
-use crate::record::{Kind, Place, take_space};
+use crate::record::{Kind, Place};
 use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret, public_random};
 use crate::sign;
+use crate::snapshot::{read_header, read_meta};
 use crate::staged::Staged;
-use crate::transaction::last_of;
 
 const FILE: &str = "keyspace.redb";
 /// Memory for pages of the file, in bytes: a million keys take six times as much on disk, and the process that
@@ -71,14 +66,6 @@ pub(crate) struct Service {
     nkey: String,
 }
 
-/// The keyspace as it was at one moment, with the keys of that moment.
-pub(crate) struct Snapshot {
-    reading: ReadTransaction,
-    pub(crate) root: Arc<RootKeys>,
-    file_id: [u8; 16],
-    latest: u64,
-}
-
 impl Locked {
     /// Opens the keyspace of a home and locks it against other processes.
     ///
@@ -94,9 +81,8 @@ impl Locked {
         }
         check_owner(&path, &metadata)?;
         let database = builder().open(&path).map_err(|error| open_error(home, error))?;
-        let header = read_meta(&database.begin_read()?, HEADER)?;
-        let header = header.ok_or(KeyspaceError::Foreign("it has no header"))?;
-        Ok(Self { header: Header::parse(&header)?, database, pin: Pin::open(home)? })
+        let header = read_header(&database.begin_read()?)?;
+        Ok(Self { header, database, pin: Pin::open(home)? })
     }
 
     /// Unlocks it. The one derivation of a key from the passphrase happens here, for each slot that is
@@ -240,49 +226,7 @@ impl Unlocked {
     /// When the header cannot be read.
     pub fn stage(&self) -> Result<Staged<'_>, KeyspaceError> {
         // From the file, not from memory: a commit that is under way is not in it yet.
-        let header = read_meta(&self.database.begin_read()?, HEADER)?;
-        let header = header.ok_or_else(|| KeyspaceError::Damaged("no header".to_owned()))?;
-        Ok(Staged::new(self, Header::parse(&header)?.generation))
-    }
-
-    /// The names of all key spaces, in order.
-    pub(crate) fn spaces(&self) -> Result<Vec<Name>, KeyspaceError> {
-        let mut names = Vec::new();
-        self.snapshot()?.each_space(|name, _| {
-            names.push(name);
-            Ok(())
-        })?;
-        names.sort();
-        Ok(names)
-    }
-
-    /// The names of the keys of a key space, in order.
-    pub(crate) fn keys(&self, space: &Name) -> Result<Vec<Name>, KeyspaceError> {
-        let mut names = Vec::new();
-        self.snapshot()?.each_key(space, |record| {
-            names.push(record.path.key);
-            Ok(())
-        })?;
-        names.sort();
-        Ok(names)
-    }
-
-    pub(crate) fn has_space(&self, space: &Name) -> Result<bool, KeyspaceError> {
-        Ok(self.snapshot()?.space(space)?.is_some())
-    }
-
-    /// The stored key, opened anew for each use.
-    pub(crate) fn key(&self, path: &KeyPath) -> Result<Option<KeyRecord>, KeyspaceError> {
-        self.snapshot()?.key(path)
-    }
-
-    /// The keyspace as it is now.
-    pub(crate) fn snapshot(&self) -> Result<Snapshot, KeyspaceError> {
-        // Both under the guard, so that they belong together.
-        let held = self.root.read().unwrap_or_else(PoisonError::into_inner);
-        let (reading, root) = (self.database.begin_read()?, Arc::clone(&held));
-        let latest = self.generation.load(Ordering::SeqCst);
-        Ok(Snapshot { reading, root, file_id: self.file_id, latest })
+        Ok(Staged::new(self, read_header(&self.database.begin_read()?)?.generation))
     }
 
     pub(crate) fn root(&self) -> Arc<RootKeys> {
@@ -324,87 +268,6 @@ impl Unlocked {
     }
 }
 
-impl Snapshot {
-    /// When a key space was made, in Unix seconds, if there is one.
-    pub(crate) fn space(&self, space: &Name) -> Result<Option<u64>, KeyspaceError> {
-        let id = self.root.space_id(space);
-        let table = self.reading.open_table(SPACES)?;
-        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
-        Ok(Some(self.open_space(&id, sealed.value())?.1))
-    }
-
-    /// Each key space, in the order of ids, with the time it was made in Unix seconds.
-    pub(crate) fn each_space(
-        &self,
-        mut take: impl FnMut(Name, u64) -> Result<(), KeyspaceError>,
-    ) -> Result<(), KeyspaceError> {
-        for entry in self.reading.open_table(SPACES)?.iter()? {
-            let (id, sealed) = entry?;
-            let (name, created) = self.open_space(id.value(), sealed.value())?;
-            take(name, created)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn key(&self, path: &KeyPath) -> Result<Option<KeyRecord>, KeyspaceError> {
-        let table = self.reading.open_table(KEYS)?;
-        let id = self.root.key_id(path);
-        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
-        self.open_key(&id, sealed.value()).map(Some)
-    }
-
-    /// Each key of a key space, in the order of ids.
-    pub(crate) fn each_key(
-        &self,
-        space: &Name,
-        mut take: impl FnMut(KeyRecord) -> Result<(), KeyspaceError>,
-    ) -> Result<(), KeyspaceError> {
-        let first = self.root.space_id(space);
-        let table = self.reading.open_table(KEYS)?;
-        for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
-            let (id, sealed) = entry?;
-            take(self.open_key(id.value(), sealed.value())?)?;
-        }
-        Ok(())
-    }
-
-    /// How many keys there are in a key space; none is opened.
-    pub(crate) fn key_count(&self, space: &Name) -> Result<u64, KeyspaceError> {
-        let first = self.root.space_id(space);
-        let table = self.reading.open_table(KEYS)?;
-        let mut count = 0;
-        for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
-            entry?;
-            count += 1;
-        }
-        Ok(count)
-    }
-
-    /// How many keys there are in all.
-    pub(crate) fn all_keys(&self) -> Result<u64, KeyspaceError> {
-        Ok(self.reading.open_table(KEYS)?.len()?)
-    }
-
-    fn open_space(&self, id: &[u8], sealed: &[u8]) -> Result<(Name, u64), KeyspaceError> {
-        let place = Place { file_id: self.file_id, kind: Kind::Space, id };
-        let (name, created) = take_space(&place.open(&self.root, self.latest, sealed)?)?;
-        if self.root.space_id(&name) != *id {
-            let text = "a key space stands in another's place";
-            return Err(KeyspaceError::Damaged(text.to_owned()));
-        }
-        Ok((name, created))
-    }
-
-    fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
-        let place = Place { file_id: self.file_id, kind: Kind::Key, id };
-        let record = KeyRecord::take(&place.open(&self.root, self.latest, sealed)?)?;
-        if self.root.key_id(&record.path) != id {
-            return Err(KeyspaceError::Damaged("a key stands in another's place".to_owned()));
-        }
-        Ok(record)
-    }
-}
-
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
@@ -430,17 +293,6 @@ impl Drop for Draft {
 
 pub(crate) fn service_place(file_id: [u8; 16]) -> Place<'static> {
     Place { file_id, kind: Kind::Service, id: SERVICE.as_bytes() }
-}
-
-pub(crate) fn read_meta(
-    reading: &ReadTransaction,
-    key: &str,
-) -> Result<Option<Vec<u8>>, KeyspaceError> {
-    let table = match reading.open_table(META) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-        table => table?,
-    };
-    Ok(table.get(key)?.map(|value| value.value().to_vec()))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of the storage library that grows")]

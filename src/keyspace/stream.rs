@@ -87,7 +87,7 @@ impl<R: Read> Unsealing<R> {
             let left = self.chunk.get(self.at..).unwrap_or_default();
             if left.is_empty() {
                 if self.is_last {
-                    return Err(bad("it ends too early"));
+                    return Err(KeyspaceError::bad_bundle("it ends too early"));
                 }
                 self.unseal()?;
                 continue;
@@ -109,7 +109,7 @@ impl<R: Read> Unsealing<R> {
             }
             self.unseal()?;
         }
-        Err(bad("there is something after its end"))
+        Err(KeyspaceError::bad_bundle("there is something after its end"))
     }
 
     /// Everything to the end, of at most so many bytes.
@@ -118,7 +118,7 @@ impl<R: Read> Unsealing<R> {
         while !self.is_last {
             self.unseal()?;
             if all.len() + self.chunk.len() > most {
-                return Err(bad("it is too large"));
+                return Err(KeyspaceError::bad_bundle("it is too large"));
             }
             all.extend_from_slice(&self.chunk);
         }
@@ -137,11 +137,11 @@ impl<R: Read> Unsealing<R> {
         }
         self.is_last = self.ahead.is_none();
         let Some(length) = self.chunk.len().checked_sub(TAG_BYTES) else {
-            return Err(bad("it is cut short"));
+            return Err(KeyspaceError::bad_bundle("it is cut short"));
         };
         // An empty chunk would be a second way to end.
         if length == 0 && self.counter > 0 {
-            return Err(bad("its last part is empty"));
+            return Err(KeyspaceError::bad_bundle("its last part is empty"));
         }
         let tag: [u8; TAG_BYTES] =
             std::array::from_fn(|at| self.chunk.get(length + at).copied().unwrap_or_default());
@@ -155,7 +155,7 @@ impl<R: Read> Unsealing<R> {
         );
         self.at = 0;
         self.counter += 1;
-        opened.map_err(|_| bad("a part is damaged or cut off"))
+        opened.map_err(|_| KeyspaceError::bad_bundle("a part is damaged or cut off"))
     }
 }
 
@@ -177,10 +177,6 @@ fn nonce(counter: u64, is_last: bool) -> Nonce {
     }
     nonce[11] = u8::from(is_last);
     Nonce::from(nonce)
-}
-
-fn bad(text: &str) -> KeyspaceError {
-    KeyspaceError::BadBundle(text.to_owned())
 }
 
 fn unread(error: io::Error) -> KeyspaceError {

@@ -37,9 +37,16 @@ pub(crate) fn path(text: &str) -> KeyPath {
 
 /// A permit for anything, from a policy that allows everything: there is no other way to one.
 pub(crate) fn permit(call: CallName, target: Target) -> Permit {
-    let text = "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
-                allow = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n";
-    let policy = Policy::parse("p.toml", text).unwrap();
+    permit_with("", call, target)
+}
+
+/// The same, on these terms.
+pub(crate) fn permit_with(terms: &str, call: CallName, target: Target) -> Permit {
+    let text = format!(
+        "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+         allow = [{{ calls = [\"*\"], keys = [\"*/*\"]{terms} }}]\n"
+    );
+    let policy = Policy::parse("p.toml", &text).unwrap();
     let caller = policy.anonymous().unwrap();
     match policy.decide(&caller, Act { call, target }, &Facts::default()) {
         Decision::Allow(grant) => grant.spend(&mut RateBook::default()).unwrap(),

@@ -9,7 +9,7 @@ use wire::{KeyPath, Name};
 use crate::error::KeyspaceError;
 use crate::header::Header;
 use crate::key::KeyRecord;
-use crate::record::{Kind, Place, generation, put_space, take_space};
+use crate::record::{Kind, Place, generation, put_space};
 use crate::seal::RootKeys;
 use crate::store::{HEADER, KEYS, META, SPACES, Unlocked, service_place};
 
@@ -94,8 +94,7 @@ impl Writing<'_> {
         let id = self.root.space_id(space);
         let sealed = self.spaces.get(id.as_slice())?.ok_or_else(|| no_space(space))?;
         let place = self.place(Kind::Space, &id);
-        let plain = place.open(&self.root, self.header.generation, sealed.value())?;
-        Ok(take_space(&plain)?.1)
+        Ok(place.open_space(&self.root, self.header.generation, sealed.value())?.1)
     }
 
     /// Writes a key space; whether there was none.
@@ -129,13 +128,8 @@ impl Writing<'_> {
         self.open_key(&id, sealed.value())
     }
 
-    pub(crate) fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
-        let place = self.place(Kind::Key, id);
-        let record = KeyRecord::take(&place.open(&self.root, self.header.generation, sealed)?)?;
-        if self.root.key_id(&record.path) != id {
-            return Err(KeyspaceError::Damaged("a key stands in another's place".to_owned()));
-        }
-        Ok(record)
+    fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
+        self.place(Kind::Key, id).open_key(&self.root, self.header.generation, sealed)
     }
 
     /// Writes a key; whether there was none.

@@ -136,7 +136,7 @@ impl Policy {
             }
             let other_script = (!role.is_for(caller)).then_some(Unmet::Script);
             match other_script.or_else(|| rule.terms.unmet(&act, facts)) {
-                None => offers.push(Offer::new(caller, rule)),
+                None => offers.push(Offer::new(caller, rule, act.call)),
                 Some(unmet) => {
                     first_unmet.get_or_insert((rule, unmet));
                 }

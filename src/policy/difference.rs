@@ -12,6 +12,7 @@ use crate::change::{Change, Changed, Kind};
 use crate::limits::{Bound, Unit};
 use crate::pattern::Pattern;
 use crate::rate::Allowance;
+use crate::recipient::Recipient;
 use crate::{Caller, Policy, Role, Rule};
 
 /// A place where rules are compared: a pattern of keys, of key spaces, or nothing.
@@ -136,12 +137,13 @@ impl<'p> Side<'p> {
             }
             first.get_or_insert(named(rule));
             let written = rule.terms.written_for(call);
-            let is_free = rule.terms.are_none() && role.scripts.is_empty();
+            let to = rule.recipients_of(call);
+            let is_free = rule.terms.are_none() && role.scripts.is_empty() && to.is_empty();
             if is_free && rule.allowance.is_boundless() {
                 free.get_or_insert(named(rule));
             }
             let counts = counted(rule);
-            let key = format!("allow {:?} {written} {counts}", role.scripts);
+            let key = format!("allow {:?} {written} {counts} {to:?}", role.scripts);
             terms.entry(key).or_insert(named(rule));
         }
         // Where one allows without terms, the terms of the others are nothing.
@@ -224,8 +226,9 @@ impl Sides<'_> {
         let whole = |rule: &Rule, role: Option<&Role>| {
             let terms = rule.terms.written_for(CallName::SignIn);
             let digests = role.map(|role| &role.scripts);
-            let (calls, keys) = (&rule.calls, &rule.keys);
-            format!("{digests:?} {calls:?} {} {keys:?} {terms} {}", rule.names_keys, counted(rule))
+            let (calls, keys, to) = (&rule.calls, &rule.keys, &rule.export_to);
+            let counts = counted(rule);
+            format!("{digests:?} {calls:?} {} {keys:?} {terms} {counts} {to:?}", rule.names_keys)
         };
         let written = |rules: &[(&Rule, Option<&Role>)]| -> BTreeSet<String> {
             rules.iter().map(|(rule, role)| whole(rule, *role)).collect()
@@ -314,6 +317,11 @@ fn places(
 }
 
 impl Rule {
+    /// To whom it lets this call export keys.
+    pub(crate) fn recipients_of(&self, call: CallName) -> &[Recipient] {
+        if call == CallName::ExportKeySpace { &self.export_to } else { &[] }
+    }
+
     /// As [`Rule::allows`], of all of a place.
     fn allows_at(&self, call: CallName, place: &Place) -> bool {
         self.lists(call)

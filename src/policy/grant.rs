@@ -5,6 +5,7 @@ use wire::{CallName, KeyPath, Name};
 
 use crate::decide::{Act, Refusal};
 use crate::rate::{Allowance, Exhausted, RateBook};
+use crate::recipient::Recipient;
 use crate::{Caller, Rule};
 
 /// What an act is done to.
@@ -36,6 +37,7 @@ pub(crate) struct Offer {
     account: String,
     rule: String,
     line: usize,
+    recipients: Vec<Recipient>,
 }
 
 #[derive(Debug)]
@@ -53,15 +55,17 @@ pub struct Permit {
     rule: String,
     line: usize,
     accounts: Vec<String>,
+    recipients: Vec<Recipient>,
 }
 
 impl Offer {
-    pub(crate) fn new(caller: &Caller, rule: &Rule) -> Self {
+    pub(crate) fn new(caller: &Caller, rule: &Rule, call: CallName) -> Self {
         Self {
             allowance: rule.allowance.clone(),
             account: format!("{} {}", rule.identity, caller.name),
             rule: rule.name.clone(),
             line: rule.line,
+            recipients: rule.recipients_of(call).to_vec(),
         }
     }
 }
@@ -99,7 +103,8 @@ impl Grant {
                 Ok(()) => {
                     let charged = charges.iter().filter(|(_, all)| !all.is_boundless());
                     let accounts = charged.map(|(account, _)| (*account).to_owned()).collect();
-                    return Ok(Permit { act, rule: offer.rule, line: offer.line, accounts });
+                    let Offer { rule, line, recipients, .. } = offer;
+                    return Ok(Permit { act, rule, line, accounts, recipients });
                 }
                 Err((0, exhausted)) => (format!("the client `{}`", client.name), exhausted),
                 Err((_, exhausted)) => (format!("{} (line {})", offer.rule, offer.line), exhausted),
@@ -132,6 +137,12 @@ impl Permit {
     #[must_use]
     pub fn rule(&self) -> (&str, usize) {
         (&self.rule, self.line)
+    }
+
+    /// To whom keys may be exported: nobody, unless that is the act.
+    #[must_use]
+    pub fn recipients(&self) -> &[Recipient] {
+        &self.recipients
     }
 
     /// The accounts of the [`RateBook`] that were charged for it.

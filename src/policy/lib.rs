@@ -10,6 +10,8 @@ mod difference;
 #[cfg(test)]
 mod difference_tests;
 mod explain;
+#[cfg(test)]
+mod export_tests;
 mod file;
 mod fmt;
 mod glob;
@@ -21,6 +23,7 @@ mod pattern;
 #[cfg(test)]
 mod properties;
 mod rate;
+mod recipient;
 mod rules;
 mod table;
 mod terms;
@@ -37,6 +40,7 @@ pub use fmt::formatted;
 pub use grant::{Grant, Permit, Target};
 pub use limits::Limits;
 pub use rate::RateBook;
+pub use recipient::{NoRecipient, Recipient};
 pub use terms::Unmet;
 
 use std::collections::BTreeMap;
@@ -262,6 +266,8 @@ struct Rule {
     names_keys: bool,
     keys: Vec<Pattern>,
     terms: Terms,
+    /// To whom it lets keys be exported: somebody, if it allows that.
+    export_to: Vec<Recipient>,
     allowance: Allowance,
     /// What it is, wherever it stands in the file: see [`identity`].
     identity: String,

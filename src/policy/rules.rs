@@ -1,5 +1,8 @@
 //! The rules of a role.
 
+use std::ops::Range;
+
+use wire::operator::MOST_RECIPIENTS;
 use wire::{Algorithm, CallName, Touches};
 
 use crate::Rule;
@@ -11,6 +14,7 @@ use crate::limits::Unit;
 use crate::moment::Hours;
 use crate::pattern::{Pattern, name};
 use crate::rate::Allowance;
+use crate::recipient::{NoRecipient, Recipient};
 use crate::table::{Item, Table, read_each};
 use crate::terms::Terms;
 
@@ -45,7 +49,7 @@ fn read_rule(
     let calls_at = table.required("calls", "add `calls = [\"sign\"]`", findings);
     let calls = calls_at.map(|item| (read_calls(&item, findings), item.span));
     let (calls, calls_span) = calls.unwrap_or(((Vec::new(), false), table.span.clone()));
-    let (calls, every) = calls;
+    let (mut calls, every) = calls;
     let keys_at = table.optional("keys");
     let keys_span = keys_at.as_ref().map_or(table.span.clone(), |item| item.span.clone());
     let names_keys = keys_at.is_some();
@@ -56,8 +60,15 @@ fn read_rule(
     });
     let (texts, keys): (Vec<String>, Vec<Pattern>) =
         patterns.unwrap_or_default().into_iter().unzip();
+    let about = About { calls: &calls, every, allows };
+    let terms = read_terms(&mut table, &about, findings);
+    let export_to =
+        if allows { read_export_to(&mut table, &about, &calls_span, findings) } else { Vec::new() };
+    if allows && export_to.is_empty() {
+        // Nor does `*` let keys out where nobody is named who may have them.
+        calls.retain(|call| *call != CallName::ExportKeySpace);
+    }
     let identity = identity(role, label.as_deref(), &calls, &texts, &table);
-    let terms = read_terms(&mut table, &calls, every, allows, findings);
     // A denial is not used up: `rate` in it would say something else than its author means.
     let allowance =
         if allows { read_allowance(&mut table, findings) } else { Allowance::default() };
@@ -76,7 +87,7 @@ fn read_rule(
     }
     table.finish(findings);
     let name = label.map_or(place, |label| format!("{role}.{label}"));
-    Rule { name, line, identity, calls, names_keys, keys, terms, allowance }
+    Rule { name, line, identity, calls, names_keys, keys, terms, export_to, allowance }
 }
 
 /// A pattern of a key space alone says nothing of its keys. Beside calls on key spaces that may be
@@ -118,13 +129,35 @@ fn read_allowance(table: &mut Table<'_>, findings: &mut Findings<'_>) -> Allowan
     Allowance { rate: rate.unwrap_or_default(), uses }
 }
 
-fn read_terms<'t>(
-    table: &mut Table<'t>,
-    calls: &[CallName],
-    every: bool,
-    allows: bool,
+/// To whom a rule lets keys be exported. A script says what, and never to whom.
+fn read_export_to(
+    table: &mut Table<'_>,
+    about: &About<'_>,
+    calls_span: &Range<usize>,
     findings: &mut Findings<'_>,
-) -> Terms {
+) -> Vec<Recipient> {
+    let exports = |call| call == CallName::ExportKeySpace;
+    let Some(item) = about.fitting(table, "export_to", exports, "recipient", findings) else {
+        if !about.every && about.calls.iter().copied().any(exports) {
+            let message = "it allows `export_key_space` and does not say to whom";
+            let help = "add `export_to = [\"age1...\"]`";
+            findings.add(calls_span, Mistake::Missing, message, help);
+        }
+        return Vec::new();
+    };
+    let mut recipients = read_each(&item, findings, "a recipient", |text| {
+        Recipient::parse(text).map_err(|_| NoRecipient::HELP)
+    });
+    recipients.sort();
+    recipients.dedup();
+    if recipients.len() > MOST_RECIPIENTS {
+        let message = format!("more than {MOST_RECIPIENTS} recipients");
+        findings.add(&item.span, Mistake::Bound, message, "");
+    }
+    recipients
+}
+
+fn read_terms<'t>(table: &mut Table<'t>, about: &About<'_>, findings: &mut Findings<'_>) -> Terms {
     let mut terms = Terms::default();
     if let Some(item) = table.optional("between") {
         let hours = item.text(findings).map(Hours::parse);
@@ -133,7 +166,6 @@ fn read_terms<'t>(
     if let Some(item) = table.optional("expires") {
         terms.expires = item.instant(findings);
     }
-    let about = About { calls, every, allows };
     let mut fits = |table: &mut Table<'t>, key, takes: fn(CallName) -> bool, what| {
         about.fitting(table, key, takes, what, findings)
     };

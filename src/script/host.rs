@@ -168,6 +168,7 @@ fn spaces(granted: &mut Granted<'_>, host: Host) {
         ("select_key_space", Call::SelectKeySpace),
         ("load_key_space", Call::SelectKeySpace),
         ("delete_key_space", Call::DeleteKeySpace),
+        ("export_key_space", Call::ExportKeySpace),
     ] {
         granted.offer(word, move |context: NativeCallContext<'_>, name: &str| {
             host.call(&context, make(space(name)?))

@@ -58,6 +58,7 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
         CallName::CreateKeySpace
             | CallName::SelectKeySpace
             | CallName::DeleteKeySpace
+            | CallName::ExportKeySpace
             | CallName::CreateKeypair
             | CallName::SelectKeypair
             | CallName::DeleteKeypair
@@ -102,6 +103,7 @@ fn place_of_message(name: CallName) -> Option<(usize, RangeInclusive<usize>)> {
         | CallName::SelectKeySpace
         | CallName::ListKeySpaces
         | CallName::DeleteKeySpace
+        | CallName::ExportKeySpace
         | CallName::CreateKeypair
         | CallName::SelectKeypair
         | CallName::ListKeypairs

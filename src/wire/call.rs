@@ -48,6 +48,8 @@ calls! {
     ListKeySpaces = "list_key_spaces", Space;
     /// `delete_key_space(name)`
     DeleteKeySpace = "delete_key_space", WholeSpace;
+    /// `export_key_space(name)`: a bundle for those whom the policy names, in base64
+    ExportKeySpace = "export_key_space", WholeSpace;
     /// `create_keypair(name[, algorithm])`
     CreateKeypair = "create_keypair", Key;
     /// `select_keypair(name)`
@@ -122,6 +124,7 @@ impl CallName {
             | Self::SelectKeySpace
             | Self::ListKeySpaces
             | Self::DeleteKeySpace
+            | Self::ExportKeySpace
             | Self::CreateKeypair
             | Self::SelectKeypair
             | Self::ListKeypairs

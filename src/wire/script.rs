@@ -110,6 +110,8 @@ pub enum Call {
     ListKeySpaces,
     /// Name.
     DeleteKeySpace(Name),
+    /// Name.
+    ExportKeySpace(Name),
     /// Name, and what it is for.
     CreateKeypair(KeyRef, Algorithm),
     /// Name.
@@ -224,6 +226,7 @@ impl Call {
             Call::SelectKeySpace(_) => CallName::SelectKeySpace,
             Call::ListKeySpaces => CallName::ListKeySpaces,
             Call::DeleteKeySpace(_) => CallName::DeleteKeySpace,
+            Call::ExportKeySpace(_) => CallName::ExportKeySpace,
             Call::CreateKeypair(..) => CallName::CreateKeypair,
             Call::SelectKeypair(_) => CallName::SelectKeypair,
             Call::ListKeypairs => CallName::ListKeypairs,
@@ -266,6 +269,7 @@ impl Call {
             | Call::SelectKeySpace(_)
             | Call::ListKeySpaces
             | Call::DeleteKeySpace(_)
+            | Call::ExportKeySpace(_)
             | Call::CreateKeypair(..)
             | Call::SelectKeypair(_)
             | Call::ListKeypairs

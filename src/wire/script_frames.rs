@@ -174,9 +174,10 @@ fn take_call_name(r: &mut Reader<'_>) -> Result<CallName, Malformed> {
 fn put_call(w: &mut Writer, call: &Call) {
     w.u8(call.name().number());
     match call {
-        Call::CreateKeySpace(name) | Call::SelectKeySpace(name) | Call::DeleteKeySpace(name) => {
-            w.name(name)
-        }
+        Call::CreateKeySpace(name)
+        | Call::SelectKeySpace(name)
+        | Call::DeleteKeySpace(name)
+        | Call::ExportKeySpace(name) => w.name(name),
         Call::CreateKeypair(key, algorithm) => {
             w.key_ref(key);
             w.u8(algorithm.number());
@@ -246,6 +247,7 @@ fn take_call(r: &mut Reader<'_>) -> Result<Call, Malformed> {
         CallName::SelectKeySpace => Call::SelectKeySpace(r.name()?),
         CallName::ListKeySpaces => Call::ListKeySpaces,
         CallName::DeleteKeySpace => Call::DeleteKeySpace(r.name()?),
+        CallName::ExportKeySpace => Call::ExportKeySpace(r.name()?),
         CallName::CreateKeypair => Call::CreateKeypair(r.key_ref()?, take_algorithm(r)?),
         CallName::SelectKeypair => Call::SelectKeypair(r.key_ref()?),
         CallName::ListKeypairs => Call::ListKeypairs,

@@ -14,7 +14,7 @@ const MAKE: &str = "create_key_space(\"s\"); create_keypair(\"k\")";
 const SIGN: &str = "sign(\"m\", \"s/k\")";
 
 /// All members that a line may have: what `AUDIT.md` lists.
-const MEMBERS: [&str; 22] = [
+const MEMBERS: [&str; 23] = [
     "seq",
     "prev",
     "at",
@@ -27,6 +27,7 @@ const MEMBERS: [&str; 22] = [
     "nkey",
     "call",
     "on",
+    "to",
     "decision",
     "rule",
     "counted",

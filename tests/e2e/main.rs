@@ -22,6 +22,7 @@ mod documents;
 mod drain;
 mod durable;
 mod escape;
+mod export;
 mod isolation;
 mod kept;
 mod keys;

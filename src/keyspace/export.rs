@@ -1,0 +1,230 @@
+//! Export: key spaces leave in a bundle, for whoever is named and nobody else.
+
+use std::io::Write;
+
+use policy::Permit;
+use wire::operator::{KdfCost, MOST_RECIPIENTS, Protection};
+use wire::{CallName, KeyPath, Name};
+
+use crate::age::{self, Protect};
+use crate::bundle::BundleWriter;
+use crate::error::KeyspaceError;
+use crate::operator::Operator;
+use crate::seal::Cost;
+use crate::secret::{Passphrase, Secret};
+use crate::staged::{Staged, space_of};
+use crate::transaction::no_space;
+
+/// Most bytes of keys that a script is given at once: in base64, and encrypted, they fit one of its values.
+const MOST_SCRIPT_BYTES: usize = 512 * 1024;
+
+/// What a script exported.
+pub struct Exported {
+    /// The bundle.
+    pub bundle: Vec<u8>,
+    /// The names of the keys in it.
+    pub keys: Vec<Name>,
+}
+
+impl Operator<'_> {
+    /// To whom bundles and private keys are encrypted that this keyspace is to open: `age1...`.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn recipient(&self) -> Result<String, KeyspaceError> {
+        Ok(age::recipient_of(&self.own_secret()?).to_string())
+    }
+
+    /// Writes a bundle of these key spaces, or of all: how many keys are in it.
+    ///
+    /// # Errors
+    /// When there is no such key space, a recipient is none, a record is damaged, or it cannot be written.
+    pub fn export(
+        &self,
+        spaces: &[Name],
+        protection: &Protection,
+        to: impl Write,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<u64, KeyspaceError> {
+        let snapshot = self.0.snapshot()?;
+        let mut all = spaces.to_vec();
+        if spaces.is_empty() {
+            snapshot.each_space(|space, _| {
+                all.push(space);
+                Ok(())
+            })?;
+        }
+        let spaces = all;
+        let mut total = 0;
+        for (at, space) in spaces.iter().enumerate() {
+            snapshot.space(space)?.ok_or_else(|| no_space(space))?;
+            // Nobody could read such a bundle.
+            if spaces.iter().skip(at + 1).any(|other| other == space) {
+                return Err(KeyspaceError::Cannot(format!("`{space}` is named twice")));
+            }
+            total += snapshot.key_count(space)?;
+        }
+        let mut bundle = BundleWriter::begin(to, protected(protection)?)?;
+        for space in &spaces {
+            bundle.space(space, snapshot.space(space)?.ok_or_else(|| no_space(space))?)?;
+            snapshot.each_key(space, |record| {
+                progress(bundle.key(&record)?, total);
+                Ok(())
+            })?;
+        }
+        Ok(bundle.finish()?.1)
+    }
+
+    /// The secret that opens what is encrypted to this keyspace. It stays the same for as long as the
+    /// service does.
+    pub(crate) fn own_secret(&self) -> Result<Secret<32>, KeyspaceError> {
+        let seed = &self.0.service.seed;
+        let hkdf = seed.expose(|seed| hkdf::Hkdf::<sha2::Sha256>::new(None, seed));
+        Secret::try_fill(|key| hkdf.expand(b"crypto-cli recipient 1", key))
+            .map_err(|_| KeyspaceError::Storage("key expansion".to_owned()))
+    }
+}
+
+impl Staged<'_> {
+    /// A bundle of a key space as the script sees it, for those whom the permit names; `None` when there is
+    /// no such key space. `now` is Unix seconds.
+    ///
+    /// # Errors
+    /// When the keyspace is damaged, the permit is for another act or names nobody, or there is too much.
+    pub fn export_space(
+        &self,
+        permit: Permit,
+        now: u64,
+    ) -> Result<Option<Exported>, KeyspaceError> {
+        let space = space_of(&permit, &[CallName::ExportKeySpace])?;
+        if permit.recipients().is_empty() {
+            return Err(KeyspaceError::WrongPermit);
+        }
+        let Some(created) = self.space_made(space, now)? else { return Ok(None) };
+        let header = age::write_header(&Protect::Recipients(permit.recipients()), Cost::WRITTEN)?;
+        let mut bundle = BundleWriter::begin(Vec::new(), header)?;
+        bundle.space(space, created)?;
+        let (mut keys, mut bytes) = (Vec::new(), 0);
+        for key in self.keys(space)? {
+            let path = KeyPath { space: space.clone(), key };
+            // One that another script has deleted meanwhile is left out.
+            let written = self.with_key(&path, |record| {
+                bytes += record.put().len();
+                if bytes > MOST_SCRIPT_BYTES {
+                    let text = format!(
+                        "`{space}` is too large for a script: use `crypto-cli keyspace export`"
+                    );
+                    return Err(KeyspaceError::Unfit(text));
+                }
+                bundle.key(record)
+            })?;
+            keys.extend(written.map(|_| path.key));
+        }
+        Ok(Some(Exported { bundle: bundle.finish()?.0, keys }))
+    }
+}
+
+/// A header for whom it is to be, and the key of the payload.
+pub(crate) fn protected(protection: &Protection) -> Result<(Vec<u8>, Secret<32>), KeyspaceError> {
+    match protection {
+        Protection::Passphrase(passphrase) => {
+            let passphrase = passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()))?;
+            age::write_header(&Protect::Passphrase(&passphrase), Cost::asked(KdfCost::Standard)?)
+        }
+        Protection::Recipients(texts) => {
+            if texts.is_empty() || texts.len() > MOST_RECIPIENTS {
+                let text = format!("a bundle has 1 to {MOST_RECIPIENTS} recipients");
+                return Err(KeyspaceError::Cannot(text));
+            }
+            let recipients: Result<Vec<_>, _> =
+                texts.iter().map(|text| age::recipient(text)).collect();
+            age::write_header(&Protect::Recipients(&recipients?), Cost::WRITTEN)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use policy::Target;
+    use wire::Algorithm;
+
+    use super::*;
+    use crate::key::KeyRecord;
+    use crate::tests::{name, path, permit, permit_with};
+    use crate::{Importing, Unlocked};
+
+    fn export(keyspace: &Unlocked, staged: &Staged<'_>) -> Result<Option<Exported>, KeyspaceError> {
+        let to = keyspace.as_operator().recipient().unwrap();
+        let terms = format!(", export_to = [\"{to}\"]");
+        let target = Target::Space(name("a"));
+        staged.export_space(permit_with(&terms, CallName::ExportKeySpace, target), 9)
+    }
+
+    fn import(keyspace: &Unlocked, bundle: &[u8]) -> Result<u64, KeyspaceError> {
+        let importing = Importing::default();
+        let mut bundle = Cursor::new(bundle);
+        Ok(keyspace.as_operator().import(&mut bundle, None, &importing, |_| {})?.keys)
+    }
+
+    #[test]
+    fn a_script_exports_what_it_sees_to_those_whom_the_policy_names() {
+        let [from, to, other] = [1, 2, 3].map(|now| Unlocked::ephemeral(now).unwrap());
+        let operator = from.as_operator();
+        operator.new_space(&name("a"), 5).unwrap();
+        for key in ["a/gone", "a/kept"] {
+            operator.new_key(&path(key), Algorithm::Ed25519, 5).unwrap();
+        }
+        let mut staged = from.stage().unwrap();
+        let on = |key: &str| Target::Key(path(key));
+        let made = permit(CallName::CreateKeypair, on("a/new"));
+        staged.create_key(made, Algorithm::P256, 9).unwrap();
+        staged.delete_key(permit(CallName::DeleteKeypair, on("a/gone"))).unwrap();
+        let exported = export(&to, &staged).unwrap().unwrap();
+        assert_eq!(exported.keys, [name("kept"), name("new")]);
+        assert!(matches!(import(&other, &exported.bundle), Err(KeyspaceError::NotForUs)));
+        assert_eq!(import(&to, &exported.bundle).unwrap(), 2);
+        let made = |keyspace: &Unlocked| keyspace.as_operator().space(&name("a")).unwrap().created;
+        assert_eq!((made(&to), made(&from)), (5, 5));
+        staged.commit(9).unwrap();
+        let public = |keyspace: &Unlocked, key: &str| {
+            let form = wire::script::PublicForm::Hex;
+            keyspace.as_operator().public_key(&path(key), form).unwrap()
+        };
+        for key in ["a/kept", "a/new"] {
+            assert_eq!(public(&to, key), public(&from, key));
+        }
+        assert!(export(&from, &other.stage().unwrap()).unwrap().is_none(), "there is none");
+    }
+
+    #[test]
+    fn a_script_exports_no_more_than_fits_a_value_of_its_own() {
+        let keyspace = Unlocked::ephemeral(1).unwrap();
+        let fill = |from: usize, to: usize| {
+            let filled = keyspace.transact::<_, KeyspaceError>(|writing| {
+                let root = writing.root.clone();
+                writing.put_space(&root, &name("a"), 1)?;
+                let mut bytes = 0;
+                for number in from..to {
+                    let path = path(&format!("a/key-{number:09}"));
+                    let record = KeyRecord::generate(path, Algorithm::Ed25519, 1)?;
+                    bytes += record.put().len();
+                    writing.put_key(&root, &record)?;
+                }
+                Ok(bytes)
+            });
+            filled.unwrap()
+        };
+        let one = fill(0, 1);
+        let most = MOST_SCRIPT_BYTES / one;
+        fill(1, most);
+        let exported = export(&keyspace, &keyspace.stage().unwrap()).unwrap().unwrap();
+        assert_eq!(exported.keys.len(), most);
+        let text = data_encoding::BASE64.encode_len(exported.bundle.len());
+        assert!(text <= wire::script::MAX_VALUE_BYTES, "{text}");
+        fill(most, most + 1);
+        let refused = export(&keyspace, &keyspace.stage().unwrap());
+        assert!(matches!(refused, Err(KeyspaceError::Unfit(_))));
+    }
+}

@@ -1,0 +1,120 @@
+//! What changes who opens a keyspace: its passphrases and its root key.
+
+use redb::ReadableDatabase;
+use wire::operator::{KdfCost, SlotKind};
+
+use crate::error::KeyspaceError;
+use crate::header::Header;
+use crate::operator::Operator;
+use crate::seal::{Cost, RootKeys};
+use crate::secret::{Passphrase, Secret};
+use crate::slot::Slot;
+use crate::snapshot::read_header;
+use crate::transaction::Writing;
+
+impl Operator<'_> {
+    /// Gives a slot this passphrase, in the place of the one that it had. It takes one that opens the
+    /// keyspace now.
+    ///
+    /// # Errors
+    /// [`KeyspaceError::WrongPassphrase`]; or when the new one is too short.
+    pub fn set_passphrase(
+        &self,
+        current: &Passphrase,
+        slot: SlotKind,
+        new: &Passphrase,
+        cost: KdfCost,
+    ) -> Result<(), KeyspaceError> {
+        let (header, root, _) = self.unlocked_header(current)?;
+        let slot = Slot::wrap(slot, new, Cost::asked(cost)?, &root, &header.file_id)?;
+        let keys = RootKeys::below(&root)?;
+        self.0.transact(|writing| {
+            is_still(writing, &keys)?;
+            writing.header = writing.header.clone().with_slot(slot, &writing.root);
+            // A sum of costs that no reader accepts is not written.
+            Header::parse(&writing.header.to_bytes()).map(drop)
+        })
+    }
+
+    /// Takes a slot's passphrase away.
+    ///
+    /// # Errors
+    /// [`KeyspaceError::WrongPassphrase`]; or when it has none, or it is the last.
+    pub fn remove_passphrase(
+        &self,
+        current: &Passphrase,
+        slot: SlotKind,
+    ) -> Result<(), KeyspaceError> {
+        let (_, root, _) = self.unlocked_header(current)?;
+        let keys = RootKeys::below(&root)?;
+        self.0.transact(|writing| {
+            is_still(writing, &keys)?;
+            let header = writing.header.clone().without_slot(slot, &writing.root);
+            let word = slot.word();
+            let text = format!("there is no {word} passphrase, or it is the only one");
+            writing.header = header.ok_or(KeyspaceError::Cannot(text))?;
+            Ok(())
+        })
+    }
+
+    /// Gives the keyspace a new root key, and writes everything anew under it: how many keys. `current`
+    /// becomes the operator's passphrase, and the only one.
+    ///
+    /// # Errors
+    /// [`KeyspaceError::WrongPassphrase`], or when a record is damaged.
+    pub fn rotate_root(
+        &self,
+        current: &Passphrase,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<u64, KeyspaceError> {
+        let total = self.0.snapshot()?.all_keys()?;
+        let (header, _, cost) = self.unlocked_header(current)?;
+        let root = Secret::random()?;
+        let slot = Slot::wrap(SlotKind::Operator, current, cost, &root, &header.file_id)?;
+        let mut count = 0;
+        self.0.transact_under(RootKeys::below(&root)?, |writing, root| {
+            let mut spaces = Vec::new();
+            self.0.snapshot()?.each_space(|space, created| {
+                spaces.push((space, created));
+                Ok(())
+            })?;
+            for (space, created) in spaces {
+                let old = writing.root.space_id(&space);
+                writing.spaces.remove(old.as_slice())?;
+                writing.put_space(root, &space, created)?;
+                while let Some(id) = writing.next_key(&old, &old)? {
+                    let record = writing.take_key(&id)?;
+                    writing.put_key(root, &record)?;
+                    count += 1;
+                    progress(count, total);
+                }
+            }
+            self.0.service.seed.expose(|seed| writing.put_service(root, seed))?;
+            writing.header = writing.header.clone().with_only(slot, root);
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// The header, the root key that the passphrase opens in it, and what that cost.
+    fn unlocked_header(
+        &self,
+        current: &Passphrase,
+    ) -> Result<(Header, Secret<32>, Cost), KeyspaceError> {
+        let header = self.header()?;
+        let (root, _, cost) = header.unlock(current, None)?;
+        Ok((header, root, cost))
+    }
+
+    pub(crate) fn header(&self) -> Result<Header, KeyspaceError> {
+        read_header(&self.0.database.begin_read()?)
+    }
+}
+
+/// Refuses to write a slot for a root key that has been replaced since.
+fn is_still(writing: &Writing<'_>, keys: &RootKeys) -> Result<(), KeyspaceError> {
+    if writing.header.is_of(keys) {
+        return Ok(());
+    }
+    Err(KeyspaceError::Cannot("the root key was replaced meanwhile: ask again".to_owned()))
+}

@@ -1,0 +1,154 @@
+//! What is read: the keyspace as it was at one moment.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use wire::{KeyPath, Name};
+
+use crate::error::KeyspaceError;
+use crate::header::Header;
+use crate::key::KeyRecord;
+use crate::record::{Kind, Place};
+use crate::seal::RootKeys;
+use crate::store::{HEADER, KEYS, META, SPACES, Unlocked};
+use crate::transaction::last_of;
+
+/// The keyspace as it was at one moment, with the keys of that moment.
+pub(crate) struct Snapshot {
+    reading: ReadTransaction,
+    pub(crate) root: Arc<RootKeys>,
+    file_id: [u8; 16],
+    latest: u64,
+}
+
+impl Unlocked {
+    /// The keyspace as it is now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, KeyspaceError> {
+        // Both under the guard, so that they belong together.
+        let held = self.root.read().unwrap_or_else(PoisonError::into_inner);
+        let (reading, root) = (self.database.begin_read()?, Arc::clone(&held));
+        let latest = self.generation.load(Ordering::SeqCst);
+        Ok(Snapshot { reading, root, file_id: self.file_id, latest })
+    }
+
+    /// The names of all key spaces, in order.
+    pub(crate) fn spaces(&self) -> Result<Vec<Name>, KeyspaceError> {
+        let mut names = Vec::new();
+        self.snapshot()?.each_space(|name, _| {
+            names.push(name);
+            Ok(())
+        })?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// The names of the keys of a key space, in order.
+    pub(crate) fn keys(&self, space: &Name) -> Result<Vec<Name>, KeyspaceError> {
+        let mut names = Vec::new();
+        self.snapshot()?.each_key(space, |record| {
+            names.push(record.path.key);
+            Ok(())
+        })?;
+        names.sort();
+        Ok(names)
+    }
+
+    pub(crate) fn has_space(&self, space: &Name) -> Result<bool, KeyspaceError> {
+        Ok(self.snapshot()?.space(space)?.is_some())
+    }
+
+    /// The stored key, opened anew for each use.
+    pub(crate) fn key(&self, path: &KeyPath) -> Result<Option<KeyRecord>, KeyspaceError> {
+        self.snapshot()?.key(path)
+    }
+}
+
+impl Snapshot {
+    /// When a key space was made, in Unix seconds, if there is one.
+    pub(crate) fn space(&self, space: &Name) -> Result<Option<u64>, KeyspaceError> {
+        let id = self.root.space_id(space);
+        let table = self.reading.open_table(SPACES)?;
+        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
+        Ok(Some(self.open_space(&id, sealed.value())?.1))
+    }
+
+    /// Each key space, in the order of ids, with the time it was made in Unix seconds.
+    pub(crate) fn each_space(
+        &self,
+        mut take: impl FnMut(Name, u64) -> Result<(), KeyspaceError>,
+    ) -> Result<(), KeyspaceError> {
+        for entry in self.reading.open_table(SPACES)?.iter()? {
+            let (id, sealed) = entry?;
+            let (name, created) = self.open_space(id.value(), sealed.value())?;
+            take(name, created)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn key(&self, path: &KeyPath) -> Result<Option<KeyRecord>, KeyspaceError> {
+        let table = self.reading.open_table(KEYS)?;
+        let id = self.root.key_id(path);
+        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
+        self.open_key(&id, sealed.value()).map(Some)
+    }
+
+    /// Each key of a key space, in the order of ids.
+    pub(crate) fn each_key(
+        &self,
+        space: &Name,
+        mut take: impl FnMut(KeyRecord) -> Result<(), KeyspaceError>,
+    ) -> Result<(), KeyspaceError> {
+        let first = self.root.space_id(space);
+        let table = self.reading.open_table(KEYS)?;
+        for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
+            let (id, sealed) = entry?;
+            take(self.open_key(id.value(), sealed.value())?)?;
+        }
+        Ok(())
+    }
+
+    /// How many keys there are in a key space; none is opened.
+    pub(crate) fn key_count(&self, space: &Name) -> Result<u64, KeyspaceError> {
+        let first = self.root.space_id(space);
+        let table = self.reading.open_table(KEYS)?;
+        let mut count = 0;
+        for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
+            entry?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// How many keys there are in all.
+    pub(crate) fn all_keys(&self) -> Result<u64, KeyspaceError> {
+        Ok(self.reading.open_table(KEYS)?.len()?)
+    }
+
+    fn open_space(&self, id: &[u8], sealed: &[u8]) -> Result<(Name, u64), KeyspaceError> {
+        let place = Place { file_id: self.file_id, kind: Kind::Space, id };
+        place.open_space(&self.root, self.latest, sealed)
+    }
+
+    fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
+        let place = Place { file_id: self.file_id, kind: Kind::Key, id };
+        place.open_key(&self.root, self.latest, sealed)
+    }
+}
+
+/// The header that is in the file.
+pub(crate) fn read_header(reading: &ReadTransaction) -> Result<Header, KeyspaceError> {
+    let header = read_meta(reading, HEADER)?;
+    Header::parse(&header.ok_or(KeyspaceError::Foreign("it has no header"))?)
+}
+
+pub(crate) fn read_meta(
+    reading: &ReadTransaction,
+    key: &str,
+) -> Result<Option<Vec<u8>>, KeyspaceError> {
+    let table = match reading.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    Ok(table.get(key)?.map(|value| value.value().to_vec()))
+}

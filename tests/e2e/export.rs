@@ -1,0 +1,97 @@
+//! Keys leave by a script only for those whom the policy names.
+
+use data_encoding::BASE64;
+use proof::Identity;
+
+use crate::support::*;
+
+/// A keyspace of its own, and the recipient that it opens for.
+struct Backup {
+    scratch: Scratch,
+    home: std::path::PathBuf,
+    passphrase: std::path::PathBuf,
+}
+
+impl Backup {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let (home, _) = scratch.home();
+        let passphrase = scratch.passphrase_file();
+        Self { scratch, home, passphrase }
+    }
+
+    fn ask(&self, words: &[&str]) -> (i32, String, String) {
+        let mut command = cli();
+        command.args(words).arg("--home").arg(&self.home);
+        outcome(&command.arg("--passphrase-file").arg(&self.passphrase).output().unwrap())
+    }
+
+    fn recipient(&self) -> String {
+        let (exit, out, err) = self.ask(&["key", "recipient"]);
+        assert_eq!(exit, 0, "{err}");
+        out.trim().to_owned()
+    }
+
+    fn import(&self, bundle: &str) -> (i32, String, String) {
+        let bytes = BASE64.decode(bundle.as_bytes()).unwrap();
+        let file = self.scratch.write("bundle.age", bytes);
+        self.ask(&["keyspace", "import", file.to_str().unwrap(), "--to-us"])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_exports_to_those_whom_the_policy_names_and_to_nobody_else() {
+    let (nats, backup, stranger) = (Nats::plain(), Backup::new(), Backup::new());
+    let (keeper, signer) = (Identity::generate(), Identity::generate());
+    let to = backup.recipient();
+    let policy = [
+        client_entry("keeper", &keeper, "keeper"),
+        client_entry("signer", &signer, "signer"),
+        format!(
+            "[[role]]\nname = \"keeper\"\n\
+             allow = [{{ calls = [\"*\"], keys = [\"*/*\"], export_to = [\"{to}\"], uses = 100 }}]\n\
+             deny = [{{ calls = [\"export_key_space\"], keys = [\"vault/root-*\"] }}]\n\
+             [[role]]\nname = \"signer\"\nallow = [{{ calls = [\"*\"], keys = [\"*/*\"] }}]\n"
+        ),
+    ]
+    .concat();
+    let service = Service::start(&nats, &policy);
+    let client = nats.client().await;
+    service.await_proofs();
+    let ask = |who, script| ask_signed(&client, &service, who, script);
+    let make =
+        "create_key_space(\"vault\"); create_key_space(\"s\"); create_keypair(\"k\"); public_key()";
+    let public = ask(&signer, make).await.text;
+    for (who, script, error) in [
+        (&signer, "export_key_space(\"s\")", "policy-denied"),
+        (&signer, "try { export_key_space(\"s\") } catch { 1 }", "policy-denied"),
+        (&signer, "Fn(\"export_\" + \"key_space\").call(\"s\")", "policy-denied"),
+        (&keeper, "export_key_space(\"vault\")", "policy-denied"),
+        (&keeper, "export_key_space(\"none\")", "script-error"),
+        (&keeper, "export_key_space(\"../s\")", "script-error"),
+        (&keeper, "export_key_space(\"s\", \"age1\")", "script-error"),
+    ] {
+        let reply = ask(who, script).await;
+        assert_eq!(reply.error.as_deref(), Some(error), "{script}: {}", reply.text);
+    }
+    let reply = ask(&keeper, "create_keypair(\"s/new\"); export_key_space(\"s\")").await;
+    assert_eq!(reply.error, None, "{}", reply.text);
+    let (exit, _, err) = stranger.import(&reply.text);
+    assert_eq!(exit, 3, "{err}");
+    let (exit, _, err) = backup.import(&reply.text);
+    assert_eq!(exit, 0, "{err}");
+    let (exit, shown, err) = backup.ask(&["key", "public", "s/k"]);
+    assert_eq!((exit, shown.trim()), (0, public.as_str()), "{err}");
+    assert_eq!(backup.ask(&["key", "public", "s/new"]).0, 0);
+    let audit = service.audit();
+    let exported: Vec<_> = audit.iter().filter(|line| line["to"].is_array()).collect();
+    // Those of no key space were allowed as well, and found nothing.
+    assert_eq!(exported.len(), 2);
+    assert!(exported.iter().all(|line| line["call"] == "export_key_space"));
+    assert_eq!((&exported[1]["on"], &exported[1]["to"][0]), (&"s".into(), &to.into()));
+    let receipt = reply.proof.unwrap();
+    let claims = receipt.split('.').nth(1).unwrap();
+    let claims = data_encoding::BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["keys"], serde_json::json!(["s/k", "s/new"]), "the answer says what left");
+}
