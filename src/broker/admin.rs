@@ -9,13 +9,14 @@ use policy::MAX_POLICY_BYTES;
 use sandbox::{LocalPeer, LocalSocket};
 use wire::Channel;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, Reason, ToAdmin};
+use wire::operator::Act;
 
+use crate::Broker;
 use crate::entry::Entry;
 use crate::gate::Gate;
 use crate::operate::{Desk, OperateError, perform, recorded};
 use crate::remote::Remote;
 use crate::serve::log;
-use crate::{AuditError, Broker};
 
 /// How long an operator's command may take to say what it wants: it has it ready. Others wait as long.
 const ASK_PATIENCE: Duration = Duration::from_millis(200);
@@ -75,9 +76,13 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
     let mut desk = Remote::new(&mut channel, home.to_owned());
     let done = match (asked, gate.broker()) {
         (ToAdmin::Unseal(passphrase), _) => gate.unseal(&passphrase, peer),
-        (asked, Some(broker)) => broker.administer(asked, peer, &mut desk),
-        (ToAdmin::ReloadPolicy | ToAdmin::Act(_) | ToAdmin::Part(_), None) => {
+        (ToAdmin::ReloadPolicy, Some(broker)) => broker.reload_for(peer),
+        (ToAdmin::Act(act), Some(broker)) => broker.operate(act, peer, &mut desk),
+        (ToAdmin::ReloadPolicy | ToAdmin::Act(_), None) => {
             Err((Reason::Locked, "the keyspace is sealed: use `crypto-cli unseal`".to_owned()))
+        }
+        (ToAdmin::Part(_), _) => {
+            Err((Reason::Usage, "a part of a file that nobody asked for".to_owned()))
         }
     };
     let answer = match done {
@@ -90,35 +95,28 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
 }
 
 impl Broker {
-    /// What is asked is recorded before it is done, like everything else, and then what came of it.
-    fn administer(
+    /// What is asked is recorded before it is done, like everything else.
+    fn reload_for(&self, peer: LocalPeer) -> Result<String, (Reason, String)> {
+        let asked = self.record(&Entry::administered("policy reload", None, peer.uid));
+        asked.map_err(|error| (Reason::Unavailable, error.to_string()))?;
+        self.reload_from_file().map_err(|text| (Reason::Usage, text))
+    }
+
+    /// The same, and then what came of it.
+    fn operate(
         &self,
-        asked: ToAdmin,
+        act: Act,
         peer: LocalPeer,
         desk: &mut dyn Desk,
     ) -> Result<String, (Reason, String)> {
-        let (word, uid) = (asked.word(), peer.uid);
-        let unrecorded = |error: AuditError| (Reason::Unavailable, error.to_string());
-        match asked {
-            ToAdmin::ReloadPolicy => {
-                self.record(&Entry::administered(word, None, uid)).map_err(unrecorded)?;
-                self.reload_from_file().map_err(|text| (Reason::Usage, text))
-            }
-            ToAdmin::Act(act) => {
-                let record = |entry: &Entry<'_>| self.record(entry).map(drop);
-                let done = recorded(act, uid, &record, &|| self.audit.sync(), |act| {
-                    perform(&self.keyspace, act, self.clock.seconds(), desk)
-                });
-                done.map_err(|error| match &error {
-                    OperateError::Keyspace(why) => (why.reason(), error.to_string()),
-                    OperateError::Audit(_) => (Reason::Unavailable, error.to_string()),
-                })
-            }
-            ToAdmin::Unseal(_) => Ok("the keyspace is unsealed already".to_owned()),
-            ToAdmin::Part(_) => {
-                Err((Reason::Usage, "a part of a file that nobody asked for".to_owned()))
-            }
-        }
+        let record = |entry: &Entry<'_>| self.record(entry).map(drop);
+        let done = recorded(act, peer.uid, &record, &|| self.audit.sync(), |act| {
+            perform(&self.keyspace, act, self.clock.seconds(), desk)
+        });
+        done.map_err(|error| match &error {
+            OperateError::Keyspace(why) => (why.reason(), error.to_string()),
+            OperateError::Audit(_) => (Reason::Unavailable, error.to_string()),
+        })
     }
 
     /// Reads the policy file again; says what holds now, or why nothing has changed.

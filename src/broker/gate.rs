@@ -116,8 +116,7 @@ impl Gate {
             };
         };
         let told = |error: &KeyspaceError| (error.reason(), error.to_string());
-        let passphrase = passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()));
-        let passphrase = match passphrase {
+        let passphrase = match Passphrase::of(passphrase) {
             Ok(passphrase) => passphrase,
             Err(error) => {
                 *held = Some(sealed);

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 
 use keyspace::{Importing, KeyspaceError, Passphrase, Source, Told, Unlocked};
-use wire::Hidden;
 use wire::admin::Row;
 use wire::operator::{Act, SlotKind};
 
@@ -187,7 +186,7 @@ pub(crate) fn perform(
             Ok(format!("{keys} keys are in the bundle"))
         }
         Act::Import { rename, skip_existing, passphrase } => {
-            let passphrase = passphrase.as_ref().map(unhidden).transpose()?;
+            let passphrase = passphrase.as_ref().map(Passphrase::of).transpose()?;
             desk.borrow_mut().again().map_err(unheard)?;
             let done = operator.import(
                 &mut Part(&desk),
@@ -202,15 +201,20 @@ pub(crate) fn perform(
             ))
         }
         Act::Passwd { current, slot, new: Some(new), cost } => {
-            operator.set_passphrase(&unhidden(&current)?, slot, &unhidden(&new)?, cost)?;
+            operator.set_passphrase(
+                &Passphrase::of(&current)?,
+                slot,
+                &Passphrase::of(&new)?,
+                cost,
+            )?;
             Ok(format!("the {} passphrase opens the keyspace", slot.word()))
         }
         Act::Passwd { current, slot, new: None, cost: _ } => {
-            operator.remove_passphrase(&unhidden(&current)?, slot)?;
+            operator.remove_passphrase(&Passphrase::of(&current)?, slot)?;
             Ok(format!("there is no {} passphrase any more", slot.word()))
         }
         Act::Rotate(current) => {
-            let keys = operator.rotate_root(&unhidden(&current)?, progress)?;
+            let keys = operator.rotate_root(&Passphrase::of(&current)?, progress)?;
             Ok(format!(
                 "{keys} keys are written anew under a new root key; the only passphrase is the operator's, which \
                  is the one that was given"
@@ -229,10 +233,6 @@ pub(crate) fn perform(
 
 fn said(told: Told) -> Result<String, KeyspaceError> {
     told.map(|()| String::new())
-}
-
-fn unhidden(passphrase: &Hidden) -> Result<Passphrase, KeyspaceError> {
-    passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()))
 }
 
 fn unheard(error: io::Error) -> KeyspaceError {

@@ -1,16 +1,17 @@
 //! What commands ask of the service that holds a home.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use broker::Desk;
 use sandbox::{LocalSocket, Untraced};
 use wire::Channel;
-use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, Row, ToAdmin};
+use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, ToAdmin};
 
 use crate::args::UnsealArgs;
 use crate::exit::{Exit, Fault};
+use crate::operate::Terminal;
 use crate::{files, passphrase, say};
 
 /// How long the service may take between two things that it says: a key space of a million keys is
@@ -24,7 +25,7 @@ pub(crate) fn ask(home: &Path, what: &ToAdmin) -> Result<String, Fault> {
             format!("no service runs in `{}`: start it with `crypto-cli listen`", home.display());
         return Err(Fault::new(Exit::Unavailable, text));
     };
-    service.ask(what, &mut Nothing)
+    service.ask(what, &mut Terminal::default())
 }
 
 /// `crypto-cli unseal`.
@@ -102,24 +103,5 @@ impl Service {
         let text =
             format!("the service in `{place}` did not answer: {error}: is it of another version?");
         Fault::new(Exit::Unavailable, text)
-    }
-}
-
-/// For what tells nothing but its end.
-struct Nothing;
-
-impl Desk for Nothing {
-    fn tell(&mut self, _row: Row) -> io::Result<()> {
-        Err(ErrorKind::InvalidData.into())
-    }
-    fn progress(&mut self, _done: u64, _total: u64) {}
-    fn write(&mut self, _bytes: &[u8]) -> io::Result<()> {
-        Err(ErrorKind::InvalidData.into())
-    }
-    fn again(&mut self) -> io::Result<()> {
-        Err(ErrorKind::InvalidData.into())
-    }
-    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
-        Err(ErrorKind::InvalidData.into())
     }
 }

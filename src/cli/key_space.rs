@@ -7,7 +7,7 @@ use wire::operator::{Act, Protection};
 
 use crate::args::{ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
 use crate::exit::{Exit, Fault};
-use crate::operate::{Files, Output, name, operate, operate_with};
+use crate::operate::{Files, Output, name, operate};
 use crate::{ask, passphrase};
 
 pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
@@ -35,7 +35,7 @@ pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
         KeyspaceCommand::Rotate(args) => {
             ask::before("encrypt everything anew and take all other passphrases away", args.yes)?;
             let current = passphrase::hidden(&args.operate.unlock.passphrase)?;
-            operate_with(&args.operate, Act::Rotate(current.clone()), Some(current), none)
+            operate(&args.operate, Act::Rotate(current), none)
         }
         KeyspaceCommand::Verify(args) => operate(args, Act::Verify, none),
     }
@@ -82,6 +82,6 @@ fn passwd(args: &PasswdArgs) -> Result<Exit, Fault> {
     } else {
         Some(passphrase::another(&args.source(), &format!("{} passphrase", slot.word()))?)
     };
-    let act = Act::Passwd { current: current.clone(), slot, new, cost: args.kdf.cost() };
-    operate_with(&args.operate, act, Some(current), Files::default())
+    let act = Act::Passwd { current, slot, new, cost: args.kdf.cost() };
+    operate(&args.operate, act, Files::default())
 }

@@ -6,13 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use broker::{Audit, AuditSettings, Desk, Standalone};
-use keyspace::{Home, Locked, Opening, Source};
+use keyspace::{Home, Locked, Opening, Passphrase, Source};
 use policy::Policy;
 use sandbox::LocalPeer;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wire::admin::{KeyRow, Row, SpaceRow, ToAdmin};
 use wire::operator::{Act, KdfCost, SlotKind};
-use wire::{Hidden, KeyPath, KeyState, Name};
+use wire::{KeyPath, KeyState, Name};
 
 use crate::admin::Service;
 use crate::args::{Format, Kdf, OpenArgs, OperateArgs, Slot, Unlock};
@@ -24,48 +24,33 @@ const BAR: u64 = 30;
 
 /// Does it, and prints what comes of it.
 pub(crate) fn operate(args: &OperateArgs, act: Act, files: Files) -> Result<Exit, Fault> {
-    operate_with(args, act, None, files)
-}
-
-/// The same, where the passphrase was read already.
-pub(crate) fn operate_with(
-    args: &OperateArgs,
-    act: Act,
-    current: Option<Hidden>,
-    files: Files,
-) -> Result<Exit, Fault> {
-    let listed = if matches!(act, Act::ListKeys(_)) {
-        Some("keys")
-    } else if matches!(act, Act::ListSpaces) {
-        Some("key_spaces")
-    } else {
-        None
-    };
-    let mut desk = Terminal { rows: Vec::new(), files, has_bar: false };
-    let done = perform(&args.unlock, act, current, &mut desk);
+    let keys = matches!(act, Act::ListKeys(_)).then_some("keys");
+    let listing = keys.or(matches!(act, Act::ListSpaces).then_some("key_spaces"));
+    let mut desk = Terminal { files, ..Terminal::default() };
+    let done = perform(&args.unlock, act, &mut desk);
     desk.end_bar();
     let text = done?;
     if let Some(output) = desk.files.output.take() {
         output.finish()?;
     }
-    desk.rows.sort_by_key(place);
-    print(args.format, &desk.rows, listed, &text)?;
+    if listing.is_some() {
+        desk.rows.sort_by_key(name_of);
+    }
+    print(args.format, &desk.rows, listing, &text)?;
     Ok(Exit::Done)
 }
 
-fn perform(
-    unlock: &Unlock,
-    act: Act,
-    current: Option<Hidden>,
-    desk: &mut Terminal,
-) -> Result<String, Fault> {
+fn perform(unlock: &Unlock, act: Act, desk: &mut Terminal) -> Result<String, Fault> {
     let home = Home::open(&files::home_path(unlock.home.as_deref())?)?;
     if let Some(mut service) = Service::reach(home.path())? {
         return service.ask(&ToAdmin::Act(act), desk);
     }
     let locked = Locked::open(&home)?;
-    let current = current.map_or_else(|| passphrase::hidden(&unlock.passphrase), Ok)?;
-    let keyspace = locked.unlock(&passphrase::unhidden(&current)?, unlock.open.opening())?;
+    let passphrase = match act.current() {
+        Some(current) => Passphrase::of(current)?,
+        None => passphrase::existing(&unlock.passphrase)?,
+    };
+    let keyspace = locked.unlock(&passphrase, unlock.open.opening())?;
     let audit = Audit::open(home.path(), settings(&home));
     let audit = audit.map_err(|error| Fault::system("cannot open the audit log", &error))?;
     let uid = LocalPeer::this().uid;
@@ -152,7 +137,8 @@ impl Drop for Output {
 }
 
 /// The operator's terminal.
-struct Terminal {
+#[derive(Default)]
+pub(crate) struct Terminal {
     rows: Vec<Row>,
     files: Files,
     has_bar: bool,
@@ -207,17 +193,16 @@ impl Desk for Terminal {
     }
 }
 
-/// What rows are put in order by. Versions stay behind their key.
-fn place(row: &Row) -> (String, u32) {
+/// What a list is put in order by.
+fn name_of(row: &Row) -> String {
     match row {
-        Row::Space(row) => (row.space.to_string(), 0),
-        Row::Key(row) => (row.key.to_string(), 0),
-        Row::Version { number, .. } => ("~".to_owned(), *number),
-        Row::Text(text) => (text.clone(), 0),
+        Row::Space(row) => row.space.to_string(),
+        Row::Key(row) => row.key.to_string(),
+        Row::Version { .. } | Row::Text(_) => String::new(),
     }
 }
 
-fn print(format: Format, rows: &[Row], listed: Option<&str>, text: &str) -> Result<(), Fault> {
+fn print(format: Format, rows: &[Row], listing: Option<&str>, text: &str) -> Result<(), Fault> {
     match format {
         Format::Text => {
             rows.iter().try_for_each(|row| say::line(&line(row)))?;
@@ -226,7 +211,7 @@ fn print(format: Format, rows: &[Row], listed: Option<&str>, text: &str) -> Resu
             }
             Ok(())
         }
-        Format::Json => say::line(&document(rows, listed, text).to_string()),
+        Format::Json => say::line(&document(rows, listing, text).to_string()),
     }
 }
 
@@ -254,48 +239,43 @@ fn line(row: &Row) -> String {
     }
 }
 
-fn document(rows: &[Row], listed: Option<&str>, text: &str) -> Value {
-    let spaces =
-        || rows.iter().filter_map(|row| if let Row::Space(row) = row { Some(row) } else { None });
-    let keys: Vec<Value> = rows
-        .iter()
-        .filter_map(|row| if let Row::Key(row) = row { Some(key_json(row)) } else { None })
-        .collect();
-    let versions: Vec<Value> = rows
-        .iter()
-        .filter_map(|row| match row {
-            Row::Version { number, created, public } => {
-                Some(json!({ "version": number, "created": created, "public_key": public }))
+fn document(rows: &[Row], listing: Option<&str>, text: &str) -> Value {
+    let mut document = Map::from_iter([("schema".to_owned(), json!(1))]);
+    let mut versions = Vec::new();
+    let mut listed = Vec::new();
+    for row in rows {
+        let (member, shown) = match row {
+            Row::Space(row) if listing.is_some() => {
+                listed.push(json!(row.space.as_str()));
+                continue;
             }
-            Row::Space(_) | Row::Key(_) | Row::Text(_) => None,
-        })
-        .collect();
-    let texts =
-        rows.iter().find_map(|row| if let Row::Text(text) = row { Some(text) } else { None });
-    let mut document = json!({ "schema": 1 });
-    if let Some(found) = document.as_object_mut() {
-        if listed == Some("key_spaces") {
-            let names: Vec<&str> = spaces().map(|row| row.space.as_str()).collect();
-            found.insert("key_spaces".to_owned(), json!(names));
-        }
-        if listed == Some("keys") {
-            found.insert("keys".to_owned(), json!(keys));
-        } else if let Some(key) = keys.first() {
-            found.insert("key".to_owned(), key.clone());
-            found.insert("versions".to_owned(), json!(versions));
-        } else if let (None, Some(row)) = (listed, spaces().next()) {
-            let (name, created, keys) = (row.space.as_str(), row.created, row.keys);
-            let shown = json!({ "key_space": name, "created": created, "keys": keys });
-            found.insert("key_space".to_owned(), shown);
-        }
-        if let Some(text) = texts {
-            found.insert("value".to_owned(), json!(text));
-        }
-        if !text.is_empty() {
-            found.insert("done".to_owned(), json!(text));
-        }
+            Row::Key(row) if listing.is_some() => {
+                listed.push(key_json(row));
+                continue;
+            }
+            Row::Version { number, created, public } => {
+                let version =
+                    json!({ "version": number, "created": created, "public_key": public });
+                versions.push(version);
+                ("versions", json!(versions))
+            }
+            Row::Space(SpaceRow { space, created, keys }) => {
+                let shown =
+                    json!({ "key_space": space.as_str(), "created": created, "keys": keys });
+                ("key_space", shown)
+            }
+            Row::Key(row) => ("key", key_json(row)),
+            Row::Text(text) => ("value", json!(text)),
+        };
+        document.insert(member.to_owned(), shown);
     }
-    document
+    if let Some(member) = listing {
+        document.insert(member.to_owned(), json!(listed));
+    }
+    if !text.is_empty() {
+        document.insert("done".to_owned(), json!(text));
+    }
+    Value::Object(document)
 }
 
 fn key_json(row: &KeyRow) -> Value {

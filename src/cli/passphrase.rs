@@ -17,7 +17,7 @@ const CREDENTIAL: &str = "crypto-cli-passphrase";
 
 /// The passphrase of an existing keyspace.
 pub(crate) fn existing(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
-    unhidden(&hidden(args)?)
+    Ok(Passphrase::of(&hidden(args)?)?)
 }
 
 /// The same, for whoever is to use it.
@@ -30,10 +30,8 @@ pub(crate) fn hidden(args: &PassphraseArgs) -> Result<Hidden, Fault> {
 
 /// The passphrase of a new keyspace: typed twice where it is typed.
 pub(crate) fn new(args: &PassphraseArgs, name: &str) -> Result<Passphrase, Fault> {
-    match credential(args)? {
-        Some(passphrase) => unhidden(&passphrase),
-        None => unhidden(&typed_twice(name)?),
-    }
+    let passphrase = credential(args)?.map_or_else(|| typed_twice(name), Ok)?;
+    Ok(Passphrase::of(&passphrase)?)
 }
 
 /// A new passphrase of another kind, which the machine does not give.
@@ -52,14 +50,9 @@ pub(crate) fn other(args: &PassphraseArgs, name: &str) -> Result<Hidden, Fault> 
     }
 }
 
-/// As the keyspace takes it.
-pub(crate) fn unhidden(passphrase: &Hidden) -> Result<Passphrase, Fault> {
-    Ok(passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()))?)
-}
-
 fn typed_twice(name: &str) -> Result<Hidden, Fault> {
     let first = typed(&format!("new {name}: "))?;
-    if first != typed("the same again: ")? {
+    if !first.is_same(&typed("the same again: ")?) {
         return Err(Fault::new(Exit::Locked, "the two passphrases differ"));
     }
     Ok(first)

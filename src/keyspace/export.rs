@@ -128,7 +128,7 @@ impl Staged<'_> {
 pub(crate) fn protected(protection: &Protection) -> Result<(Vec<u8>, Secret<32>), KeyspaceError> {
     match protection {
         Protection::Passphrase(passphrase) => {
-            let passphrase = passphrase.expose(|bytes| Passphrase::new(bytes.to_vec()))?;
+            let passphrase = Passphrase::of(passphrase)?;
             age::write_header(&Protect::Passphrase(&passphrase), Cost::asked(KdfCost::Standard)?)
         }
         Protection::Recipients(texts) => {

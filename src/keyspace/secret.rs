@@ -3,6 +3,8 @@
 use sandbox::{SecretCell, SecretMemory, secret_memory};
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 
+use wire::Hidden;
+
 use crate::error::KeyspaceError;
 
 /// Longest passphrase, in bytes: a paragraph, and no file that was meant to be something else.
@@ -114,10 +116,12 @@ impl Passphrase {
         fault.map_or(Ok(Self(secret)), |fault| Err(KeyspaceError::BadPassphrase(fault)))
     }
 
-    /// Whether both are the same, as when one is typed twice.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.0.expose_secret() == other.0.expose_secret()
+    /// Takes one that came from another process.
+    ///
+    /// # Errors
+    /// As [`Passphrase::new`].
+    pub fn of(hidden: &Hidden) -> Result<Self, KeyspaceError> {
+        hidden.expose(|bytes| Self::new(bytes.to_vec()))
     }
 
     /// Whether it is long enough for a new keyspace.

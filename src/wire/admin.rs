@@ -16,7 +16,7 @@ pub const MAX_ADMIN_TEXT_BYTES: usize = 256 * 1024;
 pub const MAX_PART_BYTES: usize = 64 * 1024;
 
 /// What an operator asks, one to a connection; and the file that goes with it, part by part.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum ToAdmin {
     /// Read the policy file again.
     ReloadPolicy,
@@ -111,19 +111,6 @@ pub struct KeyRow {
     pub created: u64,
     /// The version in use.
     pub version: u32,
-}
-
-impl ToAdmin {
-    /// The word for it in the audit log.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::ReloadPolicy => "policy reload",
-            Self::Unseal(_) => "unseal",
-            Self::Act(act) => act.word(),
-            Self::Part(_) => "part",
-        }
-    }
 }
 
 impl Frame for ToAdmin {

@@ -2,8 +2,7 @@
 
 use zeroize::Zeroizing;
 
-/// A passphrase on its way to the process that uses it. It does not print, and is wiped on drop.
-#[derive(Clone, PartialEq, Eq)]
+/// A passphrase on its way to the process that uses it. It does not print, has no copies, and is wiped on drop.
 pub struct Hidden(Zeroizing<Vec<u8>>);
 
 impl Hidden {
@@ -11,6 +10,12 @@ impl Hidden {
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// Whether both are the same, as where one was typed twice.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        *self.0 == *other.0
     }
 
     /// Lends the bytes to a closure.

@@ -12,7 +12,7 @@ pub const MAX_WRAPPED_BYTES: usize = 16 * 1024;
 pub const MOST_RECIPIENTS: usize = 16;
 
 /// One act. Each is one transaction.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Act {
     /// Make a key space.
     NewSpace(Name),
@@ -77,7 +77,7 @@ pub enum Act {
 }
 
 /// Who can open a bundle.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Protection {
     /// Whoever has the passphrase.
     Passphrase(Hidden),
@@ -129,6 +129,34 @@ impl SlotKind {
 }
 
 impl Act {
+    /// The passphrase that opens the keyspace now, where it is part of what is asked.
+    #[must_use]
+    pub fn current(&self) -> Option<&Hidden> {
+        match self {
+            Self::Passwd { current, .. } | Self::Rotate(current) => Some(current),
+            Self::NewSpace(_)
+            | Self::ListSpaces
+            | Self::ShowSpace(_)
+            | Self::RenameSpace(..)
+            | Self::DeleteSpace(_)
+            | Self::ListKeys(_)
+            | Self::ShowKey(_)
+            | Self::NewKey(..)
+            | Self::RotateKey(_)
+            | Self::DisableKey(_)
+            | Self::EnableKey(_)
+            | Self::DeleteKey(..)
+            | Self::RestoreKey(_)
+            | Self::DestroyKey(_)
+            | Self::ImportKey(..)
+            | Self::PublicKey(..)
+            | Self::Recipient
+            | Self::Export(..)
+            | Self::Import { .. }
+            | Self::Verify => None,
+        }
+    }
+
     /// The word for it in the audit log: the command.
     #[must_use]
     pub fn word(&self) -> &'static str {
