@@ -2,7 +2,7 @@
 //! effect. `AUDIT.md` in `src/proof` has the format.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use proof::{LogPlace, MAX_LINE_BYTES};
 
 use crate::entry::Entry;
+use crate::files::replace;
 
 /// The log that is written.
 pub(crate) const FILE: &str = "audit.log";
@@ -306,28 +307,6 @@ fn place_of(text: &str) -> Option<LogPlace> {
 fn append_to(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600).open(path)
-}
-
-/// Puts a whole file in the place of another: after a crash there is the old one or the new one.
-pub(crate) fn replace(folder: &Path, name: &str, contents: &[u8]) -> io::Result<()> {
-    let beside = folder.join(format!("{name}.new"));
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(contents)?;
-    file.sync_data()?;
-    std::fs::rename(beside, folder.join(name))
-}
-
-/// Reads a file of the folder, if it is there, up to this many bytes.
-pub(crate) fn read_small(folder: &Path, name: &str, most: u64) -> io::Result<Option<String>> {
-    let file = match File::open(folder.join(name)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut text = String::new();
-    file.take(most).read_to_string(&mut text)?;
-    Ok(Some(text))
 }
 
 #[cfg(test)]

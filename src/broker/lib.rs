@@ -8,6 +8,7 @@ mod audit;
 mod calls;
 mod clock;
 mod entry;
+mod files;
 mod gate;
 mod identify;
 mod lane;

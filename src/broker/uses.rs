@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Broker;
 use crate::audit::{self, AuditError};
+use crate::files::{read_small, replace};
 
 /// The note.
 const FILE: &str = "audit.uses";
@@ -51,7 +52,7 @@ impl Broker {
         let Some((folder, end)) = self.audit.end() else { return Ok(()) };
         let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let mut place = LogPlace::start();
-        if let Some(text) = audit::read_small(&folder, FILE, MOST_BYTES)? {
+        if let Some(text) = read_small(&folder, FILE, MOST_BYTES)? {
             let damaged = AuditError::Damaged("the note of what was used is not as it was left");
             let note = proof::read_note(&text, self.service_nkey()).ok();
             let note = note.and_then(|note| serde_json::from_str::<Note>(note).ok());
@@ -91,7 +92,7 @@ impl Broker {
         self.audit.sync()?;
         let text = serde_json::to_string(&note).map_err(std::io::Error::other)?;
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
-        audit::replace(&folder, FILE, proof::write_note(&text, sign).as_bytes())?;
+        replace(&folder, FILE, proof::write_note(&text, sign).as_bytes())?;
         Ok(())
     }
 }

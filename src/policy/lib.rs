@@ -14,6 +14,8 @@ mod explain;
 mod export_tests;
 mod file;
 mod fmt;
+#[cfg(test)]
+mod foresight_tests;
 mod glob;
 mod grant;
 mod identity;
@@ -29,6 +31,8 @@ mod table;
 mod terms;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;
 
 pub use cases::{Case, Verdict, target};
 pub use change::{Change, Changed, Kind};

@@ -1,12 +1,12 @@
-use wire::{Algorithm, CallName, KeyPath, KeyRef, Name};
+use wire::{Algorithm, CallName, KeyPath, Name};
 
 use super::*;
 
-const USER: &str = "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK";
-const OTHER: &str = "UDKHGXR2EZPBN3XAH5MXDC43LUBQDHAH3C3MKH4Q3I5GM3XMCOVTLHIA";
+pub(crate) const USER: &str = "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK";
+pub(crate) const OTHER: &str = "UDKHGXR2EZPBN3XAH5MXDC43LUBQDHAH3C3MKH4Q3I5GM3XMCOVTLHIA";
 
 /// The policy of the language's own page, with every key that it has.
-fn sample() -> String {
+pub(crate) fn sample() -> String {
     format!(
         r#"
 version = 1
@@ -46,23 +46,29 @@ allow = [{{ calls = ["hash"] }}]
     )
 }
 
-fn key(text: &str) -> Target {
+pub(crate) fn key(text: &str) -> Target {
     let (space, key) = text.split_once('/').unwrap();
     Target::Key(KeyPath { space: Name::parse(space).unwrap(), key: Name::parse(key).unwrap() })
 }
 
-fn space(text: &str) -> Target {
+pub(crate) fn space(text: &str) -> Target {
     Target::Space(Name::parse(text).unwrap())
 }
 
 /// Noon of 1970-01-01 in milliseconds.
-const NOON: u64 = 12 * 3_600_000;
+pub(crate) const NOON: u64 = 12 * 3_600_000;
 
-fn decide(policy: &Policy, who: &Caller, call: CallName, target: Target, now: u64) -> Decision {
+pub(crate) fn decide(
+    policy: &Policy,
+    who: &Caller,
+    call: CallName,
+    target: Target,
+    now: u64,
+) -> Decision {
     decide_with(policy, who, call, target, Facts { now, message: Some(b""), ..Facts::default() })
 }
 
-fn decide_with(
+pub(crate) fn decide_with(
     policy: &Policy,
     who: &Caller,
     call: CallName,
@@ -125,7 +131,7 @@ fn a_grant_holds_to_the_terms_of_its_rule() {
 }
 
 /// A policy of one role `r` for anybody, with these lines.
-fn role(lines: &str) -> Policy {
+pub(crate) fn role(lines: &str) -> Policy {
     let text = format!(
         "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n{lines}\n"
     );
@@ -389,315 +395,4 @@ fn a_space_is_deleted_only_by_who_may_touch_all_its_keys() {
         assert_eq!(may(&policy, CallName::SelectKeySpace), select, "{allow} {deny}");
         assert_eq!(may(&policy, CallName::DeleteKeySpace), delete, "{allow} {deny}");
     }
-}
-
-#[test]
-fn rules_that_would_do_nothing_are_mistakes() {
-    for (rule, says) in [
-        ("deny = [{ calls = [], keys = [\"a/*\"] }]", "names no calls says nothing"),
-        ("deny = [{ calls = [\"sign\"], keys = [] }]", "an empty list says nothing"),
-        ("deny = [{ calls = [\"create_key_space\"], keys = [] }]", "an empty list says nothing"),
-        ("deny = [{ calls = [\"sign\"], keys = [\"a/*\", \"vault\"] }]", "names no key"),
-        ("deny = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
-        ("deny = [{ calls = [\"*\"], keys = [\"billing\"] }]", "names no key"),
-        ("allow = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
-        (
-            "deny = [{ calls = [\"hash\"], between = \"06:00-06:00\" }]",
-            "these hours have no length",
-        ),
-        ("deny = [{ calls = [\"*\"], message_max = \"1 B\" }]", "which has no message"),
-        (
-            "deny = [{ calls = [\"sign\", \"select_keypair\"], message_like = [\"a\"] }]",
-            "which has no message",
-        ),
-        (
-            "allow = [{ calls = [\"create_keypair\"], keys = [\"a/*\"], message_max = \"1 B\" }]",
-            "which has no message",
-        ),
-        (
-            "allow = [{ calls = [\"sign\", \"sign_in\"], keys = [\"a/*\"], namespaces = [\"a\"] }]",
-            "which has no namespace",
-        ),
-        ("allow = [{ calls = [\"hash\"], algorithms = [\"p256\"] }]", "which has no key"),
-        (
-            "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_sha256 = [\"00\"] }]",
-            "not a SHA-256 digest",
-        ),
-        (
-            "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [\"hex:0\"] }]",
-            "not a prefix",
-        ),
-        ("scripts = []", "an empty list says nothing"),
-        ("scripts = [\"9f\"]", "not the digest of a script"),
-        ("deny = [{ calls = [\"sign\"], uses = 3 }]", "unknown key `uses`"),
-        (
-            "allow = [{ calls = [\"hash\"], between = \"06:00-07:00\", uses = 1 }, { calls = [\"hash\"] }]",
-            "would count their uses together",
-        ),
-    ] {
-        let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n{rule}\n");
-        let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
-        assert!(report.contains(says), "{rule}: {report}");
-    }
-}
-
-#[test]
-fn every_mistake_is_reported_with_its_place_and_what_to_do() {
-    let text = r#"version = 2
-[service]
-nmae = "s"
-[limits]
-memroy = "1 MiB"
-wall_clock = "10 h"
-operations = -1
-new_keys = 0
-output = "2 GiB"
-[[client]]
-name = "a"
-nkey = "SUXYZ"
-roles = ["nobody"]
-[[role]]
-name = "r"
-allow = [{ calls = ["sgin"], keys = ["a/b/c"] }, { calls = ["sign"] }]
-deny = [{ calls = ["hash"], rate = ["1/1s"] }]
-limits.concurrent = 3
-"#;
-    let report = Policy::parse("p.toml", text).unwrap_err();
-    let expected = "\
-p.toml:1:11: this program reads policies of version 1
-p.toml:2:1: [service] lacks `name`
-  help: add `name = \"signer.example\"`: callers put it in `aud`
-p.toml:3:1: unknown key `nmae` in [service]
-  help: did you mean `name`?
-p.toml:5:1: unknown key `memroy` in [limits]
-  help: did you mean `memory`?
-p.toml:6:14: not a size or a duration
-  help: write a duration such as \"250 ms\" or \"1 s\": units are ms and s
-p.toml:7:14: expected a whole number, 0 or more, found integer
-p.toml:8:12: `new_keys` is 0, so no script could run
-p.toml:9:10: `output` is at most 1048576 bytes
-p.toml:12:8: not a public user nkey
-  help: this looks like a secret seed: remove it, replace it, and write the public key
-p.toml:13:10: no role is named `nobody`
-p.toml:16:21: unknown call `sgin`
-  help: did you mean `sign`?
-p.toml:16:38: `a/b/c` is not a key pattern
-  help: a key pattern has one `/`, between key space and key
-p.toml:16:60: r.allow[1] allows `sign` but names no keys
-  help: add `keys = [\"space/*\"]`
-p.toml:17:29: unknown key `rate` in r.deny[0]
-  help: did you mean `name`?
-p.toml:18:8: unknown key `concurrent` in a role's limits";
-    let mut got = report.to_string();
-    // The nearest key of another table may or may not be near enough to suggest: not the point here.
-    got = got.replace("\n  help: did you mean `host_calls`?", "");
-    assert_eq!(got, expected);
-}
-
-#[test]
-fn text_that_is_not_toml_is_refused_with_its_place() {
-    let report = Policy::parse("p.toml", "version = 1\n[service\n").unwrap_err().to_string();
-    assert!(report.starts_with("p.toml:2:"), "{report}");
-    let twice = Policy::parse("p.toml", "version = 1\nversion = 1\n").unwrap_err().to_string();
-    assert!(twice.starts_with("p.toml:2:"), "{twice}");
-    assert!(Policy::parse("p.toml", "").is_err());
-}
-
-#[test]
-fn a_secret_seed_in_the_wrong_place_is_not_repeated() {
-    let text = "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"a\"\nnkey = \"SUABC\"\nroles = []\n";
-    let report = Policy::parse("p.toml", text).unwrap_err().to_string();
-    assert!(!report.contains("SUABC"), "{report}");
-}
-
-#[test]
-fn what_a_policy_says_of_itself_and_its_clients_is_what_stands_in_it() {
-    let policy = Policy::parse("p.toml", &sample()).unwrap();
-    assert_eq!(policy.service(), "signer.example");
-    let callers = policy.callers(0);
-    let known: Vec<_> = callers.iter().map(|who| (who.name(), who.nkey())).collect();
-    assert_eq!(known, [("billing", Some(USER)), ("anonymous", None)]);
-    let expired = policy.callers(2_000_000_000);
-    assert_eq!(expired.iter().map(Caller::name).collect::<Vec<_>>(), ["anonymous"]);
-}
-
-#[test]
-fn only_what_no_process_was_started_for_changes_without_a_restart() {
-    let base = sample();
-    let old = Policy::parse("p.toml", &base).unwrap();
-    let fits = |from: &str, to: &str| {
-        assert!(base.contains(from), "{from}");
-        Policy::parse("p.toml", &base.replace(from, to)).unwrap().fits_in_place_of(&old)
-    };
-    for (from, to) in [
-        ("operations = 1_000_000", "operations = 2"),
-        ("memory = \"16 MiB\"", "memory = \"8 MiB\""),
-        ("memory = \"16 MiB\"", "memory = \"16 MiB\" "),
-        ("calls = [\"hash\"]", "calls = [\"random_bytes\"]"),
-    ] {
-        assert!(fits(from, to), "{to}");
-    }
-    for (from, to) in [
-        ("signer.example", "another.example"),
-        ("isolation = \"script\"", "isolation = \"client\""),
-        ("concurrent = 8", "concurrent = 9"),
-        ("concurrent = 8", "concurrent = 7"),
-        ("memory = \"16 MiB\"", "memory = \"17 MiB\""),
-        ("[sandbox]", "[audit]\nsync = \"each\"\n[sandbox]"),
-    ] {
-        assert!(!fits(from, to), "{to}");
-    }
-}
-
-#[test]
-fn foresight_refuses_only_what_the_decision_would_refuse() {
-    let policy = Policy::parse("p.toml", &sample()).unwrap();
-    let billing = policy.client_by_name("billing", 0).unwrap();
-    let name = |text| Some(KeyRef::parse(text).unwrap());
-    let foresee = |call, name: Option<KeyRef>| {
-        policy.foresee(&billing, call, Known { key: name.as_ref(), ..Known::default() })
-    };
-    for (call, name) in [
-        (CallName::Sign, None),
-        (CallName::SelectKeySpace, name("billing")),
-        (CallName::SelectKeypair, name("k1")),
-    ] {
-        assert!(matches!(foresee(call, name), Foresight::Possible(_)), "{call}");
-    }
-    for (call, name) in [
-        (CallName::SelectKeySpace, name("other")),
-        (CallName::Sign, name("other/k1")),
-        (CallName::Sign, name("billing/root-1")),
-        (CallName::CreateKeypair, name("k1")),
-        (CallName::Hash, None),
-    ] {
-        assert!(matches!(foresee(call, name), Foresight::Refused(_)), "{call}");
-    }
-}
-
-#[test]
-fn foresight_refuses_what_is_written_out_and_fits_no_rule() {
-    let policy = Policy::parse(
-        "p.toml",
-        "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
-         { calls = [\"sign\"], keys = [\"a/*\"], message_max = \"2 B\" },\n\
-         { calls = [\"sign\"], keys = [\"b/*\"], message_prefix = [\"xy\"] },\n\
-         { calls = [\"sign_in\"], keys = [\"*/*\"], namespaces = [\"ci-*\"] },\n]\n",
-    );
-    let policy = policy.unwrap();
-    let who = policy.anonymous().unwrap();
-    let refused = |call, key: Option<&str>, message: Option<&str>, namespace| {
-        let key = key.map(|key| KeyRef::parse(key).unwrap());
-        let known =
-            Known { key: key.as_ref(), message: message.map(str::as_bytes), namespace, now: None };
-        match policy.foresee(&who, call, known) {
-            Foresight::Refused(why) => Some(why),
-            Foresight::Certain | Foresight::Possible(_) => None,
-        }
-    };
-    let sign = |key, message| refused(CallName::Sign, key, message, None);
-    assert_eq!(sign(Some("a/k"), Some("ab")), None);
-    assert_eq!(
-        sign(Some("a/k"), Some("abc")).unwrap(),
-        "no rule allows `sign` on `a/k`: r.allow[0] (line 7) allows messages of at most 2 bytes"
-    );
-    assert_eq!(sign(None, Some("xyz")), None, "the other rule takes it");
-    assert_eq!(
-        sign(None, Some("abc")).unwrap(),
-        "no rule allows `sign`: r.allow[0] (line 7) allows messages of at most 2 bytes"
-    );
-    assert_eq!(sign(Some("b/k"), None), None);
-    let sign_in = |namespace| refused(CallName::SignIn, None, Some("m"), namespace);
-    assert_eq!((sign_in(Some("ci-1")), sign_in(None)), (None, None));
-    assert!(sign_in(Some("prod")).unwrap().ends_with("is for other namespaces"));
-}
-
-mod cases {
-    use super::*;
-
-    fn wrong(case: &str) -> Vec<Option<String>> {
-        let policy = Policy::parse("p.toml", &sample()).unwrap();
-        let cases = Case::parse_all("c.toml", case).unwrap();
-        cases.iter().map(|case| case.try_on(&policy).wrong).collect()
-    }
-
-    fn case(lines: &str) -> String {
-        format!(
-            "[[case]]\nname = \"n\"\nas = \"billing\"\ncall = \"sign\"\nkey = \"billing/k\"\n{lines}\n"
-        )
-    }
-
-    #[test]
-    fn a_case_passes_when_the_policy_decides_as_it_says_and_by_the_rule_it_says() {
-        for (lines, expected) in [
-            ("expect = \"allow\"", None),
-            ("expect = \"allow\"\nby = \"billing-signer.allow[0]\"", None),
-            (
-                "expect = \"allow\"\nby = \"other\"",
-                Some("it is decided by billing-signer.allow[0]"),
-            ),
-            ("expect = \"refuse\"", Some("it is allowed")),
-            ("expect = \"refuse\"\ntimes = 3", None),
-            ("expect = \"allow\"\ntimes = 2", None),
-            ("expect = \"refuse\"\nat = 2026-01-01T03:00:00Z", None),
-            ("expect = \"refuse\"\nat = 2028-01-01T12:00:00Z", None),
-            (
-                "expect = \"allow\"\nat = 2028-01-01T12:00:00Z",
-                Some("`billing` is refused at that time"),
-            ),
-        ] {
-            assert_eq!(wrong(&case(lines))[0].as_deref(), expected, "{lines}");
-        }
-        let stranger = case("expect = \"refuse\"").replace("\"billing\"", "\"biling\"");
-        assert_eq!(wrong(&stranger)[0].as_deref(), Some("the policy has no client `biling`"));
-    }
-
-    #[test]
-    fn cases_have_at_most_the_bytes_of_a_policy() {
-        let comment = |bytes: usize| format!("#{}\n", "x".repeat(bytes - 2));
-        let found = Case::parse_all("c.toml", &comment(MAX_POLICY_BYTES + 1)).unwrap_err();
-        assert!(found.to_string().contains("more than"), "{found}");
-        let read = Case::parse_all("c.toml", &comment(MAX_POLICY_BYTES));
-        assert!(!read.is_err_and(|found| found.to_string().contains("more than")));
-    }
-
-    #[test]
-    fn what_is_wrong_with_cases_is_said_with_its_place() {
-        for (text, says) in [
-            ("", "lacks `case`"),
-            ("[[case]]\nname = \"n\"\n", "lacks `as`"),
-            ("[[case]]\nnmae = \"n\"\n", "did you mean `name`?"),
-            (&case("expect = \"maybe\""), "c.toml:6:10: `maybe` is not a decision"),
-            (&case("expect = \"allow\"\ntimes = 0"), "`times` is 1 to"),
-            (&case("expect = \"allow\"").replace("\"sign\"", "\"sing\""), "did you mean `sign`?"),
-            (&case("expect = \"allow\"").replace("billing/k", "k"), "name a key as `space/key`"),
-            (&case("expect = \"allow\"\nmessage_hex = \"0\""), "`0` is not bytes"),
-        ] {
-            let report = Case::parse_all("c.toml", text).unwrap_err().to_string();
-            assert!(report.contains(says), "{text}: {report}");
-        }
-    }
-}
-
-#[test]
-fn opinions_add_up_to_the_decision() {
-    let policy = Policy::parse("p.toml", &sample()).unwrap();
-    let billing = policy.client_by_name("billing", 0).unwrap();
-    let says = |call, target: Target, now| {
-        let facts = Facts { now, message: Some(b"m"), ..Facts::default() };
-        let act = Act { call, target };
-        let opinions = policy.opinions(&billing, &act, &facts);
-        let allowed = matches!(policy.decide(&billing, act, &facts), Decision::Allow(_));
-        let has = |says| opinions.iter().any(|opinion| opinion.says == says);
-        assert_eq!(allowed, has(Says::Allow) && !has(Says::Deny));
-        opinions.into_iter().map(|opinion| opinion.says).collect::<Vec<_>>()
-    };
-    let sign = CallName::Sign;
-    assert_eq!(says(sign, key("billing/k"), NOON), [Says::Allow, Says::OtherKeys]);
-    assert_eq!(says(sign, key("billing/root-1"), NOON), [Says::Allow, Says::Deny]);
-    let at_night = [Says::Unless(Unmet::Hours), Says::OtherKeys];
-    assert_eq!(says(sign, key("billing/k"), 0), at_night);
-    assert_eq!(says(sign, key("other/k"), NOON), [Says::OtherKeys, Says::OtherKeys]);
-    let delete = says(CallName::DeleteKeypair, key("billing/root-1"), NOON);
-    assert_eq!(delete, [Says::OtherCalls, Says::Deny]);
 }

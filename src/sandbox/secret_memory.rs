@@ -194,10 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_the_second_kind_are_locked() {
+    fn pages_of_the_second_kind_are_in_no_core_file_and_locked_if_that_is_said() {
         let (base, kind) = map_locked().unwrap();
-        assert!(matches!(kind, SecretKind::Locked | SecretKind::Plain));
-        // SAFETY: the first byte of a mapping that is ours alone.
-        unsafe { base.as_ptr().write(1) };
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mapping = maps.split_once(&format!("{:x}-", base.as_ptr().addr())).unwrap().1;
+        let flags = mapping.lines().find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
+        // proc_pid_smaps(5): `dd` is not dumped, `lo` is locked.
+        let has = |flag: &str| flags.split_whitespace().any(|one| one == flag);
+        assert!(has("dd"), "{flags}");
+        assert_eq!(has("lo"), kind == SecretKind::Locked, "{flags}");
     }
 }

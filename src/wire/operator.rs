@@ -132,28 +132,10 @@ impl Act {
     /// The passphrase that opens the keyspace now, where it is part of what is asked.
     #[must_use]
     pub fn current(&self) -> Option<&Hidden> {
-        match self {
-            Self::Passwd { current, .. } | Self::Rotate(current) => Some(current),
-            Self::NewSpace(_)
-            | Self::ListSpaces
-            | Self::ShowSpace(_)
-            | Self::RenameSpace(..)
-            | Self::DeleteSpace(_)
-            | Self::ListKeys(_)
-            | Self::ShowKey(_)
-            | Self::NewKey(..)
-            | Self::RotateKey(_)
-            | Self::DisableKey(_)
-            | Self::EnableKey(_)
-            | Self::DeleteKey(..)
-            | Self::RestoreKey(_)
-            | Self::DestroyKey(_)
-            | Self::ImportKey(..)
-            | Self::PublicKey(..)
-            | Self::Recipient
-            | Self::Export(..)
-            | Self::Import { .. }
-            | Self::Verify => None,
+        if let Self::Passwd { current, .. } | Self::Rotate(current) = self {
+            Some(current)
+        } else {
+            None
         }
     }
 

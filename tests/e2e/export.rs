@@ -3,47 +3,20 @@
 use data_encoding::BASE64;
 use proof::Identity;
 
+use crate::operator::{Place, arg};
 use crate::support::*;
 
-/// A keyspace of its own, and the recipient that it opens for.
-struct Backup {
-    scratch: Scratch,
-    home: std::path::PathBuf,
-    passphrase: std::path::PathBuf,
-}
-
-impl Backup {
-    fn new() -> Self {
-        let scratch = Scratch::new();
-        let (home, _) = scratch.home();
-        let passphrase = scratch.passphrase_file();
-        Self { scratch, home, passphrase }
-    }
-
-    fn ask(&self, words: &[&str]) -> (i32, String, String) {
-        let mut command = cli();
-        command.args(words).arg("--home").arg(&self.home);
-        outcome(&command.arg("--passphrase-file").arg(&self.passphrase).output().unwrap())
-    }
-
-    fn recipient(&self) -> String {
-        let (exit, out, err) = self.ask(&["key", "recipient"]);
-        assert_eq!(exit, 0, "{err}");
-        out.trim().to_owned()
-    }
-
-    fn import(&self, bundle: &str) -> (i32, String, String) {
-        let bytes = BASE64.decode(bundle.as_bytes()).unwrap();
-        let file = self.scratch.write("bundle.age", bytes);
-        self.ask(&["keyspace", "import", file.to_str().unwrap(), "--to-us"])
-    }
+/// Takes a bundle in, as one that is encrypted to this keyspace.
+fn import(place: &Place, bundle: &str) -> (i32, String, String) {
+    let file = place.scratch.write("bundle.age", BASE64.decode(bundle.as_bytes()).unwrap());
+    place.ask(&format!("keyspace import {} --to-us", arg(&file)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_exports_to_those_whom_the_policy_names_and_to_nobody_else() {
-    let (nats, backup, stranger) = (Nats::plain(), Backup::new(), Backup::new());
+    let (nats, backup, stranger) = (Nats::plain(), Place::new(), Place::new());
     let (keeper, signer) = (Identity::generate(), Identity::generate());
-    let to = backup.recipient();
+    let to = backup.does("key recipient").trim().to_owned();
     let policy = [
         client_entry("keeper", &keeper, "keeper"),
         client_entry("signer", &signer, "signer"),
@@ -76,13 +49,12 @@ async fn a_script_exports_to_those_whom_the_policy_names_and_to_nobody_else() {
     }
     let reply = ask(&keeper, "create_keypair(\"s/new\"); export_key_space(\"s\")").await;
     assert_eq!(reply.error, None, "{}", reply.text);
-    let (exit, _, err) = stranger.import(&reply.text);
+    let (exit, _, err) = import(&stranger, &reply.text);
     assert_eq!(exit, 3, "{err}");
-    let (exit, _, err) = backup.import(&reply.text);
+    let (exit, _, err) = import(&backup, &reply.text);
     assert_eq!(exit, 0, "{err}");
-    let (exit, shown, err) = backup.ask(&["key", "public", "s/k"]);
-    assert_eq!((exit, shown.trim()), (0, public.as_str()), "{err}");
-    assert_eq!(backup.ask(&["key", "public", "s/new"]).0, 0);
+    assert_eq!(backup.does("key public s/k").trim(), public);
+    backup.does("key public s/new");
     let audit = service.audit();
     let exported: Vec<_> = audit.iter().filter(|line| line["to"].is_array()).collect();
     // Those of no key space were allowed as well, and found nothing.

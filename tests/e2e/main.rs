@@ -8,9 +8,11 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod accounts;
 mod agree;
 mod attacks;
 mod audit;
+mod bundles;
 mod canary;
 mod check;
 mod commands;
@@ -36,6 +38,7 @@ mod processes;
 mod proofs;
 mod rates;
 mod seed;
+mod service;
 mod stage;
 mod support;
 mod takeover;

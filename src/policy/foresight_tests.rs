@@ -1,0 +1,159 @@
+//! What can be said of a call before it is made, and of each rule.
+
+use wire::{CallName, KeyRef};
+
+use super::tests::*;
+use super::*;
+
+#[test]
+fn foresight_refuses_only_what_the_decision_would_refuse() {
+    let policy = Policy::parse("p.toml", &sample()).unwrap();
+    let billing = policy.client_by_name("billing", 0).unwrap();
+    let name = |text| Some(KeyRef::parse(text).unwrap());
+    let foresee = |call, name: Option<KeyRef>| {
+        policy.foresee(&billing, call, Known { key: name.as_ref(), ..Known::default() })
+    };
+    for (call, name) in [
+        (CallName::Sign, None),
+        (CallName::SelectKeySpace, name("billing")),
+        (CallName::SelectKeypair, name("k1")),
+    ] {
+        assert!(matches!(foresee(call, name), Foresight::Possible(_)), "{call}");
+    }
+    for (call, name) in [
+        (CallName::SelectKeySpace, name("other")),
+        (CallName::Sign, name("other/k1")),
+        (CallName::Sign, name("billing/root-1")),
+        (CallName::CreateKeypair, name("k1")),
+        (CallName::Hash, None),
+    ] {
+        assert!(matches!(foresee(call, name), Foresight::Refused(_)), "{call}");
+    }
+}
+
+#[test]
+fn foresight_refuses_what_is_written_out_and_fits_no_rule() {
+    let policy = Policy::parse(
+        "p.toml",
+        "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
+         { calls = [\"sign\"], keys = [\"a/*\"], message_max = \"2 B\" },\n\
+         { calls = [\"sign\"], keys = [\"b/*\"], message_prefix = [\"xy\"] },\n\
+         { calls = [\"sign_in\"], keys = [\"*/*\"], namespaces = [\"ci-*\"] },\n]\n",
+    );
+    let policy = policy.unwrap();
+    let who = policy.anonymous().unwrap();
+    let refused = |call, key: Option<&str>, message: Option<&str>, namespace| {
+        let key = key.map(|key| KeyRef::parse(key).unwrap());
+        let known =
+            Known { key: key.as_ref(), message: message.map(str::as_bytes), namespace, now: None };
+        match policy.foresee(&who, call, known) {
+            Foresight::Refused(why) => Some(why),
+            Foresight::Certain | Foresight::Possible(_) => None,
+        }
+    };
+    let sign = |key, message| refused(CallName::Sign, key, message, None);
+    assert_eq!(sign(Some("a/k"), Some("ab")), None);
+    assert_eq!(
+        sign(Some("a/k"), Some("abc")).unwrap(),
+        "no rule allows `sign` on `a/k`: r.allow[0] (line 7) allows messages of at most 2 bytes"
+    );
+    assert_eq!(sign(None, Some("xyz")), None, "the other rule takes it");
+    assert_eq!(
+        sign(None, Some("abc")).unwrap(),
+        "no rule allows `sign`: r.allow[0] (line 7) allows messages of at most 2 bytes"
+    );
+    assert_eq!(sign(Some("b/k"), None), None);
+    let sign_in = |namespace| refused(CallName::SignIn, None, Some("m"), namespace);
+    assert_eq!((sign_in(Some("ci-1")), sign_in(None)), (None, None));
+    assert!(sign_in(Some("prod")).unwrap().ends_with("is for other namespaces"));
+}
+
+mod cases {
+    use super::*;
+
+    fn wrong(case: &str) -> Vec<Option<String>> {
+        let policy = Policy::parse("p.toml", &sample()).unwrap();
+        let cases = Case::parse_all("c.toml", case).unwrap();
+        cases.iter().map(|case| case.try_on(&policy).wrong).collect()
+    }
+
+    fn case(lines: &str) -> String {
+        format!(
+            "[[case]]\nname = \"n\"\nas = \"billing\"\ncall = \"sign\"\nkey = \"billing/k\"\n{lines}\n"
+        )
+    }
+
+    #[test]
+    fn a_case_passes_when_the_policy_decides_as_it_says_and_by_the_rule_it_says() {
+        for (lines, expected) in [
+            ("expect = \"allow\"", None),
+            ("expect = \"allow\"\nby = \"billing-signer.allow[0]\"", None),
+            (
+                "expect = \"allow\"\nby = \"other\"",
+                Some("it is decided by billing-signer.allow[0]"),
+            ),
+            ("expect = \"refuse\"", Some("it is allowed")),
+            ("expect = \"refuse\"\ntimes = 3", None),
+            ("expect = \"allow\"\ntimes = 2", None),
+            ("expect = \"refuse\"\nat = 2026-01-01T03:00:00Z", None),
+            ("expect = \"refuse\"\nat = 2028-01-01T12:00:00Z", None),
+            (
+                "expect = \"allow\"\nat = 2028-01-01T12:00:00Z",
+                Some("`billing` is refused at that time"),
+            ),
+        ] {
+            assert_eq!(wrong(&case(lines))[0].as_deref(), expected, "{lines}");
+        }
+        let stranger = case("expect = \"refuse\"").replace("\"billing\"", "\"biling\"");
+        assert_eq!(wrong(&stranger)[0].as_deref(), Some("the policy has no client `biling`"));
+    }
+
+    #[test]
+    fn cases_have_at_most_the_bytes_of_a_policy() {
+        let comment = |bytes: usize| format!("#{}\n", "x".repeat(bytes - 2));
+        let found = Case::parse_all("c.toml", &comment(MAX_POLICY_BYTES + 1)).unwrap_err();
+        assert!(found.to_string().contains("more than"), "{found}");
+        let read = Case::parse_all("c.toml", &comment(MAX_POLICY_BYTES));
+        assert!(!read.is_err_and(|found| found.to_string().contains("more than")));
+    }
+
+    #[test]
+    fn what_is_wrong_with_cases_is_said_with_its_place() {
+        for (text, says) in [
+            ("", "lacks `case`"),
+            ("[[case]]\nname = \"n\"\n", "lacks `as`"),
+            ("[[case]]\nnmae = \"n\"\n", "did you mean `name`?"),
+            (&case("expect = \"maybe\""), "c.toml:6:10: `maybe` is not a decision"),
+            (&case("expect = \"allow\"\ntimes = 0"), "`times` is 1 to"),
+            (&case("expect = \"allow\"").replace("\"sign\"", "\"sing\""), "did you mean `sign`?"),
+            (&case("expect = \"allow\"").replace("billing/k", "k"), "name a key as `space/key`"),
+            (&case("expect = \"allow\"\nmessage_hex = \"0\""), "`0` is not bytes"),
+        ] {
+            let report = Case::parse_all("c.toml", text).unwrap_err().to_string();
+            assert!(report.contains(says), "{text}: {report}");
+        }
+    }
+}
+
+#[test]
+fn opinions_add_up_to_the_decision() {
+    let policy = Policy::parse("p.toml", &sample()).unwrap();
+    let billing = policy.client_by_name("billing", 0).unwrap();
+    let says = |call, target: Target, now| {
+        let facts = Facts { now, message: Some(b"m"), ..Facts::default() };
+        let act = Act { call, target };
+        let opinions = policy.opinions(&billing, &act, &facts);
+        let allowed = matches!(policy.decide(&billing, act, &facts), Decision::Allow(_));
+        let has = |says| opinions.iter().any(|opinion| opinion.says == says);
+        assert_eq!(allowed, has(Says::Allow) && !has(Says::Deny));
+        opinions.into_iter().map(|opinion| opinion.says).collect::<Vec<_>>()
+    };
+    let sign = CallName::Sign;
+    assert_eq!(says(sign, key("billing/k"), NOON), [Says::Allow, Says::OtherKeys]);
+    assert_eq!(says(sign, key("billing/root-1"), NOON), [Says::Allow, Says::Deny]);
+    let at_night = [Says::Unless(Unmet::Hours), Says::OtherKeys];
+    assert_eq!(says(sign, key("billing/k"), 0), at_night);
+    assert_eq!(says(sign, key("other/k"), NOON), [Says::OtherKeys, Says::OtherKeys]);
+    let delete = says(CallName::DeleteKeypair, key("billing/root-1"), NOON);
+    assert_eq!(delete, [Says::OtherCalls, Says::Deny]);
+}

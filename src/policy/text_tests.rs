@@ -1,0 +1,162 @@
+//! What is said of a policy that is none, and what one says of itself.
+
+use super::tests::*;
+use super::*;
+
+#[test]
+fn rules_that_would_do_nothing_are_mistakes() {
+    for (rule, says) in [
+        ("deny = [{ calls = [], keys = [\"a/*\"] }]", "names no calls says nothing"),
+        ("deny = [{ calls = [\"sign\"], keys = [] }]", "an empty list says nothing"),
+        ("deny = [{ calls = [\"create_key_space\"], keys = [] }]", "an empty list says nothing"),
+        ("deny = [{ calls = [\"sign\"], keys = [\"a/*\", \"vault\"] }]", "names no key"),
+        ("deny = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
+        ("deny = [{ calls = [\"*\"], keys = [\"billing\"] }]", "names no key"),
+        ("allow = [{ calls = [\"sign\"], keys = [\"billing\"] }]", "names no key"),
+        (
+            "deny = [{ calls = [\"hash\"], between = \"06:00-06:00\" }]",
+            "these hours have no length",
+        ),
+        ("deny = [{ calls = [\"*\"], message_max = \"1 B\" }]", "which has no message"),
+        (
+            "deny = [{ calls = [\"sign\", \"select_keypair\"], message_like = [\"a\"] }]",
+            "which has no message",
+        ),
+        (
+            "allow = [{ calls = [\"create_keypair\"], keys = [\"a/*\"], message_max = \"1 B\" }]",
+            "which has no message",
+        ),
+        (
+            "allow = [{ calls = [\"sign\", \"sign_in\"], keys = [\"a/*\"], namespaces = [\"a\"] }]",
+            "which has no namespace",
+        ),
+        ("allow = [{ calls = [\"hash\"], algorithms = [\"p256\"] }]", "which has no key"),
+        (
+            "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_sha256 = [\"00\"] }]",
+            "not a SHA-256 digest",
+        ),
+        (
+            "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [\"hex:0\"] }]",
+            "not a prefix",
+        ),
+        ("scripts = []", "an empty list says nothing"),
+        ("scripts = [\"9f\"]", "not the digest of a script"),
+        ("deny = [{ calls = [\"sign\"], uses = 3 }]", "unknown key `uses`"),
+        (
+            "allow = [{ calls = [\"hash\"], between = \"06:00-07:00\", uses = 1 }, { calls = [\"hash\"] }]",
+            "would count their uses together",
+        ),
+    ] {
+        let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n{rule}\n");
+        let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
+        assert!(report.contains(says), "{rule}: {report}");
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_place_and_what_to_do() {
+    let text = r#"version = 2
+[service]
+nmae = "s"
+[limits]
+memroy = "1 MiB"
+wall_clock = "10 h"
+operations = -1
+new_keys = 0
+output = "2 GiB"
+[[client]]
+name = "a"
+nkey = "SUXYZ"
+roles = ["nobody"]
+[[role]]
+name = "r"
+allow = [{ calls = ["sgin"], keys = ["a/b/c"] }, { calls = ["sign"] }]
+deny = [{ calls = ["hash"], rate = ["1/1s"] }]
+limits.concurrent = 3
+"#;
+    let report = Policy::parse("p.toml", text).unwrap_err();
+    let expected = "\
+p.toml:1:11: this program reads policies of version 1
+p.toml:2:1: [service] lacks `name`
+  help: add `name = \"signer.example\"`: callers put it in `aud`
+p.toml:3:1: unknown key `nmae` in [service]
+  help: did you mean `name`?
+p.toml:5:1: unknown key `memroy` in [limits]
+  help: did you mean `memory`?
+p.toml:6:14: not a size or a duration
+  help: write a duration such as \"250 ms\" or \"1 s\": units are ms and s
+p.toml:7:14: expected a whole number, 0 or more, found integer
+p.toml:8:12: `new_keys` is 0, so no script could run
+p.toml:9:10: `output` is at most 1048576 bytes
+p.toml:12:8: not a public user nkey
+  help: this looks like a secret seed: remove it, replace it, and write the public key
+p.toml:13:10: no role is named `nobody`
+p.toml:16:21: unknown call `sgin`
+  help: did you mean `sign`?
+p.toml:16:38: `a/b/c` is not a key pattern
+  help: a key pattern has one `/`, between key space and key
+p.toml:16:60: r.allow[1] allows `sign` but names no keys
+  help: add `keys = [\"space/*\"]`
+p.toml:17:29: unknown key `rate` in r.deny[0]
+  help: did you mean `name`?
+p.toml:18:8: unknown key `concurrent` in a role's limits";
+    let mut got = report.to_string();
+    // The nearest key of another table may or may not be near enough to suggest: not the point here.
+    got = got.replace("\n  help: did you mean `host_calls`?", "");
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn text_that_is_not_toml_is_refused_with_its_place() {
+    let report = Policy::parse("p.toml", "version = 1\n[service\n").unwrap_err().to_string();
+    assert!(report.starts_with("p.toml:2:"), "{report}");
+    let twice = Policy::parse("p.toml", "version = 1\nversion = 1\n").unwrap_err().to_string();
+    assert!(twice.starts_with("p.toml:2:"), "{twice}");
+    assert!(Policy::parse("p.toml", "").is_err());
+}
+
+#[test]
+fn a_secret_seed_in_the_wrong_place_is_not_repeated() {
+    let text = "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"a\"\nnkey = \"SUABC\"\nroles = []\n";
+    let report = Policy::parse("p.toml", text).unwrap_err().to_string();
+    assert!(!report.contains("SUABC"), "{report}");
+}
+
+#[test]
+fn what_a_policy_says_of_itself_and_its_clients_is_what_stands_in_it() {
+    let policy = Policy::parse("p.toml", &sample()).unwrap();
+    assert_eq!(policy.service(), "signer.example");
+    let callers = policy.callers(0);
+    let known: Vec<_> = callers.iter().map(|who| (who.name(), who.nkey())).collect();
+    assert_eq!(known, [("billing", Some(USER)), ("anonymous", None)]);
+    let expired = policy.callers(2_000_000_000);
+    assert_eq!(expired.iter().map(Caller::name).collect::<Vec<_>>(), ["anonymous"]);
+}
+
+#[test]
+fn only_what_no_process_was_started_for_changes_without_a_restart() {
+    let base = sample();
+    let old = Policy::parse("p.toml", &base).unwrap();
+    let fits = |from: &str, to: &str| {
+        assert!(base.contains(from), "{from}");
+        Policy::parse("p.toml", &base.replace(from, to)).unwrap().fits_in_place_of(&old)
+    };
+    for (from, to) in [
+        ("operations = 1_000_000", "operations = 2"),
+        ("memory = \"16 MiB\"", "memory = \"8 MiB\""),
+        ("memory = \"16 MiB\"", "memory = \"16 MiB\" "),
+        ("calls = [\"hash\"]", "calls = [\"random_bytes\"]"),
+    ] {
+        assert!(fits(from, to), "{to}");
+    }
+    for (from, to) in [
+        ("signer.example", "another.example"),
+        ("isolation = \"script\"", "isolation = \"client\""),
+        ("concurrent = 8", "concurrent = 9"),
+        ("concurrent = 8", "concurrent = 7"),
+        ("memory = \"16 MiB\"", "memory = \"17 MiB\""),
+        ("[sandbox]", "[audit]\nsync = \"each\"\n[sandbox]"),
+    ] {
+        assert!(!fits(from, to), "{to}");
+    }
+}
