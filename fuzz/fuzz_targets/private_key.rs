@@ -1,5 +1,5 @@
 //! Reading the file of a private key that others made: no bytes panic, and what is read is wrapped and read again
-//! as the same key.
+//! as the same key. The keys among the seeds are those of RFC 6979, RFC 8032 and RFC 8410, and what was made of them.
 #![no_main]
 
 use std::sync::LazyLock;

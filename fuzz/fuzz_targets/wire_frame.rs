@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wire::Frame;
+use wire::admin::{FromAdmin, ToAdmin};
 use wire::request::{FromListener, ToListener};
 use wire::script::{FromWorker, ToWorker};
 
@@ -17,4 +18,6 @@ fuzz_target!(|bytes: &[u8]| {
     round_trip::<ToListener>(bytes);
     round_trip::<FromWorker>(bytes);
     round_trip::<ToWorker>(bytes);
+    round_trip::<ToAdmin>(bytes);
+    round_trip::<FromAdmin>(bytes);
 });

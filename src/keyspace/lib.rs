@@ -10,6 +10,8 @@ mod error;
 mod export;
 #[cfg(test)]
 mod faults;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod header;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use crate::codec::{Frame, Malformed};
+use crate::codec::{Frame, Malformed, Writer};
 
 /// One end of a socket pair between two of our processes.
 pub struct Channel<Reads, Writes> {
@@ -129,13 +129,17 @@ impl<Reads: Frame, Writes: Frame> Channel<Reads, Writes> {
 /// # Errors
 /// When it is larger than its type allows.
 pub fn pack<F: Frame>(frame: &F) -> io::Result<Vec<u8>> {
-    let body = frame.encode();
+    let mut w = Writer::default();
+    w.u32(0);
+    frame.put(&mut w);
+    let mut bytes = w.into_bytes();
     let over = || io::Error::new(io::ErrorKind::InvalidInput, "frame over its bound");
-    let length = u32::try_from(body.len()).map_err(|_| over())?;
+    let (head, body) = bytes.split_first_chunk_mut().ok_or_else(over)?;
     if body.len() > F::MAX_BYTES {
         return Err(over());
     }
-    Ok([length.to_be_bytes().as_slice(), &body].concat())
+    *head = u32::try_from(body.len()).map_err(|_| over())?.to_be_bytes();
+    Ok(bytes)
 }
 
 /// The length of the frame that follows this head, if its type allows so much.
@@ -158,7 +162,7 @@ fn remaining(deadline: Option<Instant>) -> io::Result<Option<std::time::Duration
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Reader, Writer};
+    use crate::codec::Reader;
     use std::time::Duration;
 
     struct Word(String);

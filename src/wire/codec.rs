@@ -3,8 +3,13 @@
 //! Decoding is strict: a length past the end, an unknown tag, text that is not UTF-8 or bytes left
 //! over make the whole frame [`Malformed`].
 
+use zeroize::Zeroizing;
+
 use crate::hidden::Hidden;
 use crate::id::{KeyPath, KeyRef, Name};
+
+/// Bytes that may follow something hidden in a frame: its own length, a name, a few numbers.
+const ROOM_AFTER_HIDDEN: usize = 256;
 
 /// A value that travels as one frame.
 pub trait Frame: Sized {
@@ -64,6 +69,10 @@ impl Writer {
     pub fn raw(&mut self, value: &[u8]) {
         self.0.extend_from_slice(value);
     }
+    #[cfg(test)]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
     /// Everything written so far.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
@@ -102,9 +111,15 @@ impl Writer {
         self.name(&key.space);
         self.name(&key.key);
     }
-    /// Bytes for nobody's eyes.
+    /// Bytes for nobody's eyes. Room is made for them and for what follows, and what the room was made from is
+    /// wiped: growing leaves no copy behind.
     pub fn hidden(&mut self, value: &Hidden) {
-        value.expose(|bytes| self.bytes(bytes));
+        value.expose(|bytes| {
+            let mut roomy = Vec::with_capacity(self.0.len() + bytes.len() + ROOM_AFTER_HIDDEN);
+            roomy.extend_from_slice(&self.0);
+            drop(Zeroizing::new(std::mem::replace(&mut self.0, roomy)));
+            self.bytes(bytes);
+        });
     }
     /// A key, with its key space where that is written out.
     pub fn key_ref(&mut self, key: &KeyRef) {

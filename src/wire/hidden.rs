@@ -38,4 +38,16 @@ mod tests {
     fn what_is_hidden_does_not_print() {
         assert_eq!(format!("{:?}", Hidden::new(b"secret".to_vec())), "Hidden(..)");
     }
+
+    #[test]
+    fn what_follows_something_hidden_in_a_frame_does_not_move_it() {
+        let mut w = crate::codec::Writer::default();
+        w.text("before");
+        w.hidden(&Hidden::new(vec![7; 1000]));
+        let place = w.as_bytes().as_ptr();
+        w.raw(&[0; 256 - 4]);
+        assert_eq!(w.as_bytes().as_ptr(), place);
+        let whole = [b"\0\0\0\x06before\0\0\x03\xe8".as_slice(), &[7; 1000], &[0; 252]].concat();
+        assert_eq!(w.into_bytes(), whole);
+    }
 }
