@@ -143,6 +143,49 @@ fn calls_are_said_where_they_became_otherwise() {
 }
 
 #[test]
+fn calls_are_said_at_the_patterns_where_they_became_otherwise() {
+    let policy = |rules: &str| policy(HEAD, &nkey(0), rules);
+    let rule = |name: &str, call: &str, keys: &str, terms: &str| {
+        format!("{{ name = \"{name}\", calls = [\"{call}\"], keys = [{keys}]{terms} }}")
+    };
+    let allow = |rules: &[String]| format!("allow = [{}]\n", rules.join(", "));
+    let wide = rule("a", "sign", "\"x/*\"", "");
+    // A deny without keys is about every pattern that there is.
+    let denied =
+        allow(std::slice::from_ref(&wide)) + "deny = [{ name = \"d\", calls = [\"sign\"] }]";
+    says(&policy(&allow(&[wide])), &policy(&denied), &["c: - sign x/* r.a r.d"]);
+    // What is said of a wider place is not said again of one in it, unless it is something else.
+    let both = rule("a", "sign", "\"x/*\", \"x/k\"", "");
+    says(&policy(""), &policy(&allow(&[both])), &["c: + sign x/* none r.a"]);
+    let short = rule("a", "sign", "\"x/*\"", ", message_max = \"1 B\"");
+    let free = rule("b", "sign", "\"x/k\"", "");
+    let expected = ["c: + sign x/* none r.a", "c: + sign x/k none r.a"];
+    says(&policy(""), &policy(&allow(&[short, free])), &expected);
+    // Of a key space: the place is the space, and other key spaces are others.
+    let enter = |name: &str, keys: &str| rule(name, "select_key_space", keys, "");
+    let (one, other) = (enter("a", "\"x/*\""), enter("b", "\"y/k\""));
+    let expected = ["c: + select_key_space y none r.b"];
+    says(&policy(&allow(std::slice::from_ref(&one))), &policy(&allow(&[one, other])), &expected);
+    // Of a key space with all its keys: some of them are not enough, and a deny of some of them is.
+    let delete = |name: &str, keys: &str| rule(name, "delete_key_space", keys, "");
+    says(&policy(""), &policy(&allow(&[delete("a", "\"x/k*\"")])), &[]);
+    says(
+        &policy(""),
+        &policy(&allow(&[delete("a", "\"x/*\"")])),
+        &["c: + delete_key_space x none r.a"],
+    );
+    let all = allow(&[delete("a", "\"x/*\", \"y/*\"")]);
+    let denied = |keys: &str| format!("{all}deny = [{}]", delete("d", keys));
+    says(&policy(&all), &policy(&denied("\"x/k*\"")), &["c: - delete_key_space x r.a r.d"]);
+    says(&policy(&all), &policy(&denied("\"z/*\"")), &[]);
+    // A deny of some keys closes no key space to those who enter it.
+    let entered = allow(&[enter("a", "\"x/*\"")]);
+    let denied = |keys: &str| format!("{entered}deny = [{}]", enter("d", keys));
+    says(&policy(&entered), &policy(&denied("\"x/k*\"")), &[]);
+    says(&policy(&entered), &policy(&denied("\"x/*\"")), &["c: - select_key_space x r.a r.d"]);
+}
+
+#[test]
 fn what_anybody_may_do_is_said_of_the_anonymous() {
     let anonymous = format!("{HEAD}\nanonymous.roles = [\"r\"]");
     let role = "allow = [{ name = \"h\", calls = [\"hash\"] }]";

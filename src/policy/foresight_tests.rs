@@ -157,3 +157,44 @@ fn opinions_add_up_to_the_decision() {
     let delete = says(CallName::DeleteKeypair, key("billing/root-1"), NOON);
     assert_eq!(delete, [Says::OtherCalls, Says::Deny]);
 }
+
+#[test]
+fn what_is_allowed_on_every_key_is_certain_and_on_some_is_not() {
+    for (keys, is_certain) in [("*/*", true), ("a/*", false), ("*/a", false), ("*", false)] {
+        let policy = role(&format!(
+            "allow = [{{ calls = [\"sign\", \"select_key_space\"], keys = [\"{keys}\"] }}]"
+        ));
+        let who = policy.anonymous().unwrap();
+        for call in [CallName::Sign, CallName::SelectKeySpace] {
+            let foreseen = policy.foresee(&who, call, Known::default());
+            let is_open = call == CallName::Sign && keys == "*";
+            let is_as_said = match foreseen {
+                Foresight::Certain => is_certain,
+                Foresight::Possible(_) => !is_certain && !is_open,
+                Foresight::Refused(_) => is_open,
+            };
+            assert!(is_as_said, "{call} on {keys}: {foreseen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
+    for (calls, allow, deny, is_closed) in [
+        ("select_key_space", "a/*", "a/*", true),
+        ("select_key_space", "a/*", "a", true),
+        ("select_key_space", "a/*", "a/k*", false),
+        ("select_key_space", "a/*", "b/*", false),
+        ("sign", "a/*", "a/*", true),
+        ("sign", "a/*", "*/*", true),
+        ("sign", "a/*", "a/k*", false),
+        ("delete_key_space", "a/*", "a/*", true),
+        ("delete_key_space", "a/*", "b/*", false),
+    ] {
+        let policy = role(&format!(
+            "allow = [{{ calls = [\"{calls}\"], keys = [\"{allow}\"] }}]\n\
+             deny = [{{ calls = [\"{calls}\"], keys = [\"{deny}\"] }}]"
+        ));
+        assert_eq!(!policy.closed_rules().is_empty(), is_closed, "{calls} {allow} {deny}");
+    }
+}

@@ -94,6 +94,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_a_star_is_everything() {
+        for (pattern, is_star) in [("*", true), ("**", true), ("", false), ("a*", false)] {
+            assert_eq!(Glob::parse(pattern).is_star(), is_star, "{pattern}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_star_means_what_the_obvious_matcher_says(pattern in "[ab*]{1,8}", text in "[ab]{0,10}") {

@@ -54,6 +54,17 @@ fn rules_that_would_do_nothing_are_mistakes() {
 }
 
 #[test]
+fn a_pattern_of_a_key_space_may_stand_beside_one_of_its_own_keys() {
+    for (keys, is_good) in [("\"a\", \"a/*\"", true), ("\"a\", \"b/*\"", false), ("\"a\"", false)] {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n\
+             deny = [{{ calls = [\"delete_key_space\", \"delete_keypair\"], keys = [{keys}] }}]\n"
+        );
+        assert_eq!(Policy::parse("p.toml", &text).is_ok(), is_good, "{keys}");
+    }
+}
+
+#[test]
 fn every_mistake_is_reported_with_its_place_and_what_to_do() {
     let text = r#"version = 2
 [service]
