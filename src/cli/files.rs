@@ -163,15 +163,16 @@ pub(crate) fn worker_path() -> Result<PathBuf, Fault> {
 /// The caller that `--as` names; without it the anonymous one.
 pub(crate) fn caller(policy: &Policy, name: Option<&str>) -> Result<Caller, Fault> {
     match name {
+        // As the audit log and `policy explain` call it; no client can have this name.
+        None | Some("anonymous") => policy
+            .anonymous()
+            .ok_or_else(|| Fault::usage("the policy has no [anonymous]: name a client with --as")),
         Some(name) => policy.client_by_name(name, now()).ok_or_else(|| {
             Fault::usage(format!(
                 "the policy has no client `{}`, or it has expired, or is revoked",
                 name.escape_debug()
             ))
         }),
-        None => policy
-            .anonymous()
-            .ok_or_else(|| Fault::usage("the policy has no [anonymous]: name a client with --as")),
     }
 }
 

@@ -27,6 +27,24 @@ fn run_prints_the_value_alone_and_what_was_printed_beside_it() {
 }
 
 #[test]
+fn the_anonymous_caller_can_be_named_and_nobody_unknown() {
+    let scratch = Scratch::new();
+    let policy = scratch.policy(OPEN_TO_ANYBODY);
+    let script = scratch.write("script.rhai", "hash(\"sha256\", \"\").len()");
+    let ask = |words: &[&str], who: &str| {
+        let mut command = cli();
+        command.args(words).args(["--as", who, "--policy"]).arg(&policy).arg(&script);
+        outcome(&command.output().unwrap())
+    };
+    assert_eq!(ask(&["run", "--ephemeral"], "anonymous"), (0, "64\n".into(), String::new()));
+    assert_eq!(ask(&["check"], "anonymous").0, 0);
+    for command in [["run", "--ephemeral"].as_slice(), &["check"]] {
+        let (exit, _, err) = ask(command, "nobody");
+        assert!(exit == 2 && err.contains("no client `nobody`"), "{err}");
+    }
+}
+
+#[test]
 fn what_run_made_is_listed_and_nothing_else() {
     let scratch = Scratch::new();
     let (home, _) = scratch.home();
