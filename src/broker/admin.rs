@@ -97,7 +97,7 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
 impl Broker {
     /// What is asked is recorded before it is done, like everything else.
     fn reload_for(&self, peer: LocalPeer) -> Result<String, (Reason, String)> {
-        let asked = self.record(&Entry::administered("policy reload", None, peer.uid));
+        let asked = self.record(&Entry::administered("policy reload", peer.uid));
         asked.map_err(|error| (Reason::Unavailable, error.to_string()))?;
         self.reload_from_file().map_err(|text| (Reason::Usage, text))
     }

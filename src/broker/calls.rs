@@ -1,6 +1,6 @@
 //! What each host function does, once the session has counted it.
 
-use keyspace::{KeyspaceError, Staged};
+use keyspace::{Exported, KeyspaceError, Staged};
 use policy::{Act, Decision, Facts, Permit, Target};
 use wire::script::{Call, Scheme, Value};
 use wire::{Algorithm, CallName, KeyPath, KeyRef, Name};
@@ -165,17 +165,18 @@ impl<'b> Session<'b> {
         Ok(Value::Bool(gone))
     }
 
-    /// Keys leave here, for those whom the policy names: that is on disk in the log before they do.
+    /// Keys leave here, for those whom the policy names. What leaves is on disk in the log before it does.
     fn export_space(&self, space: Name) -> Done<Value> {
         let call = CallName::ExportKeySpace;
         let permit = self.permit(call, Target::Space(space.clone()), Facts::default())?;
-        self.broker.audit.sync().map_err(|error| Stop::End(error.into()))?;
+        let to: Vec<String> = permit.recipients().iter().map(ToString::to_string).collect();
         let exported = self.staged.export_space(permit, self.broker.clock.seconds())?;
-        let exported = exported.ok_or_else(|| no_space(&space))?;
-        for key in exported.keys {
+        let Exported { bundle, keys } = exported.ok_or_else(|| no_space(&space))?;
+        self.record_export(&space, &to, keys.len(), &bundle)?;
+        for key in keys {
             self.note_use(&KeyPath { space: space.clone(), key });
         }
-        Ok(Value::Text(data_encoding::BASE64.encode(&exported.bundle)))
+        Ok(Value::Text(data_encoding::BASE64.encode(&bundle)))
     }
 
     fn list_spaces(&mut self) -> Done<Value> {

@@ -1,11 +1,26 @@
 //! What is recorded: these members and no others. No message, no signature, no key.
 
+use std::borrow::Cow;
+
 use policy::{Act, Caller, Permit, Refusal, Target};
 use serde::Serialize;
-use wire::CallName;
+use wire::{CallName, Name};
 
 use crate::identify::Unidentified;
 use crate::outcome::{Failure, Outcome};
+
+/// An act of an operator, as far as it is told.
+pub(crate) struct Acted {
+    word: &'static str,
+    on: Option<String>,
+    to: Vec<String>,
+}
+
+impl Acted {
+    pub(crate) fn of(act: &wire::operator::Act) -> Self {
+        Self { word: act.word(), on: act.on(), to: act.to().to_vec() }
+    }
+}
 
 /// One record.
 #[derive(Default, Serialize)]
@@ -22,9 +37,12 @@ pub(crate) struct Entry<'a> {
     call: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<String>,
-    /// To whom keys were exported.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    to: Vec<String>,
+    /// To whom keys are exported.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    to: Cow<'a, [String]>,
+    /// How many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,9 +91,15 @@ impl<'a> Entry<'a> {
         Self { policy: Some(policy), ..Self::new("policy", "") }
     }
 
-    /// What an operator asks of the running service.
-    pub(crate) fn administered(word: &'static str, on: Option<String>, uid: u32) -> Self {
-        Self { call: Some(word), on, uid: Some(uid), ..Self::new("admin", "") }
+    /// What an operator asks of the running service, or does without one.
+    pub(crate) fn administered(word: &'static str, uid: u32) -> Self {
+        Self { call: Some(word), uid: Some(uid), ..Self::new("admin", "") }
+    }
+
+    /// The same of an act on the keyspace.
+    pub(crate) fn operated(acted: &'a Acted, uid: u32) -> Self {
+        let Acted { word, on, to } = acted;
+        Self { on: on.clone(), to: to.into(), ..Self::administered(word, uid) }
     }
 
     /// A keyspace that is not the one that was here last, which its operator accepted.
@@ -85,9 +109,9 @@ impl<'a> Entry<'a> {
     }
 
     /// What came of it.
-    pub(crate) fn done(word: &'static str, on: Option<String>, uid: u32, is_done: bool) -> Self {
+    pub(crate) fn done(acted: &'a Acted, uid: u32, is_done: bool) -> Self {
         let status = Some(if is_done { "ok" } else { "refused" });
-        Self { status, ..Self::administered(word, on, uid) }
+        Self { status, ..Self::operated(acted, uid) }
     }
 
     /// A decision that allowed.
@@ -97,11 +121,29 @@ impl<'a> Entry<'a> {
             client: Some(caller.name()),
             call: Some(permit.call().word()),
             on: named(permit.target()),
-            to: permit.recipients().iter().map(ToString::to_string).collect(),
             decision: Some("allow"),
             rule: Some(format!("{rule} (line {line})")),
             counted: permit.accounts(),
             ..Self::new("decision", request)
+        }
+    }
+
+    /// Keys that are about to leave.
+    pub(crate) fn exporting(
+        request: &'a str,
+        caller: &'a Caller,
+        space: &Name,
+        to: &'a [String],
+        keys: usize,
+        bundle: &[u8],
+    ) -> Self {
+        Self {
+            client: Some(caller.name()),
+            on: Some(space.to_string()),
+            to: to.into(),
+            keys: Some(keys),
+            result: Some(proof::digest(bundle)),
+            ..Self::new("export", request)
         }
     }
 
@@ -205,13 +247,10 @@ mod tests {
 
     const NKEY: &str = "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK";
 
-    const TO: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-
     fn policy() -> Policy {
         let text = format!(
             "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"c\"\nnkey = \"{NKEY}\"\nroles = [\"r\"]\n\
-             [[role]]\nname = \"r\"\nallow = [{{ name = \"a\", calls = [\"sign\"], keys = [\"x/*\"], uses = 1 }},\n\
-             {{ calls = [\"export_key_space\"], keys = [\"x/*\"], export_to = [\"{TO}\"] }}]\n"
+             [[role]]\nname = \"r\"\nallow = [{{ name = \"a\", calls = [\"sign\"], keys = [\"x/*\"], uses = 1 }}]\n"
         );
         Policy::parse("p", &text).unwrap()
     }
@@ -240,14 +279,11 @@ mod tests {
         };
         let mut book = RateBook::default();
         let permit = grant.spend(&mut book).unwrap();
-        let act_out = Act {
-            call: CallName::ExportKeySpace,
-            target: Target::Space(Name::parse("x").unwrap()),
+        let space = Name::parse("x").unwrap();
+        let acted = |on: &str, to: &[&str]| {
+            let to = to.iter().copied().map(str::to_owned).collect();
+            Acted { word: "key new", on: Some(on.to_owned()), to }
         };
-        let Decision::Allow(out) = policy.decide(&who, act_out, &Facts::default()) else {
-            panic!()
-        };
-        let out = out.spend(&mut book).unwrap();
         let Decision::Allow(again) = policy.decide(&who, act(), &Facts::default()) else {
             panic!()
         };
@@ -265,7 +301,7 @@ mod tests {
             ),
             (told(&Entry::loaded("p")), json!({ "kind": "policy", "policy": "p" })),
             (
-                told(&Entry::administered("policy reload", None, 5)),
+                told(&Entry::administered("policy reload", 5)),
                 json!({ "kind": "admin", "call": "policy reload", "uid": 5 }),
             ),
             (
@@ -273,7 +309,7 @@ mod tests {
                 json!({ "kind": "admin", "call": "accept-older", "reason": "text" }),
             ),
             (
-                told(&Entry::done("key new", Some("a/b".to_owned()), 5, false)),
+                told(&Entry::done(&acted("a/b", &[]), 5, false)),
                 json!({ "kind": "admin", "call": "key new", "on": "a/b", "uid": 5, "status": "refused" }),
             ),
             (
@@ -282,9 +318,13 @@ mod tests {
                     "decision": "allow", "rule": "r.a (line 9)", "counted": ["rule r a c"] }),
             ),
             (
-                told(&Entry::allowed("q", &who, &out)),
-                json!({ "kind": "decision", "request": "q", "client": "c", "call": "export_key_space", "on": "x",
-                    "to": [TO], "decision": "allow", "rule": "r.allow[1] (line 10)" }),
+                told(&Entry::operated(&acted("a b", &["age1"]), 5)),
+                json!({ "kind": "admin", "call": "key new", "on": "a b", "to": ["age1"], "uid": 5 }),
+            ),
+            (
+                told(&Entry::exporting("q", &who, &space, &["age1".to_owned()], 2, b"text")),
+                json!({ "kind": "export", "request": "q", "client": "c", "on": "x", "to": ["age1"], "keys": 2,
+                    "result": digest }),
             ),
             (
                 told(&Entry::listed("q", &who, CallName::ListKeypairs)),

@@ -138,7 +138,7 @@ impl Gate {
         };
         let broker = Broker::new(policy.0, &policy.1, keyspace, records, lanes);
         let opened = broker.and_then(|broker| {
-            broker.record(&Entry::administered("unseal", None, peer.uid))?;
+            broker.record(&Entry::administered("unseal", peer.uid))?;
             Ok(Arc::new(broker))
         });
         match opened {

@@ -7,7 +7,7 @@ use keyspace::{Importing, KeyspaceError, Passphrase, Source, Told, Unlocked};
 use wire::admin::Row;
 use wire::operator::{Act, SlotKind};
 
-use crate::entry::Entry;
+use crate::entry::{Acted, Entry};
 use crate::{Audit, AuditError};
 
 /// Whom the operator's end of it is: who hears what is told, and has the file that goes along.
@@ -100,13 +100,13 @@ pub(crate) fn recorded(
     sync: &dyn Fn() -> Result<(), AuditError>,
     perform: impl FnOnce(Act) -> Result<String, KeyspaceError>,
 ) -> Result<String, OperateError> {
-    let (word, on) = (act.word(), act.on());
-    record(&Entry::administered(word, on.clone(), uid))?;
+    let acted = Acted::of(&act);
+    record(&Entry::operated(&acted, uid))?;
     if act.changes_or_exports() {
         sync()?;
     }
     let done = perform(act);
-    match (record(&Entry::done(word, on, uid, done.is_ok())), done) {
+    match (record(&Entry::done(&acted, uid, done.is_ok())), done) {
         (Ok(()), done) => Ok(done?),
         (Err(error), Ok(text)) => Ok(format!("{text}; that could not be recorded: {error}")),
         (Err(error), Err(_)) => Err(error.into()),

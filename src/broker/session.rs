@@ -178,6 +178,19 @@ impl<'b> Session<'b> {
         }
     }
 
+    /// What is about to leave, and to whom: on disk when this returns.
+    pub(crate) fn record_export(
+        &self,
+        space: &Name,
+        to: &[String],
+        keys: usize,
+        bundle: &[u8],
+    ) -> Done<()> {
+        let entry = Entry::exporting(self.id, self.caller, space, to, keys, bundle);
+        let recorded = self.broker.record(&entry).and_then(|_| self.broker.audit.sync());
+        recorded.map_err(|error| Stop::End(error.into()))
+    }
+
     /// The decision at this moment.
     pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Done<Decision> {
         let now = self.broker.clock.milliseconds();

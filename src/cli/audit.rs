@@ -179,8 +179,14 @@ fn show_one(entry: &Value, format: Format) -> Result<(), Fault> {
     if format == Format::Json {
         return say::line(&entry.to_string());
     }
-    let words = ["at", "kind", "client", "call", "on", "decision", "status", "rule", "reason"];
-    let words = words.iter().filter_map(|key| entry.get(*key).and_then(Value::as_str));
+    let words =
+        ["at", "kind", "client", "call", "on", "to", "decision", "status", "rule", "reason"];
+    let words = words.iter().filter_map(|key| {
+        let value = entry.get(*key)?;
+        let list = value.as_array().map(|list| list.iter().filter_map(Value::as_str));
+        let list = list.map(|list| format!("{key} {}", list.collect::<Vec<_>>().join(" ")));
+        list.or_else(|| value.as_str().map(str::to_owned))
+    });
     // A reason may repeat what a caller sent.
     let line = words.collect::<Vec<_>>().join(" ");
     say::line(&wire::shown(&line, usize::MAX, false))

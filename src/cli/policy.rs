@@ -103,7 +103,11 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
     let (allowed, why) = match policy.decide(&caller, act, &facts) {
         Decision::Allow(grant) => {
             let (rule, line) = grant.rule();
-            (true, format!("{rule} (line {line}) allows it, as long as its rate and uses last"))
+            let to: Vec<String> = grant.recipients().iter().map(ToString::to_string).collect();
+            let to = if to.is_empty() { String::new() } else { format!(", to {}", to.join(" ")) };
+            let why =
+                format!("{rule} (line {line}) allows it, as long as its rate and uses last{to}");
+            (true, why)
         }
         Decision::Refuse(refusal) => (false, refusal.to_string()),
     };

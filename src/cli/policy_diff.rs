@@ -54,7 +54,7 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
             let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
             format!("~ {bound} = {old}{unit} becomes {new}{unit}{of}")
         }
-        Changed::Call { call, on, kind, old, new } => {
+        Changed::Call { call, on, kind, old, new, to } => {
             let mark = match kind {
                 Kind::Allowed => '+',
                 Kind::Refused => '-',
@@ -65,7 +65,8 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
             let rules = [(&args.old, old), (&args.new, new)];
             let rules = rules.iter().filter_map(|(file, rule)| Some(place(file, rule.as_ref()?)));
             let rules: Vec<String> = rules.collect();
-            format!("{mark} {call}{on}{terms} ({})", rules.join(", "))
+            let to = if to.is_empty() { String::new() } else { format!(" to {}", to.join(" ")) };
+            format!("{mark} {call}{on}{terms}{to} ({})", rules.join(", "))
         }
     }
 }
@@ -122,7 +123,7 @@ fn as_json(change: &Change) -> serde_json::Value {
             let script = script.map(|script| format!("sha256:{}", hex(&script)));
             json!({ "client": client, "change": "limit", "limit": bound, "unit": unit, "script": script, "old": old, "new": new })
         }
-        Changed::Call { call, on, kind, old, new } => {
+        Changed::Call { call, on, kind, old, new, to } => {
             let change = match kind {
                 Kind::Allowed => "allowed",
                 Kind::Refused => "refused",
@@ -133,7 +134,7 @@ fn as_json(change: &Change) -> serde_json::Value {
                 rule.map(|(rule, line)| json!({ "rule": rule, "line": line }))
             };
             let (old, new) = (rule(old), rule(new));
-            json!({ "client": client, "change": change, "call": call.word(), "on": on, "old": old, "new": new })
+            json!({ "client": client, "change": change, "call": call.word(), "on": on, "old": old, "new": new, "to": to })
         }
     }
 }

@@ -96,7 +96,10 @@ pub(crate) fn write_header(
             for recipient in recipients.iter().map(Recipient::public_key) {
                 let ephemeral = Secret::random()?;
                 let share = *recipient_of(&ephemeral).public_key();
-                let kek = agreed(&ephemeral, recipient, &share, recipient)?;
+                let kek = agreed(&ephemeral, recipient, &share, recipient).map_err(|_| {
+                    let text = Recipient::new(*recipient);
+                    KeyspaceError::Cannot(format!("`{text}` is not a recipient: nobody can be"))
+                })?;
                 text += &format!("-> {X25519} {}\n", BASE64_NOPAD.encode(&share));
                 text += &format!("{}\n", BASE64_NOPAD.encode(&wrap(&kek, &file_key)?));
             }

@@ -33,6 +33,8 @@ pub(crate) struct BundleWriter<W> {
     sealing: Sealing<W>,
     spaces: u64,
     keys: u64,
+    /// What the keys take before they are sealed.
+    key_bytes: usize,
 }
 
 impl<W: Write> BundleWriter<W> {
@@ -44,7 +46,7 @@ impl<W: Write> BundleWriter<W> {
         to.write_all(&header).map_err(unwritten)?;
         let mut sealing = Sealing::new(to, &key);
         sealing.write(MAGIC)?;
-        Ok(Self { sealing, spaces: 0, keys: 0 })
+        Ok(Self { sealing, spaces: 0, keys: 0, key_bytes: 0 })
     }
 
     /// Begins a key space; the keys that follow are its keys.
@@ -55,9 +57,16 @@ impl<W: Write> BundleWriter<W> {
 
     /// Writes a key: how many there are now.
     pub(crate) fn key(&mut self, record: &KeyRecord) -> Result<u64, KeyspaceError> {
+        let body = record.put();
         self.keys += 1;
-        write_item(&mut self.sealing, KEY, &record.put())?;
+        self.key_bytes += body.len();
+        write_item(&mut self.sealing, KEY, &body)?;
         Ok(self.keys)
+    }
+
+    /// How many bytes the keys take so far, before they are sealed.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.key_bytes
     }
 
     /// Ends it: where it was written to, and how many keys are in it.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use policy::Permit;
 use wire::operator::{KdfCost, MOST_RECIPIENTS, Protection};
-use wire::{CallName, KeyPath, Name};
+use wire::{CallName, Name};
 
 use crate::age::{self, Protect};
 use crate::bundle::BundleWriter;
@@ -87,7 +87,7 @@ impl Operator<'_> {
 
 impl Staged<'_> {
     /// A bundle of a key space as the script sees it, for those whom the permit names; `None` when there is
-    /// no such key space. `now` is Unix seconds.
+    /// no such key space. A key that the script could not use is not in it. `now` is Unix seconds.
     ///
     /// # Errors
     /// When the keyspace is damaged, the permit is for another act or names nobody, or there is too much.
@@ -100,26 +100,26 @@ impl Staged<'_> {
         if permit.recipients().is_empty() {
             return Err(KeyspaceError::WrongPermit);
         }
-        let Some(created) = self.space_made(space, now)? else { return Ok(None) };
+        let view = self.view()?;
+        let Some(created) = view.space(space, now)? else { return Ok(None) };
         let header = age::write_header(&Protect::Recipients(permit.recipients()), Cost::WRITTEN)?;
         let mut bundle = BundleWriter::begin(Vec::new(), header)?;
         bundle.space(space, created)?;
-        let (mut keys, mut bytes) = (Vec::new(), 0);
-        for key in self.keys(space)? {
-            let path = KeyPath { space: space.clone(), key };
-            // One that another script has deleted meanwhile is left out.
-            let written = self.with_key(&path, |record| {
-                bytes += record.put().len();
-                if bytes > MOST_SCRIPT_BYTES {
-                    let text = format!(
-                        "`{space}` is too large for a script: use `crypto-cli keyspace export`"
-                    );
-                    return Err(KeyspaceError::Unfit(text));
-                }
-                bundle.key(record)
-            })?;
-            keys.extend(written.map(|_| path.key));
-        }
+        let mut keys = Vec::new();
+        view.each_key(space, |record| {
+            if record.check_usable().is_err() {
+                return Ok(());
+            }
+            bundle.key(record)?;
+            keys.push(record.path.key.clone());
+            if bundle.key_bytes() > MOST_SCRIPT_BYTES {
+                let text = format!(
+                    "`{space}` is too large for a script: use `crypto-cli keyspace export`"
+                );
+                return Err(KeyspaceError::Unfit(text));
+            }
+            Ok(())
+        })?;
         Ok(Some(Exported { bundle: bundle.finish()?.0, keys }))
     }
 }
@@ -173,9 +173,11 @@ mod tests {
         let [from, to, other] = [1, 2, 3].map(|now| Unlocked::ephemeral(now).unwrap());
         let operator = from.as_operator();
         operator.new_space(&name("a"), 5).unwrap();
-        for key in ["a/gone", "a/kept"] {
+        for key in ["a/gone", "a/kept", "a/off", "a/thrown-away"] {
             operator.new_key(&path(key), Algorithm::Ed25519, 5).unwrap();
         }
+        operator.enable_key(&path("a/off"), false).unwrap();
+        operator.delete_key(&path("a/thrown-away"), 24 * 60 * 60, 5).unwrap();
         let mut staged = from.stage().unwrap();
         let on = |key: &str| Target::Key(path(key));
         let made = permit(CallName::CreateKeypair, on("a/new"));

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::commit::{Change, Changes};
 use crate::error::{CommitError, KeyspaceError};
 use crate::key::KeyRecord;
+use crate::snapshot::Snapshot;
 use crate::store::Unlocked;
 use crate::{encrypt, public, sign};
 
@@ -317,12 +318,9 @@ impl<'k> Staged<'k> {
         }
     }
 
-    /// When a key space was made, in Unix seconds, if there is one: `now` where the script makes it.
-    pub(crate) fn space_made(&self, space: &Name, now: u64) -> Result<Option<u64>, KeyspaceError> {
-        match self.changes.spaces.get(space) {
-            Some(change) => Ok(change.create.map(|()| now)),
-            None => self.keyspace.snapshot()?.space(space),
-        }
+    /// What it sees now, at one moment.
+    pub(crate) fn view(&self) -> Result<View<'_>, KeyspaceError> {
+        Ok(View { snapshot: self.keyspace.snapshot()?, staged: self })
     }
 
     /// Whether the stored keys of a key space are still there for this script.
@@ -343,8 +341,7 @@ impl<'k> Staged<'k> {
         self.with_key(path, |key| key.check_usable().and_then(|()| read(key)))
     }
 
-    /// Reads a key as the script sees it, if there is one.
-    pub(crate) fn with_key<R>(
+    fn with_key<R>(
         &self,
         path: &KeyPath,
         read: impl FnOnce(&KeyRecord) -> Result<R, KeyspaceError>,
@@ -356,6 +353,38 @@ impl<'k> Staged<'k> {
             }
             None => Ok(None),
         }
+    }
+}
+
+/// What a script sees at one moment.
+pub(crate) struct View<'s> {
+    snapshot: Snapshot,
+    staged: &'s Staged<'s>,
+}
+
+impl View<'_> {
+    /// When a key space was made, in Unix seconds, if there is one: `now` where the script makes it.
+    pub(crate) fn space(&self, space: &Name, now: u64) -> Result<Option<u64>, KeyspaceError> {
+        match self.staged.changes.spaces.get(space) {
+            Some(change) => Ok(change.create.map(|()| now)),
+            None => self.snapshot.space(space),
+        }
+    }
+
+    /// Each key of a key space.
+    pub(crate) fn each_key(
+        &self,
+        space: &Name,
+        mut take: impl FnMut(&KeyRecord) -> Result<(), KeyspaceError>,
+    ) -> Result<(), KeyspaceError> {
+        let changes = &self.staged.changes.keys;
+        if self.staged.shows_stored(space) {
+            self.snapshot.each_key(space, |record| {
+                if changes.contains_key(&record.path) { Ok(()) } else { take(&record) }
+            })?;
+        }
+        let made = changes.iter().filter(|(path, _)| path.space == *space);
+        made.filter_map(|(_, change)| change.create.as_ref()).try_for_each(take)
     }
 }
 

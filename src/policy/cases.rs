@@ -1,12 +1,15 @@
 //! Cases: what a policy must decide, written beside it and tried against it.
 
+use std::collections::BTreeSet;
+
 use wire::{Algorithm, CallName, KeyPath, KeyRef, Name, Touches};
 
 use crate::decide::{Act, Decision, Facts};
 use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
 use crate::grant::Target;
 use crate::rate::RateBook;
-use crate::rules::hex;
+use crate::recipient::Recipient;
+use crate::rules::{hex, read_recipients};
 use crate::table::{Item, Table, read_document};
 use crate::{Caller, Policy};
 
@@ -31,6 +34,8 @@ pub struct Case {
     times: u64,
     expect: bool,
     by: Option<String>,
+    /// To whom keys are to go.
+    to: Option<BTreeSet<Recipient>>,
 }
 
 /// What became of a case.
@@ -83,8 +88,12 @@ impl Case {
         }
         let (rule, decided) = last;
         let wrong = match (&decided, self.expect) {
-            (Ok(()), true) | (Err(_), false) => None,
-            (Ok(()), false) => Some("it is allowed".to_owned()),
+            (Ok(to), true) if self.to.as_ref().is_some_and(|expected| expected != to) => {
+                let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+                Some(format!("the keys go to {}", to.join(" ")))
+            }
+            (Ok(_), true) | (Err(_), false) => None,
+            (Ok(_), false) => Some("it is allowed".to_owned()),
             (Err(why), true) => Some(why.clone()),
         };
         let other = self.by.as_ref().filter(|by| rule.as_ref() != Some(by));
@@ -98,7 +107,7 @@ impl Case {
         policy: &Policy,
         caller: &Caller,
         book: &mut RateBook,
-    ) -> (Option<String>, Result<(), String>) {
+    ) -> (Option<String>, Result<BTreeSet<Recipient>, String>) {
         let facts = Facts {
             message: self.message.as_deref(),
             namespace: self.namespace.as_deref(),
@@ -112,7 +121,10 @@ impl Case {
             Decision::Allow(grant) => {
                 let first = grant.rule().0.to_owned();
                 match grant.spend(book) {
-                    Ok(permit) => (Some(permit.rule().0.to_owned()), Ok(())),
+                    Ok(permit) => {
+                        let to = permit.recipients().iter().cloned().collect();
+                        (Some(permit.rule().0.to_owned()), Ok(to))
+                    }
                     Err(refusal) => (Some(first), Err(refusal.to_string())),
                 }
             }
@@ -165,16 +177,11 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
         Some(times)
     });
     let expect = table.required("expect", "write \"allow\" or \"refuse\"", findings);
-    let expect = expect.and_then(|item| {
-        let expect = match item.text(findings)? {
-            "allow" => Ok(true),
-            "refuse" => Ok(false),
-            _ => Err("write \"allow\" or \"refuse\""),
-        };
-        item.good(expect, "a decision", findings)
-    });
+    let expect = expect.and_then(|item| read_expected(&item, findings));
     let by = table.optional("by");
     let by = text(by, findings);
+    let to = table.optional("to").map(|item| read_recipients(&item, findings));
+    let to = to.map(BTreeSet::from_iter);
     table.finish(findings);
     let act = act?;
     let is_idle = !act.call.takes_message() && (message.is_some() || message_hex.is_some());
@@ -184,6 +191,9 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
     }
     if namespace.is_some() && act.call != CallName::SignIn {
         findings.add(&span, Mistake::IdleTerm, "its call takes no namespace", "");
+    }
+    if to.is_some() && (act.call != CallName::ExportKeySpace || expect == Some(false)) {
+        findings.add(&span, Mistake::IdleTerm, "it lets no keys go to anybody", "");
     }
     // A call that takes a message is given an empty one if the case says nothing of it.
     let empty = act.call.takes_message().then(Vec::new);
@@ -200,7 +210,17 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
         times: times.unwrap_or(1).min(MAX_TIMES),
         expect: expect?,
         by,
+        to,
     })
+}
+
+fn read_expected(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<bool> {
+    let expect = match item.text(findings)? {
+        "allow" => Ok(true),
+        "refuse" => Ok(false),
+        _ => Err("write \"allow\" or \"refuse\""),
+    };
+    item.good(expect, "a decision", findings)
 }
 
 /// Unix seconds of the moment of a case that names none: a Wednesday's noon in UTC, 2026-07-01.

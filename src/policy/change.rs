@@ -82,6 +82,8 @@ pub enum Changed {
         old: Option<(String, usize)>,
         /// The rule of the new one.
         new: Option<(String, usize)>,
+        /// To whom keys may be exported by the new policy, where that is the call.
+        to: Vec<String>,
     },
 }
 

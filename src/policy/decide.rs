@@ -4,6 +4,7 @@ use wire::{Algorithm, CallName, KeyPath, KeyRef, Touches};
 
 use crate::grant::{Grant, Offer, Target};
 use crate::pattern::Pattern;
+use crate::recipient::Recipient;
 use crate::terms::{Foreseen, Unmet};
 use crate::{Caller, Policy, Role, Rule};
 
@@ -348,6 +349,21 @@ impl Rule {
                 }
                 Target::Space(space) => self.keys.iter().any(|keys| keys.covers_space(space)),
             }
+    }
+
+    /// To whom it lets this call export keys.
+    pub(crate) fn recipients_of(&self, call: CallName) -> &[Recipient] {
+        if call == CallName::ExportKeySpace { &self.export_to } else { &[] }
+    }
+
+    /// Whether there may be a key space that both cover with all its keys.
+    pub(crate) fn shares_a_whole_space_with(&self, other: &Self) -> bool {
+        let whole = |rule: &'_ Self| -> Vec<Pattern> {
+            let all = rule.keys.iter().filter(|keys| keys.covers_space_of(keys));
+            all.map(Pattern::space_alone).collect()
+        };
+        let others = whole(other);
+        whole(self).iter().any(|one| others.iter().any(|other| one.in_common_with(other).is_some()))
     }
 
     fn could_allow(&self, call: CallName, known: Option<&KeyRef>) -> bool {

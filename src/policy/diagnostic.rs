@@ -48,6 +48,8 @@ mistakes! {
     IdlePattern = "policy-idle-pattern";
     /// A term that says nothing of the rule's calls.
     IdleTerm = "policy-idle-term";
+    /// Two rules for one caller that do not agree to whom a key space may go.
+    Recipients = "policy-recipients";
 }
 
 /// One thing that is wrong.

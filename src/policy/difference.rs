@@ -26,6 +26,8 @@ struct Stance {
     rule: Option<(String, usize)>,
     /// Everything that bears on it, with the rule that says it.
     terms: BTreeMap<String, (String, usize)>,
+    /// To whom it lets keys be exported.
+    to: BTreeSet<Recipient>,
 }
 
 impl Policy {
@@ -125,25 +127,26 @@ impl<'p> Side<'p> {
                 continue;
             }
             if rule.terms.are_none() {
-                return Stance { allows: false, rule: Some(named(rule)), terms: BTreeMap::new() };
+                let (terms, to) = (BTreeMap::new(), BTreeSet::new());
+                return Stance { allows: false, rule: Some(named(rule)), terms, to };
             }
             terms.entry(format!("deny {}", rule.terms.written_for(call))).or_insert(named(rule));
         }
-        let mut first = None;
-        let mut free = None;
+        let (mut first, mut free, mut to) = (None, None, BTreeSet::new());
         for (rule, role) in rules.iter().filter_map(|(rule, role)| Some((rule, (*role)?))) {
             if !rule.allows_at(call, place) {
                 continue;
             }
             first.get_or_insert(named(rule));
             let written = rule.terms.written_for(call);
-            let to = rule.recipients_of(call);
-            let is_free = rule.terms.are_none() && role.scripts.is_empty() && to.is_empty();
+            let theirs = rule.recipients_of(call);
+            to.extend(theirs.iter().cloned());
+            let is_free = rule.terms.are_none() && role.scripts.is_empty() && theirs.is_empty();
             if is_free && rule.allowance.is_boundless() {
                 free.get_or_insert(named(rule));
             }
             let counts = counted(rule);
-            let key = format!("allow {:?} {written} {counts} {to:?}", role.scripts);
+            let key = format!("allow {:?} {written} {counts} {theirs:?}", role.scripts);
             terms.entry(key).or_insert(named(rule));
         }
         // Where one allows without terms, the terms of the others are nothing.
@@ -151,7 +154,7 @@ impl<'p> Side<'p> {
             terms.retain(|key, _| key.starts_with("deny"));
             terms.insert("allow".to_owned(), free);
         }
-        Stance { allows: first.is_some(), rule: first, terms }
+        Stance { allows: first.is_some(), rule: first, terms, to }
     }
 }
 
@@ -287,7 +290,8 @@ fn change_of(call: CallName, place: &Place, was: &Stance, is: &Stance) -> Change
         if kind == Kind::OtherTerms { own } else { one.rule.clone() }
     };
     let on = place.as_ref().map(Pattern::text).unwrap_or_default();
-    Changed::Call { call, on, kind, old: own(was, is), new: own(is, was) }
+    let to = is.to.iter().map(ToString::to_string).collect();
+    Changed::Call { call, on, kind, old: own(was, is), new: own(is, was), to }
 }
 
 /// Where to look: each pattern that changed, and what it has in common with each other one.
@@ -317,11 +321,6 @@ fn places(
 }
 
 impl Rule {
-    /// To whom it lets this call export keys.
-    pub(crate) fn recipients_of(&self, call: CallName) -> &[Recipient] {
-        if call == CallName::ExportKeySpace { &self.export_to } else { &[] }
-    }
-
     /// As [`Rule::allows`], of all of a place.
     fn allows_at(&self, call: CallName, place: &Place) -> bool {
         self.lists(call)

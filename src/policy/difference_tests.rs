@@ -37,7 +37,7 @@ fn short(Change { client, what }: &Change) -> String {
         Changed::Limit { bound, unit, script, old, new } => {
             format!("{bound} {unit} {} {old} {new}", script.map_or(0, |script| script[0]))
         }
-        Changed::Call { call, on, kind, old, new } => {
+        Changed::Call { call, on, kind, old, new, to } => {
             let kind = match kind {
                 Kind::Allowed => "+",
                 Kind::Refused => "-",
@@ -46,7 +46,7 @@ fn short(Change { client, what }: &Change) -> String {
             let rule = |rule: &Option<(String, usize)>| {
                 rule.as_ref().map_or("none", |(name, _)| name.as_str()).to_owned()
             };
-            format!("{kind} {} {on} {} {}", call.word(), rule(old), rule(new))
+            format!("{kind} {} {on} {} {}{}", call.word(), rule(old), rule(new), to.concat())
         }
     };
     format!("{who}: {what}")

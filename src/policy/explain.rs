@@ -107,12 +107,13 @@ impl Rule {
         let closes = |call: &CallName| {
             let covers = |pattern: &Pattern| match call.touches() {
                 Touches::Space => self.keys.iter().any(|own| own.covers_space_of(pattern)),
-                Touches::Nothing | Touches::WholeSpace | Touches::Key => {
-                    self.keys.iter().any(|own| own.covers(pattern))
-                }
+                // A deny on some of its keys is enough.
+                Touches::WholeSpace => self.keys.iter().any(|own| own.reaches_space_of(pattern)),
+                Touches::Nothing | Touches::Key => self.keys.iter().any(|own| own.covers(pattern)),
             };
             !self.names_keys || (!allow.keys.is_empty() && allow.keys.iter().all(covers))
         };
-        self.terms.are_none() && allow.calls.iter().all(|call| self.lists(*call) && closes(call))
+        self.terms.are_none()
+            && allow.calls.iter().all(|call| self.lists_or_follows(*call) && closes(call))
     }
 }

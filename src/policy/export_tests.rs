@@ -98,6 +98,15 @@ fn what_is_said_of_recipients_and_would_do_nothing_is_a_mistake() {
     policy(&export(&format!(", export_to = {some}")));
     for (rules, says) in [
         (export(""), "does not say to whom"),
+        (
+            "allow = [{ calls = [\"*\", \"export_key_space\"], keys = [\"a/*\"] }]".to_owned(),
+            "does not say to whom",
+        ),
+        (
+            export(&format!(", export_to = [\"{A}\"], algorithms = [\"p256\"]"))
+                .replace("calls = [", "calls = [\"sign\", "),
+            "`algorithms`, which bind no export",
+        ),
         (export(", export_to = []"), "an empty list says nothing"),
         (export(", export_to = [\"age1\"]"), "`age1` is not a recipient"),
         (export(&format!(", export_to = {many}")), "more than 16 recipients"),
@@ -116,6 +125,64 @@ fn what_is_said_of_recipients_and_would_do_nothing_is_a_mistake() {
 }
 
 #[test]
+fn the_rules_of_a_caller_agree_to_whom_a_key_space_goes() {
+    let rule = |keys: &str, to: &str| {
+        format!("{{ calls = [\"export_key_space\"], keys = [{keys}], export_to = [\"{to}\"] }}")
+    };
+    let b = recipient(7);
+    for (one, other, is_good) in [
+        (rule("\"a/*\"", A), rule("\"b/*\"", &b), true),
+        (rule("\"a/*\"", A), rule("\"*/*\"", A), true),
+        // Not all the keys of it, so nothing of it.
+        (rule("\"a/*\"", A), rule("\"*/k*\"", &b), true),
+        (rule("\"a/*\"", A), rule("\"*/*\"", &b), false),
+        (rule("\"a\"", A), rule("\"x/*\", \"a*/*\"", &b), false),
+        (rule("\"*x\"", A), rule("\"y*\"", &b), false),
+    ] {
+        // In one role, and in two that somebody has.
+        let in_one = format!("allow = [{one}, {other}]");
+        let in_two = format!("allow = [{one}]\n[[role]]\nname = \"q\"\nallow = [{other}]");
+        let in_two = text(&in_two).replace("[\"r\"]", "[\"r\", \"q\"]");
+        for text in [text(&in_one), in_two.clone()] {
+            let read = Policy::parse("p.toml", &text).map_err(|found| found.to_string());
+            let told = read.map_or_else(|told| told, |_| String::new());
+            assert_eq!(told.is_empty(), is_good, "{told}{text}");
+            assert!(is_good || told.contains("let the same key space be exported"), "{told}");
+        }
+        // Of two callers, each has its own.
+        let apart = in_two.replace("[\"r\", \"q\"]", "[\"r\"]");
+        Policy::parse("p.toml", &apart).unwrap();
+    }
+}
+
+#[test]
+fn a_case_says_to_whom() {
+    let policy = policy(&format!(
+        "allow = [{{ calls = [\"export_key_space\"], keys = [\"team/*\"], export_to = [\"{A}\"] }}]"
+    ));
+    let case = |more: &str| {
+        format!(
+            "[[case]]\nname = \"c\"\nas = \"anonymous\"\ncall = \"export_key_space\"\nkey = \"team\"\n{more}\n"
+        )
+    };
+    let wrong = |more: &str| {
+        let cases = Case::parse_all("c", &case(more)).unwrap();
+        cases.first().unwrap().try_on(&policy).wrong
+    };
+    assert_eq!(wrong("expect = \"allow\""), None);
+    assert_eq!(wrong(&format!("expect = \"allow\"\nto = [\"{A}\"]")), None);
+    let other = recipient(7);
+    for to in [format!("\"{other}\""), format!("\"{A}\", \"{other}\"")] {
+        let told = wrong(&format!("expect = \"allow\"\nto = [{to}]"));
+        assert_eq!(told, Some(format!("the keys go to {A}")));
+    }
+    let idle = case(&format!("expect = \"refuse\"\nto = [\"{A}\"]"));
+    assert!(Case::parse_all("c", &idle).is_err());
+    let idle = case("expect = \"allow\"").replace("export_key_space", "delete_key_space");
+    assert!(Case::parse_all("c", &format!("{idle}to = [\"{A}\"]\n")).is_err());
+}
+
+#[test]
 fn another_recipient_is_a_change() {
     let every =
         |to: &str| policy(&format!("allow = [{{ calls = [\"*\"], keys = [\"*/*\"]{to} }}]"));
@@ -124,17 +191,17 @@ fn another_recipient_is_a_change() {
         every(&format!(", export_to = [\"{A}\"]")),
         every(&format!(", export_to = [\"{}\"]", recipient(7))),
     );
-    let said = |old: &Policy, new: &Policy| -> Vec<(CallName, Kind)> {
+    let said = |old: &Policy, new: &Policy| -> Vec<(CallName, Kind, Vec<String>)> {
         let changes = old.changes_to(new, 0).into_iter();
         let calls = changes.map(|change| {
-            let Changed::Call { call, kind, .. } = change.what else { panic!("{change:?}") };
-            (call, kind)
+            let Changed::Call { call, kind, to, .. } = change.what else { panic!("{change:?}") };
+            (call, kind, to)
         });
         calls.collect()
     };
     let export = CallName::ExportKeySpace;
-    assert_eq!(said(&nobody, &one), [(export, Kind::Allowed)]);
-    assert_eq!(said(&one, &other), [(export, Kind::OtherTerms)]);
-    assert_eq!(said(&one, &nobody), [(export, Kind::Refused)]);
+    assert_eq!(said(&nobody, &one), [(export, Kind::Allowed, vec![A.to_owned()])]);
+    assert_eq!(said(&one, &other), [(export, Kind::OtherTerms, vec![recipient(7)])]);
+    assert_eq!(said(&one, &nobody), [(export, Kind::Refused, vec![])]);
     assert_eq!(said(&one, &one), []);
 }

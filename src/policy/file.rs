@@ -265,7 +265,33 @@ fn read_role_names(
             }
         }
     }
+    report_two_recipients(&ids, roles, &item.span, findings);
     ids
+}
+
+/// To whom a key space goes must not hang on which of a caller's rules is taken.
+fn report_two_recipients(
+    ids: &[RoleId],
+    roles: &[Role],
+    span: &std::ops::Range<usize>,
+    findings: &mut Findings<'_>,
+) {
+    let roles = ids.iter().filter_map(|RoleId(index)| roles.get(*index));
+    let rules = roles.flat_map(|role| &role.allow).filter(|rule| !rule.export_to.is_empty());
+    let rules: Vec<&Rule> = rules.collect();
+    for (at, rule) in rules.iter().enumerate() {
+        let others = rules.get(..at).unwrap_or_default();
+        let differs = |other: &&&Rule| {
+            other.export_to != rule.export_to && rule.shares_a_whole_space_with(other)
+        };
+        if let Some(other) = others.iter().find(differs) {
+            let message = format!(
+                "{} (line {}) and {} (line {}) let the same key space be exported, to others each",
+                other.name, other.line, rule.name, rule.line
+            );
+            findings.add(span, Mistake::Recipients, message, "name all of them in both");
+        }
+    }
 }
 
 fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {

@@ -189,6 +189,7 @@ fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
         ("sign", "a/*", "*/*", true),
         ("sign", "a/*", "a/k*", false),
         ("delete_key_space", "a/*", "a/*", true),
+        ("delete_key_space", "a/*", "a/root-*", true),
         ("delete_key_space", "a/*", "b/*", false),
     ] {
         let policy = role(&format!(

@@ -89,6 +89,12 @@ impl Grant {
         self.offers.first().map_or(("", 0), |offer| (&offer.rule, offer.line))
     }
 
+    /// To whom it would let keys be exported: all rules that allow it say the same.
+    #[must_use]
+    pub fn recipients(&self) -> &[Recipient] {
+        self.offers.first().map_or(&[], |offer| &offer.recipients)
+    }
+
     /// Spends the grant: counts a use of the client and of the first rule that has one left.
     ///
     /// # Errors

@@ -62,8 +62,14 @@ fn read_rule(
         patterns.unwrap_or_default().into_iter().unzip();
     let about = About { calls: &calls, every, allows };
     let terms = read_terms(&mut table, &about, findings);
+    let names_algorithms = !terms.algorithms.is_empty();
     let export_to =
         if allows { read_export_to(&mut table, &about, &calls_span, findings) } else { Vec::new() };
+    if names_algorithms && !export_to.is_empty() {
+        let message = format!("{place} has `algorithms`, which bind no export of a key space");
+        let help = "give `export_key_space` a rule of its own";
+        findings.add(&calls_span, Mistake::IdleTerm, message, help);
+    }
     if allows && export_to.is_empty() {
         // Nor does `*` let keys out where nobody is named who may have them.
         calls.retain(|call| *call != CallName::ExportKeySpace);
@@ -138,16 +144,16 @@ fn read_export_to(
 ) -> Vec<Recipient> {
     let exports = |call| call == CallName::ExportKeySpace;
     let Some(item) = about.fitting(table, "export_to", exports, "recipient", findings) else {
-        if !about.every && about.calls.iter().copied().any(exports) {
+        let listed = about.calls.iter().filter(|call| exports(**call)).count();
+        // `*` lists it as well, but does not mean it.
+        if listed > usize::from(about.every) {
             let message = "it allows `export_key_space` and does not say to whom";
             let help = "add `export_to = [\"age1...\"]`";
             findings.add(calls_span, Mistake::Missing, message, help);
         }
         return Vec::new();
     };
-    let mut recipients = read_each(&item, findings, "a recipient", |text| {
-        Recipient::parse(text).map_err(|_| NoRecipient::HELP)
-    });
+    let mut recipients = read_recipients(&item, findings);
     recipients.sort();
     recipients.dedup();
     if recipients.len() > MOST_RECIPIENTS {
@@ -155,6 +161,12 @@ fn read_export_to(
         findings.add(&item.span, Mistake::Bound, message, "");
     }
     recipients
+}
+
+pub(crate) fn read_recipients(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Recipient> {
+    read_each(item, findings, "a recipient", |text| {
+        Recipient::parse(text).map_err(|_| NoRecipient::HELP)
+    })
 }
 
 fn read_terms<'t>(table: &mut Table<'t>, about: &About<'_>, findings: &mut Findings<'_>) -> Terms {

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-/// A passphrase on its way to the process that uses it. It does not print, has no copies, and is wiped on drop.
+/// A passphrase on its way to the process that uses it. It cannot be printed or cloned, and is wiped on drop.
 pub struct Hidden(Zeroizing<Vec<u8>>);
 
 impl Hidden {

@@ -192,7 +192,7 @@ impl Act {
                 let names = if names.is_empty() { "all".to_owned() } else { names.join(" ") };
                 Some(match protection {
                     Protection::Passphrase(_) => format!("{names} by passphrase"),
-                    Protection::Recipients(to) => format!("{names} to {}", to.join(" ")),
+                    Protection::Recipients(_) => names,
                 })
             }
             Self::Import { rename, skip_existing, .. } => {
@@ -203,6 +203,12 @@ impl Act {
             Self::Passwd { slot, .. } => Some(slot.word().to_owned()),
             Self::ListSpaces | Self::Recipient | Self::Rotate(_) | Self::Verify => None,
         }
+    }
+
+    /// To whom it lets keys out, for the audit log.
+    #[must_use]
+    pub fn to(&self) -> &[String] {
+        if let Self::Export(_, Protection::Recipients(to)) = self { to } else { &[] }
     }
 
     /// Whether it changes the keyspace or lets keys out of it.

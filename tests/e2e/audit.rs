@@ -13,7 +13,7 @@ pub(crate) const MAKE: &str = "create_key_space(\"s\"); create_keypair(\"k\")";
 pub(crate) const SIGN: &str = "sign(\"m\", \"s/k\")";
 
 /// All members that a line may have: what `AUDIT.md` lists.
-const MEMBERS: [&str; 23] = [
+const MEMBERS: [&str; 24] = [
     "seq",
     "prev",
     "at",
@@ -27,6 +27,7 @@ const MEMBERS: [&str; 23] = [
     "call",
     "on",
     "to",
+    "keys",
     "decision",
     "rule",
     "counted",

@@ -56,11 +56,13 @@ async fn a_script_exports_to_those_whom_the_policy_names_and_to_nobody_else() {
     assert_eq!(backup.does("key public s/k").trim(), public);
     backup.does("key public s/new");
     let audit = service.audit();
-    let exported: Vec<_> = audit.iter().filter(|line| line["to"].is_array()).collect();
-    // Those of no key space were allowed as well, and found nothing.
-    assert_eq!(exported.len(), 2);
-    assert!(exported.iter().all(|line| line["call"] == "export_key_space"));
-    assert_eq!((&exported[1]["on"], &exported[1]["to"][0]), (&"s".into(), &to.into()));
+    let exported: Vec<_> = audit.iter().filter(|line| line["kind"] == "export").collect();
+    // Those of no key space were allowed as well, and nothing has left.
+    assert_eq!(exported.len(), 1);
+    let line = &exported[0];
+    assert_eq!((&line["on"], &line["to"][0], &line["keys"]), (&"s".into(), &to.into(), &2.into()));
+    let bundle = BASE64.decode(reply.text.as_bytes()).unwrap();
+    assert_eq!(line["result"], proof::digest(&bundle));
     let receipt = reply.proof.unwrap();
     let claims = receipt.split('.').nth(1).unwrap();
     let claims = data_encoding::BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap();
