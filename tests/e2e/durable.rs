@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::support::*;
 
+/// So many kills meet one keyspace.
+const KILLS_OF_A_HOME: u64 = 250;
+
 /// Keys and the version of each that is in use.
 type Keys = BTreeMap<String, u32>;
 
@@ -37,10 +40,14 @@ fn change(keys: &mut Keys, what: &str) {
 fn acknowledged_changes_survive_kills_at_any_moment() {
     let kills: u64 = std::env::var("KEYSPACE_KILLS").map_or(40, |kills| kills.parse().unwrap());
     let scratch = Scratch::new();
-    let home = scratch.path("home");
     let (mut expected, mut begun): (Option<Keys>, Option<String>) = (None, None);
     let (mut done, mut cut) = (0_u64, 0_u64);
     for round in 0..kills {
+        // Now and then a new one: they grow, and are slower to open.
+        let home = scratch.path(&format!("home-{}", round / KILLS_OF_A_HOME));
+        if round % KILLS_OF_A_HOME == 0 {
+            (expected, begun) = (None, None);
+        }
         let mut command = Command::new(hostile("keyspace_writer"));
         command.arg(&home).arg(round.to_string()).stdout(Stdio::piped());
         let mut writer = command.spawn().unwrap();
