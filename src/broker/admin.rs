@@ -110,7 +110,7 @@ impl Broker {
         desk: &mut dyn Desk,
     ) -> Result<String, (Reason, String)> {
         let record = |entry: &Entry<'_>| self.record(entry).map(drop);
-        let done = recorded(act, peer.uid, &record, &|| self.audit.sync(), |act| {
+        let done = recorded(act, peer.uid, &record, |act| {
             perform(&self.keyspace, act, self.clock.seconds(), desk)
         });
         done.map_err(|error| match &error {

@@ -105,7 +105,7 @@ impl Audit {
         sink.mark(sign)
     }
 
-    /// Writes one record: where it stands, unless there is no log.
+    /// Writes one record, on disk if what it tells of waits for that: where it stands, unless there is no log.
     pub(crate) fn record(
         &self,
         entry: &Entry<'_>,
@@ -117,7 +117,7 @@ impl Audit {
             sink.rotate(service_nkey, sign)?;
         }
         sink.write(entry, sign)?;
-        if self.settings.each_line {
+        if self.settings.each_line || entry.is_awaited {
             sink.sync()?;
         }
         Ok(Some(sink.place.clone()))
@@ -357,6 +357,16 @@ mod tests {
         assert!(audit.mark(&log.sign()).is_err());
         audit.sink().unwrap().is_on_disk = true;
         assert!(audit.sync().is_ok(), "there is nothing to be put there");
+    }
+
+    #[test]
+    fn what_waits_for_its_record_waits_for_the_disk() {
+        let log = Log::new();
+        let audit = log.open();
+        audit.sink().unwrap().file = OpenOptions::new().append(true).open("/dev/null").unwrap();
+        let mut entry = Entry::loaded("p");
+        entry.is_awaited = true;
+        assert!(audit.record(&entry, &log.service.public_key(), &log.sign()).is_err());
     }
 
     #[test]

@@ -14,11 +14,17 @@ pub(crate) struct Acted {
     word: &'static str,
     on: Option<String>,
     to: Vec<String>,
+    changes_or_exports: bool,
 }
 
 impl Acted {
     pub(crate) fn of(act: &wire::operator::Act) -> Self {
-        Self { word: act.word(), on: act.on(), to: act.to().to_vec() }
+        Self {
+            word: act.word(),
+            on: act.on(),
+            to: act.to().to_vec(),
+            changes_or_exports: act.changes_or_exports(),
+        }
     }
 }
 
@@ -27,6 +33,9 @@ impl Acted {
 pub(crate) struct Entry<'a> {
     at: String,
     kind: &'static str,
+    /// Whether what it tells of waits until it is on disk.
+    #[serde(skip)]
+    pub(crate) is_awaited: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
     request: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,8 +107,9 @@ impl<'a> Entry<'a> {
 
     /// The same of an act on the keyspace.
     pub(crate) fn operated(acted: &'a Acted, uid: u32) -> Self {
-        let Acted { word, on, to } = acted;
-        Self { on: on.clone(), to: to.into(), ..Self::administered(word, uid) }
+        let Acted { word, on, to, changes_or_exports: is_awaited } = acted;
+        let is_awaited = *is_awaited;
+        Self { is_awaited, on: on.clone(), to: to.into(), ..Self::administered(word, uid) }
     }
 
     /// A keyspace that is not the one that was here last, which its operator accepted.
@@ -111,7 +121,7 @@ impl<'a> Entry<'a> {
     /// What came of it.
     pub(crate) fn done(acted: &'a Acted, uid: u32, is_done: bool) -> Self {
         let status = Some(if is_done { "ok" } else { "refused" });
-        Self { status, ..Self::operated(acted, uid) }
+        Self { is_awaited: false, status, ..Self::operated(acted, uid) }
     }
 
     /// A decision that allowed.
@@ -138,6 +148,7 @@ impl<'a> Entry<'a> {
         bundle: &[u8],
     ) -> Self {
         Self {
+            is_awaited: true,
             client: Some(caller.name()),
             on: Some(space.to_string()),
             to: to.into(),
@@ -176,7 +187,7 @@ impl<'a> Entry<'a> {
 
     /// The changes of a script that are about to be kept.
     pub(crate) fn committing(request: &'a str, caller: &'a Caller) -> Self {
-        Self { client: Some(caller.name()), ..Self::new("commit", request) }
+        Self { is_awaited: true, client: Some(caller.name()), ..Self::new("commit", request) }
     }
 
     /// A request that nobody could be identified for.
@@ -261,11 +272,15 @@ mod tests {
         Act { call: CallName::Sign, target }
     }
 
-    /// The members but for the time, which is there.
+    /// The members but for the time, which is there, and whether anything waits for it.
     fn told(entry: &Entry<'_>) -> Value {
         let mut told = serde_json::to_value(entry).unwrap();
-        let at = told.as_object_mut().unwrap().remove("at").unwrap();
+        let members = told.as_object_mut().unwrap();
+        let at = members.remove("at").unwrap();
         assert!(at.as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        if entry.is_awaited {
+            members.insert("awaited".to_owned(), true.into());
+        }
         told
     }
 
@@ -282,7 +297,7 @@ mod tests {
         let space = Name::parse("x").unwrap();
         let acted = |on: &str, to: &[&str]| {
             let to = to.iter().copied().map(str::to_owned).collect();
-            Acted { word: "key new", on: Some(on.to_owned()), to }
+            Acted { word: "key new", on: Some(on.to_owned()), to, changes_or_exports: true }
         };
         let Decision::Allow(again) = policy.decide(&who, act(), &Facts::default()) else {
             panic!()
@@ -319,12 +334,13 @@ mod tests {
             ),
             (
                 told(&Entry::operated(&acted("a b", &["age1"]), 5)),
-                json!({ "kind": "admin", "call": "key new", "on": "a b", "to": ["age1"], "uid": 5 }),
+                json!({ "kind": "admin", "call": "key new", "on": "a b", "to": ["age1"], "uid": 5,
+                    "awaited": true }),
             ),
             (
                 told(&Entry::exporting("q", &who, &space, &["age1".to_owned()], 2, b"text")),
                 json!({ "kind": "export", "request": "q", "client": "c", "on": "x", "to": ["age1"], "keys": 2,
-                    "result": digest }),
+                    "result": digest, "awaited": true }),
             ),
             (
                 told(&Entry::listed("q", &who, CallName::ListKeypairs)),
@@ -338,7 +354,7 @@ mod tests {
             ),
             (
                 told(&Entry::committing("q", &who)),
-                json!({ "kind": "commit", "request": "q", "client": "c" }),
+                json!({ "kind": "commit", "request": "q", "client": "c", "awaited": true }),
             ),
             (
                 told(&Entry::unidentified("q", b"text", &Unidentified::Used)),

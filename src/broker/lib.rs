@@ -300,7 +300,6 @@ impl Broker {
             return Ok(false);
         }
         self.record(&Entry::committing(id, caller))?;
-        self.audit.sync()?;
         staged.commit(self.clock.seconds()).map_err(|error| match error {
             CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
             CommitError::Failed(error) => self.storage_failure(&error),

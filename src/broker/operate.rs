@@ -84,10 +84,8 @@ impl Standalone {
         if let Some(what) = accepted {
             record(&Entry::accepted(what))?;
         }
-        recorded(act, uid, &record, &|| self.audit.sync(), |act| {
-            perform(&self.keyspace, act, now, desk)
-        })
-        .and_then(|text| Ok(self.audit.mark(&sign).map(|()| text)?))
+        recorded(act, uid, &record, |act| perform(&self.keyspace, act, now, desk))
+            .and_then(|text| Ok(self.audit.mark(&sign).map(|()| text)?))
     }
 }
 
@@ -97,14 +95,10 @@ pub(crate) fn recorded(
     act: Act,
     uid: u32,
     record: &dyn Fn(&Entry<'_>) -> Result<(), AuditError>,
-    sync: &dyn Fn() -> Result<(), AuditError>,
     perform: impl FnOnce(Act) -> Result<String, KeyspaceError>,
 ) -> Result<String, OperateError> {
     let acted = Acted::of(&act);
     record(&Entry::operated(&acted, uid))?;
-    if act.changes_or_exports() {
-        sync()?;
-    }
     let done = perform(act);
     match (record(&Entry::done(&acted, uid, done.is_ok())), done) {
         (Ok(()), done) => Ok(done?),
