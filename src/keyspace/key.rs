@@ -55,21 +55,18 @@ impl KeyRecord {
         }
     }
 
-    /// The same key, if it can be used.
-    pub(crate) fn usable(self) -> Result<Self, KeyspaceError> {
-        self.check_usable().map(|()| self)
-    }
-
-    /// The same key with one more version.
-    pub(crate) fn rotated(mut self, now: u64) -> Result<Self, KeyspaceError> {
+    /// Adds one more version, or changes nothing.
+    pub(crate) fn rotate(&mut self, now: u64) -> Result<(), KeyspaceError> {
+        self.check_usable()?;
         let next = self.current()?.number.checked_add(1);
         let Some(number) = next.filter(|_| self.versions.len() < MOST_VERSIONS) else {
-            let text = format!("a key has at most {MOST_VERSIONS} versions");
+            let text =
+                format!("the key `{}` has {MOST_VERSIONS} versions, the most there are", self.path);
             return Err(KeyspaceError::Unfit(text));
         };
         let secret = sign::new_secret(self.algorithm)?;
         self.versions.push(Version { number, created: now, secret });
-        Ok(self)
+        Ok(())
     }
 
     /// The version in use.

@@ -188,7 +188,7 @@ impl Operator<'_> {
     /// # Errors
     /// When there is no such key, it is not enabled, or has too many versions.
     pub fn rotate_key(&self, path: &KeyPath, now: u64) -> Result<u32, KeyspaceError> {
-        self.change(path, |record| record.usable()?.rotated(now))
+        self.change(path, |record| record.rotate(now))
     }
 
     /// Lets a key be used, or not.
@@ -196,13 +196,13 @@ impl Operator<'_> {
     /// # Errors
     /// When there is no such key, or it is deleted.
     pub fn enable_key(&self, path: &KeyPath, enabled: bool) -> Result<(), KeyspaceError> {
-        self.change(path, |mut record| {
+        self.change(path, |record| {
             if let KeyState::Deleted { .. } = record.state {
                 let text = format!("the key `{path}` is deleted: use `crypto-cli key restore`");
                 return Err(KeyspaceError::Cannot(text));
             }
             record.state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
-            Ok(record)
+            Ok(())
         })?;
         Ok(())
     }
@@ -218,13 +218,13 @@ impl Operator<'_> {
             return Err(KeyspaceError::Cannot(text.to_owned()));
         }
         let until = now.saturating_add(wait);
-        self.change(path, |mut record| {
+        self.change(path, |record| {
             if let KeyState::Deleted { .. } = record.state {
                 let text = format!("the key `{path}` is deleted already");
                 return Err(KeyspaceError::Cannot(text));
             }
             record.state = KeyState::Deleted { until };
-            Ok(record)
+            Ok(())
         })?;
         Ok(until)
     }
@@ -234,10 +234,10 @@ impl Operator<'_> {
     /// # Errors
     /// When there is no such key, or it is not deleted.
     pub fn restore_key(&self, path: &KeyPath) -> Result<(), KeyspaceError> {
-        self.change(path, |mut record| match record.state {
+        self.change(path, |record| match record.state {
             KeyState::Deleted { .. } => {
                 record.state = KeyState::Disabled;
-                Ok(record)
+                Ok(())
             }
             KeyState::Enabled | KeyState::Disabled => {
                 Err(KeyspaceError::Cannot(format!("the key `{path}` is not deleted")))
@@ -301,11 +301,12 @@ impl Operator<'_> {
     fn change(
         &self,
         path: &KeyPath,
-        change: impl FnOnce(KeyRecord) -> Result<KeyRecord, KeyspaceError>,
+        change: impl FnOnce(&mut KeyRecord) -> Result<(), KeyspaceError>,
     ) -> Result<u32, KeyspaceError> {
         self.0.transact(|writing| {
             let root = writing.root.clone();
-            let record = change(writing.key(path)?)?;
+            let mut record = writing.key(path)?;
+            change(&mut record)?;
             writing.put_key(&root, &record)?;
             Ok(record.current()?.number)
         })

@@ -112,14 +112,13 @@ impl<'k> Staged<'k> {
     pub fn rotate_key(&mut self, permit: Permit, now: u64) -> Result<Option<()>, KeyspaceError> {
         let path = key_of(&permit, &[CallName::RotateKeypair])?.clone();
         if let Some(change) = self.changes.keys.get_mut(&path) {
-            let Some(record) = change.create.take() else { return Ok(None) };
-            change.create = Some(record.usable()?.rotated(now)?);
-            return Ok(Some(()));
+            // In its place: a change that lost its record would be a deletion.
+            return change.create.as_mut().map(|record| record.rotate(now)).transpose();
         }
         let stored = if self.shows_stored(&path.space) { self.keyspace.key(&path)? } else { None };
-        let Some(record) = stored else { return Ok(None) };
-        let create = Some(record.usable()?.rotated(now)?);
-        self.changes.keys.insert(path, Change { delete_stored: true, create });
+        let Some(mut record) = stored else { return Ok(None) };
+        record.rotate(now)?;
+        self.changes.keys.insert(path, Change { delete_stored: true, create: Some(record) });
         Ok(Some(()))
     }
 

@@ -8,6 +8,7 @@ use wire::script::{PublicForm, Scheme};
 use wire::{Algorithm, CallName, KeyPath, Name};
 
 use super::*;
+use crate::key::MOST_VERSIONS;
 
 const PASSPHRASE: &[u8] = b"correct horse battery";
 
@@ -95,6 +96,28 @@ fn a_committed_key_is_there_after_reopening_and_signs() {
     assert!(!other.unwrap(), "namespaces are apart");
     assert_eq!(unlocked.spaces().unwrap(), [name("space")]);
     assert_eq!(unlocked.keys(&name("space")).unwrap(), [name("key")]);
+}
+
+/// A script may catch the refusal and end well.
+#[test]
+fn a_key_that_cannot_be_rotated_again_is_not_lost() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    commit_key(&unlocked, "space/key");
+    let rotate = |staged: &mut Staged<'_>| {
+        staged.rotate_key(on_key(CallName::RotateKeypair, "space/key"), 5)
+    };
+    let mut staged = unlocked.stage().unwrap();
+    for _ in 2..=MOST_VERSIONS {
+        rotate(&mut staged).unwrap().unwrap();
+    }
+    let refused = rotate(&mut staged).unwrap_err();
+    assert!(matches!(&refused, KeyspaceError::Unfit(text) if text.contains("`space/key`")));
+    staged.commit(5).unwrap();
+    let mut staged = unlocked.stage().unwrap();
+    assert!(matches!(rotate(&mut staged).unwrap_err(), KeyspaceError::Unfit(_)));
+    staged.commit(5).unwrap();
+    let key = unlocked.key(&path("space/key")).unwrap().unwrap();
+    assert_eq!(key.versions().count(), MOST_VERSIONS);
 }
 
 #[test]
