@@ -116,8 +116,9 @@ fn read_calls(item: &Item<'_>, findings: &mut Findings<'_>) -> (Vec<CallName>, b
     }
     for (span, word) in words {
         if word == "*" {
+            let all = if every { &[] } else { CallName::ALL };
+            calls.extend_from_slice(all);
             every = true;
-            calls.extend_from_slice(CallName::ALL);
         } else if let Some(call) = CallName::from_word(word) {
             calls.push(call);
         } else {
