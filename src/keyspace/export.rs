@@ -168,6 +168,14 @@ mod tests {
         Ok(keyspace.as_operator().import(&mut bundle, None, &importing, |_| {})?.keys)
     }
 
+    /// A point of small order: whatever one agrees on with it, everybody knows.
+    #[test]
+    fn nobody_can_be_the_recipient_of_a_point_of_small_order() {
+        let nobody = policy::Recipient::new([0; 32]).to_string();
+        let refused = protected(&Protection::Recipients(vec![nobody.clone()])).err().unwrap();
+        assert_eq!(refused.to_string(), format!("`{nobody}` is not a recipient: nobody can be"));
+    }
+
     #[test]
     fn a_script_exports_what_it_sees_to_those_whom_the_policy_names() {
         let [from, to, other] = [1, 2, 3].map(|now| Unlocked::ephemeral(now).unwrap());

@@ -9,6 +9,7 @@ use crate::bundle::{Item, each_item};
 use crate::error::KeyspaceError;
 use crate::operator::{Operator, key_taken};
 use crate::secret::Passphrase;
+use crate::stream::unread;
 use crate::transaction::Writing;
 
 /// Bytes that are read at once.
@@ -102,7 +103,7 @@ impl Operator<'_> {
             Item::Key(_) | Item::End { .. } => Ok(()),
         })?;
         drop(snapshot);
-        from.again().map_err(|error| KeyspaceError::Storage(format!("cannot read it: {error}")))?;
+        from.again().map_err(unread)?;
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, from);
         if !Container::read(&mut reader)?.is_same(&header) {
             return Err(KeyspaceError::bad_bundle("it was changed while it was read"));

@@ -179,10 +179,10 @@ fn nonce(counter: u64, is_last: bool) -> Nonce {
     Nonce::from(nonce)
 }
 
-fn unread(error: io::Error) -> KeyspaceError {
-    KeyspaceError::Storage(format!("cannot read it: {error}"))
+pub(crate) fn unread(error: io::Error) -> KeyspaceError {
+    KeyspaceError::Storage(format!("cannot read the bundle: {error}"))
 }
 
 pub(crate) fn unwritten(error: io::Error) -> KeyspaceError {
-    KeyspaceError::Storage(format!("cannot write it: {error}"))
+    KeyspaceError::Storage(format!("cannot write the bundle: {error}"))
 }
