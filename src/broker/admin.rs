@@ -12,9 +12,10 @@ use wire::admin::{ADMIN_SOCKET, FromAdmin, Reason, ToAdmin};
 use wire::operator::Act;
 
 use crate::Broker;
-use crate::entry::Entry;
+use crate::audit::AuditError;
+use crate::entry::{Entry, RELOAD};
 use crate::gate::Gate;
-use crate::operate::{Desk, OperateError, perform, recorded};
+use crate::operate::{Desk, perform, recorded};
 use crate::remote::Remote;
 use crate::serve::log;
 
@@ -97,9 +98,12 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
 impl Broker {
     /// What is asked is recorded before it is done, like everything else.
     fn reload_for(&self, peer: LocalPeer) -> Result<String, (Reason, String)> {
-        let asked = self.record(&Entry::administered("policy reload", peer.uid));
-        asked.map_err(|error| (Reason::Unavailable, error.to_string()))?;
-        self.reload_from_file().map_err(|text| (Reason::Usage, text))
+        let unrecorded = |error: AuditError| (error.reason(), error.to_string());
+        self.record(&Entry::administered(RELOAD, peer.uid)).map_err(unrecorded)?;
+        self.reload_from_file().map_err(|text| match self.record(&Entry::not_loaded(peer.uid)) {
+            Ok(_) => (Reason::Usage, text),
+            Err(error) => (error.reason(), format!("{text}; that could not be recorded: {error}")),
+        })
     }
 
     /// The same, and then what came of it.
@@ -113,10 +117,7 @@ impl Broker {
         let done = recorded(act, peer.uid, &record, |act| {
             perform(&self.keyspace, act, self.clock.seconds(), desk)
         });
-        done.map_err(|error| match &error {
-            OperateError::Keyspace(why) => (why.reason(), error.to_string()),
-            OperateError::Audit(_) => (Reason::Unavailable, error.to_string()),
-        })
+        done.map_err(|error| (error.reason(), error.to_string()))
     }
 
     /// Reads the policy file again; says what holds now, or why nothing has changed.

@@ -1,6 +1,7 @@
 //! The audit log: one signed line of JSON for each decision, commit and request, written before its
 //! effect. `AUDIT.md` in `src/proof` has the format.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proof::{LogPlace, MAX_LINE_BYTES};
+use wire::admin::Reason;
 
 use crate::entry::Entry;
 use crate::files::replace;
@@ -53,7 +55,18 @@ pub enum AuditError {
     Io(#[from] io::Error),
     /// Its end is not what was written.
     #[error("audit log: {0}: `crypto-cli audit verify` says more")]
-    Damaged(&'static str),
+    Damaged(Cow<'static, str>),
+}
+
+impl AuditError {
+    /// The kind of it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Io(_) => Reason::Unavailable,
+            Self::Damaged(_) => Reason::Integrity,
+        }
+    }
 }
 
 type Sign<'s> = &'s dyn Fn(&[u8]) -> [u8; 64];
@@ -66,6 +79,8 @@ impl Audit {
     pub fn open(folder: &Path, settings: AuditSettings) -> Result<Self, AuditError> {
         let file = append_to(&folder.join(FILE))?;
         let bytes = file.metadata()?.len();
+        // A file whose name is not on disk is lost with the power.
+        File::open(folder)?.sync_all()?;
         let sink = Sink {
             folder: folder.to_owned(),
             file,
@@ -158,7 +173,7 @@ impl Sink {
         let lines = end.strip_suffix(b"\n").unwrap_or(&end);
         let last = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
         self.place = LogPlace::read(last, service_nkey)
-            .map_err(|_| AuditError::Damaged("its last line is not as this service signed it"))?;
+            .map_err(|_| damaged("its last line is not as this service signed it"))?;
         // A line that lacks only its end was written.
         if let Ok(place) = self.place.read_next(&self.torn, service_nkey) {
             self.file.write_all(b"\n")?;
@@ -176,25 +191,23 @@ impl Sink {
                 return Ok(());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(AuditError::Damaged("the mark of its end, `audit.mark`, is missing"));
+                return Err(damaged("the mark of its end, `audit.mark`, is missing"));
             }
             Err(error) => return Err(error.into()),
         };
         let place = proof::read_note(&mark, service_nkey).ok().and_then(place_of);
         let place =
-            place.ok_or(AuditError::Damaged("the mark of its end is not as it was left"))?;
+            place.ok_or(damaged("the mark of its end, `audit.mark`, is not as it was left"))?;
         let is_there = if place.seq == self.place.seq {
             place.line == self.place.line
         } else {
             place.seq < self.place.seq
         };
-        is_there.then_some(()).ok_or(AuditError::Damaged("it ends before lines that were written"))
+        is_there.then_some(()).ok_or(damaged("it ends before lines that were written"))
     }
 
     fn write(&mut self, entry: &Entry<'_>, sign: Sign<'_>) -> Result<(), AuditError> {
-        if self.is_lost {
-            return Err(io::Error::other("the disk has lost records: restart the service").into());
-        }
+        self.check_disk()?;
         // What the disk took of a line that it could not take whole is dropped before the next.
         if !self.torn.is_empty() {
             self.file.set_len(self.bytes)?;
@@ -243,9 +256,17 @@ impl Sink {
         Ok(())
     }
 
+    /// The kernel tells of a failure once, and takes the pages for written then.
+    fn check_disk(&self) -> Result<(), AuditError> {
+        if self.is_lost {
+            return Err(io::Error::other("the disk has lost records: restart the service").into());
+        }
+        Ok(())
+    }
+
     fn sync(&mut self) -> Result<(), AuditError> {
+        self.check_disk()?;
         if !self.is_on_disk {
-            // The kernel tells of a failure once, and takes the pages for written then.
             self.is_lost = true;
             self.file.sync_data()?;
             (self.is_on_disk, self.is_lost) = (true, false);
@@ -287,6 +308,10 @@ fn last_of(file: &File, bytes: u64) -> io::Result<(Vec<u8>, u64)> {
     Ok((end, from))
 }
 
+pub(crate) fn damaged(what: impl Into<Cow<'static, str>>) -> AuditError {
+    AuditError::Damaged(what.into())
+}
+
 /// The file that was rotated last.
 fn last_rotated(folder: &Path) -> io::Result<Option<PathBuf>> {
     let mut last = None;
@@ -310,91 +335,5 @@ fn append_to(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Log {
-        folder: tempfile::TempDir,
-        service: nkeys::KeyPair,
-    }
-
-    impl Log {
-        fn new() -> Self {
-            Self { folder: tempfile::tempdir().unwrap(), service: nkeys::KeyPair::new_server() }
-        }
-
-        fn sign(&self) -> impl Fn(&[u8]) -> [u8; 64] {
-            |bytes| self.service.sign(bytes).unwrap().try_into().unwrap()
-        }
-
-        fn open(&self) -> Audit {
-            let settings = AuditSettings { each_line: false, rotate_bytes: u64::MAX };
-            let audit = Audit::open(self.folder.path(), settings).unwrap();
-            audit.find_end(&self.service.public_key()).unwrap();
-            audit.begin(&self.service.public_key(), &self.sign()).unwrap();
-            audit
-        }
-
-        fn record(&self, audit: &Audit, rule: &str) -> Result<Option<LogPlace>, AuditError> {
-            let entry = Entry::loaded(rule);
-            audit.record(&entry, &self.service.public_key(), &self.sign())
-        }
-
-        fn length(&self) -> u64 {
-            self.folder.path().join(FILE).metadata().unwrap().len()
-        }
-    }
-
-    /// A device that takes every byte and can put none of it on a disk stands for a disk that fails.
-    #[test]
-    fn a_disk_that_cannot_say_that_it_has_the_lines_stops_everything() {
-        let log = Log::new();
-        let audit = log.open();
-        audit.sink().unwrap().file = OpenOptions::new().append(true).open("/dev/null").unwrap();
-        log.record(&audit, "p").unwrap();
-        assert!(audit.sync().is_err());
-        assert!(log.record(&audit, "p").is_err(), "nobody knows what the disk has");
-        assert!(audit.mark(&log.sign()).is_err());
-        audit.sink().unwrap().is_on_disk = true;
-        assert!(audit.sync().is_ok(), "there is nothing to be put there");
-    }
-
-    #[test]
-    fn what_waits_for_its_record_waits_for_the_disk() {
-        let log = Log::new();
-        let audit = log.open();
-        audit.sink().unwrap().file = OpenOptions::new().append(true).open("/dev/null").unwrap();
-        let mut entry = Entry::loaded("p");
-        entry.is_awaited = true;
-        assert!(audit.record(&entry, &log.service.public_key(), &log.sign()).is_err());
-    }
-
-    #[test]
-    fn a_line_that_lacks_only_its_end_is_counted_with_it() {
-        let log = Log::new();
-        let audit = log.open();
-        log.record(&audit, "p").unwrap();
-        drop(audit);
-        let length = log.length();
-        append_to(&log.folder.path().join(FILE)).unwrap().set_len(length - 1).unwrap();
-        let audit = Audit::open(
-            log.folder.path(),
-            AuditSettings { each_line: false, rotate_bytes: u64::MAX },
-        );
-        let audit = audit.unwrap();
-        audit.find_end(&log.service.public_key()).unwrap();
-        assert_eq!(log.length(), length);
-        assert_eq!(audit.sink().unwrap().bytes, length);
-    }
-
-    #[test]
-    fn a_line_over_its_bound_is_not_written() {
-        let log = Log::new();
-        let audit = log.open();
-        let before = log.length();
-        assert!(log.record(&audit, &"x".repeat(MAX_LINE_BYTES)).is_err());
-        assert_eq!(log.length(), before);
-        let place = log.record(&audit, "p").unwrap().unwrap();
-        assert_eq!((place.seq, audit.end().unwrap().1), (2, place));
-    }
-}
+#[path = "audit_tests.rs"]
+mod tests;

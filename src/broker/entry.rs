@@ -7,7 +7,11 @@ use serde::Serialize;
 use wire::{CallName, Name};
 
 use crate::identify::Unidentified;
+use crate::operate::Undone;
 use crate::outcome::{Failure, Outcome};
+
+/// The word of it.
+pub(crate) const RELOAD: &str = "policy reload";
 
 /// An act of an operator, as far as it is told.
 pub(crate) struct Acted {
@@ -119,9 +123,18 @@ impl<'a> Entry<'a> {
     }
 
     /// What came of it.
-    pub(crate) fn done(acted: &'a Acted, uid: u32, is_done: bool) -> Self {
-        let status = Some(if is_done { "ok" } else { "refused" });
-        Self { is_awaited: false, status, ..Self::operated(acted, uid) }
+    pub(crate) fn done(acted: &'a Acted, uid: u32, done: &Result<String, Undone>) -> Self {
+        let status = match done {
+            Ok(_) => "ok",
+            Err(Undone { in_part: true, .. }) => "partial",
+            Err(Undone { in_part: false, .. }) => "refused",
+        };
+        Self { is_awaited: false, status: Some(status), ..Self::operated(acted, uid) }
+    }
+
+    /// A policy that was asked for and does not hold.
+    pub(crate) fn not_loaded(uid: u32) -> Self {
+        Self { status: Some("refused"), ..Self::administered(RELOAD, uid) }
     }
 
     /// A decision that allowed.
@@ -249,6 +262,7 @@ fn named(target: &Target) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use keyspace::KeyspaceError;
     use policy::{Decision, Facts, Policy, RateBook};
     use serde_json::{Value, json};
     use wire::{Code, KeyPath, Name};
@@ -304,6 +318,7 @@ mod tests {
         };
         let refusal = again.spend(&mut book).unwrap_err();
         let failure = || Failure::new(Code::Busy, "later");
+        let undone = |in_part| Err(Undone { error: KeyspaceError::Cannot(String::new()), in_part });
         let usage = Usage { wall_us: 7, host_calls: 3, ..Usage::default() };
         let failed = Outcome { ending: Err(failure()), output: String::new(), usage };
         let ran =
@@ -324,8 +339,16 @@ mod tests {
                 json!({ "kind": "admin", "call": "accept-older", "reason": "text" }),
             ),
             (
-                told(&Entry::done(&acted("a/b", &[]), 5, false)),
+                told(&Entry::done(&acted("a/b", &[]), 5, &undone(false))),
                 json!({ "kind": "admin", "call": "key new", "on": "a/b", "uid": 5, "status": "refused" }),
+            ),
+            (
+                told(&Entry::done(&acted("a/b", &[]), 5, &undone(true))),
+                json!({ "kind": "admin", "call": "key new", "on": "a/b", "uid": 5, "status": "partial" }),
+            ),
+            (
+                told(&Entry::not_loaded(5)),
+                json!({ "kind": "admin", "call": "policy reload", "uid": 5, "status": "refused" }),
             ),
             (
                 told(&Entry::allowed("q", &who, &permit)),

@@ -5,14 +5,16 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Puts a whole file in the place of another: after a crash there is the old one or the new one.
+/// Puts a whole file in the place of another: after a crash there is the old one or the new one, and the new one
+/// once this has returned.
 pub(crate) fn replace(folder: &Path, name: &str, contents: &[u8]) -> io::Result<()> {
     let beside = folder.join(format!("{name}.new"));
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(contents)?;
     file.sync_data()?;
-    std::fs::rename(beside, folder.join(name))
+    std::fs::rename(beside, folder.join(name))?;
+    File::open(folder)?.sync_all()
 }
 
 /// Reads a file of the folder, if it is there, up to this many bytes.

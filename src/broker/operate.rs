@@ -1,10 +1,10 @@
 //! What an operator has done to a keyspace: by a service that holds it, or by the operator's own command.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 
 use keyspace::{Importing, KeyspaceError, Passphrase, Source, Told, Unlocked};
-use wire::admin::Row;
+use wire::admin::{Reason, Row};
 use wire::operator::{Act, SlotKind};
 
 use crate::entry::{Acted, Entry};
@@ -45,6 +45,26 @@ pub enum OperateError {
     /// It could not be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Neither was it done, nor could that be recorded.
+    #[error("{why}; that could not be recorded: {error}")]
+    Both {
+        /// Why it was not done.
+        why: Box<OperateError>,
+        /// Why that could not be recorded.
+        error: AuditError,
+    },
+}
+
+impl OperateError {
+    /// The kind of it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Keyspace(why) => why.reason(),
+            Self::Audit(why) => why.reason(),
+            Self::Both { why, .. } => why.reason(),
+        }
+    }
 }
 
 /// A keyspace that no service holds, with the log of what is done to it.
@@ -74,7 +94,7 @@ impl Standalone {
     ) -> Result<String, OperateError> {
         let accepted = self.keyspace.accepted();
         if !act.changes_or_exports() && accepted.is_none() {
-            return Ok(perform(&self.keyspace, act, now, desk)?);
+            return Ok(perform(&self.keyspace, act, now, desk).map_err(|undone| undone.error)?);
         }
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         let service = self.keyspace.service_nkey();
@@ -84,36 +104,63 @@ impl Standalone {
         if let Some(what) = accepted {
             record(&Entry::accepted(what))?;
         }
-        recorded(act, uid, &record, |act| perform(&self.keyspace, act, now, desk))
-            .and_then(|text| Ok(self.audit.mark(&sign).map(|()| text)?))
+        let done = recorded(act, uid, &record, |act| perform(&self.keyspace, act, now, desk));
+        with_record(done, self.audit.mark(&sign))
     }
 }
 
-/// Does it between two records: what is asked for, and what came of it. Once it is done it is said to be, even
-/// if that cannot be recorded: to deny it would be untrue.
+/// Does it between two records: what is asked for, and what came of it.
 pub(crate) fn recorded(
     act: Act,
     uid: u32,
     record: &dyn Fn(&Entry<'_>) -> Result<(), AuditError>,
-    perform: impl FnOnce(Act) -> Result<String, KeyspaceError>,
+    perform: impl FnOnce(Act) -> Result<String, Undone>,
 ) -> Result<String, OperateError> {
     let acted = Acted::of(&act);
     record(&Entry::operated(&acted, uid))?;
     let done = perform(act);
-    match (record(&Entry::done(&acted, uid, done.is_ok())), done) {
-        (Ok(()), done) => Ok(done?),
-        (Err(error), Ok(text)) => Ok(format!("{text}; that could not be recorded: {error}")),
-        (Err(error), Err(_)) => Err(error.into()),
+    let told = record(&Entry::done(&acted, uid, &done));
+    with_record(done.map_err(|undone| undone.error.into()), told)
+}
+
+/// Once it is done it is said to be, even if that cannot be recorded: to deny it would be untrue.
+fn with_record(
+    done: Result<String, OperateError>,
+    told: Result<(), AuditError>,
+) -> Result<String, OperateError> {
+    match (done, told) {
+        (done, Ok(())) => done,
+        (Ok(text), Err(error)) => Ok(format!("{text}; that could not be recorded: {error}")),
+        (Err(why), Err(error)) => Err(OperateError::Both { why: Box::new(why), error }),
     }
 }
 
+/// Why an act was not done.
+pub(crate) struct Undone {
+    pub(crate) error: KeyspaceError,
+    /// Whether a part of an export may have left all the same.
+    pub(crate) in_part: bool,
+}
+
 /// Does it: what is to be said of it when it is done.
-#[expect(clippy::too_many_lines, reason = "one act after another")]
 pub(crate) fn perform(
     keyspace: &Unlocked,
     act: Act,
     now: u64,
     desk: &mut dyn Desk,
+) -> Result<String, Undone> {
+    let in_part = Cell::new(false);
+    let done = attempt(keyspace, act, now, desk, &in_part);
+    done.map_err(|error| Undone { error, in_part: in_part.get() })
+}
+
+#[expect(clippy::too_many_lines, reason = "one act after another")]
+fn attempt(
+    keyspace: &Unlocked,
+    act: Act,
+    now: u64,
+    desk: &mut dyn Desk,
+    in_part: &Cell<bool>,
 ) -> Result<String, KeyspaceError> {
     let operator = keyspace.as_operator();
     let desk = RefCell::new(desk);
@@ -176,14 +223,15 @@ pub(crate) fn perform(
             Ok(format!("`{key}` holds the private key, which is for {algorithm}"))
         }
         Act::Export(spaces, protection) => {
-            let keys = operator.export(&spaces, &protection, Part(&desk), progress)?;
+            let keys =
+                operator.export(&spaces, &protection, Part { desk: &desk, in_part }, progress)?;
             Ok(format!("{keys} keys are in the bundle"))
         }
         Act::Import { rename, skip_existing, passphrase } => {
             let passphrase = passphrase.as_ref().map(Passphrase::of).transpose()?;
             desk.borrow_mut().again().map_err(unheard)?;
             let done = operator.import(
-                &mut Part(&desk),
+                &mut Part { desk: &desk, in_part },
                 passphrase.as_ref(),
                 &Importing { rename, skip_existing },
                 |done| progress(done, 0),
@@ -234,26 +282,104 @@ fn unheard(error: io::Error) -> KeyspaceError {
 }
 
 /// The operator's file.
-struct Part<'d, 'a>(&'d RefCell<&'a mut dyn Desk>);
+struct Part<'d, 'a> {
+    desk: &'d RefCell<&'a mut dyn Desk>,
+    in_part: &'d Cell<bool>,
+}
 
 impl Read for Part<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.borrow_mut().read(buffer)
+        self.desk.borrow_mut().read(buffer)
     }
 }
 
 impl Source for Part<'_, '_> {
     fn again(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().again()
+        self.desk.borrow_mut().again()
     }
 }
 
 impl Write for Part<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes).map(|()| bytes.len())
+        self.in_part.set(true);
+        self.desk.borrow_mut().write(bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyspace::Unlocked;
+    use wire::Name;
+    use wire::operator::Protection;
+
+    use super::*;
+    use crate::AuditSettings;
+
+    /// An operator's end that takes so many parts of a file.
+    struct Takes(usize);
+
+    impl Desk for Takes {
+        fn tell(&mut self, _row: Row) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn progress(&mut self, _done: u64, _total: u64) {}
+
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<()> {
+            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(())
+        }
+
+        fn again(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn an_export_that_is_broken_off_may_have_left_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = AuditSettings { each_line: false, rotate_bytes: u64::MAX };
+        let audit = Audit::open(folder.path(), settings).unwrap();
+        let keyspace = Unlocked::ephemeral(5).unwrap();
+        let to = keyspace.as_operator().recipient().unwrap();
+        let space = Name::parse("space").unwrap();
+        keyspace.as_operator().new_space(&space, 5).unwrap();
+        let standalone = Standalone::new(keyspace, audit);
+        let export = |spaces: &[&Name], parts| {
+            let spaces = spaces.iter().copied().cloned().collect();
+            let act = Act::Export(spaces, Protection::Recipients(vec![to.clone()]));
+            standalone.perform(act, 5, 5, &mut Takes(parts)).is_ok()
+        };
+        let none = Name::parse("none").unwrap();
+        assert!(!export(&[&none], usize::MAX) && !export(&[&space], 0) && !export(&[&space], 1));
+        assert!(export(&[&space], usize::MAX));
+        let log = std::fs::read_to_string(folder.path().join(crate::audit::FILE)).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        let status = |line: serde_json::Value| line["status"].as_str().map(str::to_owned);
+        let statuses: Vec<String> = lines.filter_map(status).collect();
+        assert_eq!(statuses, ["refused", "partial", "partial", "ok"]);
+    }
+
+    #[test]
+    fn what_was_done_is_not_denied_and_why_it_was_not_is_told() {
+        let full = || AuditError::Io(io::ErrorKind::StorageFull.into());
+        let done = with_record(Ok("done".to_owned()), Err(full())).unwrap();
+        assert_eq!(done, "done; that could not be recorded: audit log: no storage space");
+        let why = KeyspaceError::WrongPassphrase;
+        let refused = with_record(Err(why.into()), Err(full())).unwrap_err();
+        let why = KeyspaceError::WrongPassphrase.to_string();
+        assert_eq!(
+            refused.to_string(),
+            format!("{why}; that could not be recorded: audit log: no storage space")
+        );
+        assert!(matches!(refused.reason(), Reason::Locked));
     }
 }

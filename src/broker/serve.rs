@@ -178,6 +178,7 @@ fn start_lanes(
 pub(crate) fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
     let broker = Arc::downgrade(broker);
     std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+        let mut told = String::new();
         for tick in 1_u32.. {
             std::thread::sleep(SYNC);
             let Some(broker) = broker.upgrade() else { return };
@@ -188,9 +189,11 @@ pub(crate) fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
             if tick.is_multiple_of(NOTE_SYNCS) {
                 done = done.and_then(|()| broker.note_uses());
             }
-            if let Err(error) = done {
-                log(&error.to_string());
+            let failed = done.err().map(|error| error.to_string()).unwrap_or_default();
+            if !failed.is_empty() && failed != told {
+                log(&failed);
             }
+            told = failed;
             if tick.is_multiple_of(SWEEP_SYNCS) {
                 broker.lanes.sweep();
                 broker.forget_answers();

@@ -12,7 +12,7 @@ use proof::LogPlace;
 use serde::{Deserialize, Serialize};
 
 use crate::Broker;
-use crate::audit::{self, AuditError};
+use crate::audit::{self, AuditError, damaged};
 use crate::files::{read_small, replace};
 
 /// The note.
@@ -53,7 +53,7 @@ impl Broker {
         let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let mut place = LogPlace::start();
         if let Some(text) = read_small(&folder, FILE, MOST_BYTES)? {
-            let damaged = AuditError::Damaged("the note of what was used is not as it was left");
+            let damaged = damaged("the note of what was used, `audit.uses`, is not as it was left");
             let note = proof::read_note(&text, self.service_nkey()).ok();
             let note = note.and_then(|note| serde_json::from_str::<Note>(note).ok());
             let note = note.filter(|note| note.schema == 1).ok_or(damaged)?;
@@ -68,7 +68,8 @@ impl Broker {
         if place == end {
             Ok(())
         } else {
-            Err(AuditError::Damaged("lines that count what was used are missing"))
+            let next = place.seq + 1;
+            Err(damaged(format!("line {next}, which may count what was used, is missing")))
         }
     }
 
@@ -124,7 +125,7 @@ fn count(
         std::io::Read::take(&mut reader, limit).read_until(b'\n', &mut line)?;
         let Some(line) = line.strip_suffix(b"\n") else { return Ok(place) };
         let Ok(next) = place.follow(line) else { continue };
-        let damaged = || AuditError::Damaged("a line of it cannot be read");
+        let damaged = || damaged(format!("line {} of it cannot be read", next.seq));
         let told = serde_json::from_slice::<Counted>(line).map_err(|_| damaged())?;
         let at = told.at.parse::<jiff::Timestamp>().map_err(|_| damaged())?;
         // A clock that was ahead must not shut accounts until it is that late.

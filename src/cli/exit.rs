@@ -76,20 +76,13 @@ impl From<Reason> for Exit {
 
 impl From<broker::OperateError> for Fault {
     fn from(error: broker::OperateError) -> Self {
-        match error {
-            broker::OperateError::Keyspace(error) => error.into(),
-            broker::OperateError::Audit(error) => error.into(),
-        }
+        Self::new(error.reason().into(), error.to_string())
     }
 }
 
 impl From<broker::AuditError> for Fault {
     fn from(error: broker::AuditError) -> Self {
-        let exit = match error {
-            broker::AuditError::Io(_) => Exit::Unavailable,
-            broker::AuditError::Damaged(_) => Exit::Integrity,
-        };
-        Self::new(exit, error.to_string())
+        Self::new(error.reason().into(), error.to_string())
     }
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn open_records(home: &Home, policy: &Policy) -> Result<Records, Faul
         audit: audit.map_err(|error| unusable(home.path(), &error))?,
         mark: ProofMark::open(&mark, now()).map_err(|error| unusable(&mark, &error))?,
     };
-    // Files whose names are not on disk are lost with the power.
+    // A file whose name is not on disk is lost with the power.
     home.sync()?;
     Ok(records)
 }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 
+use policy::Recipient;
 use sandbox::Untraced;
-use wire::operator::{Act, Protection};
+use wire::operator::{Act, MOST_RECIPIENTS, Protection};
 
 use crate::args::{ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
 use crate::exit::{Exit, Fault};
@@ -46,7 +47,13 @@ fn export(args: &ExportArgs) -> Result<Exit, Fault> {
     Output::check(&args.output)?;
     let protection = if args.to.is_empty() {
         Protection::Passphrase(passphrase::another(&args.bundle.source(), "bundle passphrase")?)
+    } else if args.to.len() > MOST_RECIPIENTS {
+        return Err(Fault::usage(format!("a bundle has at most {MOST_RECIPIENTS} recipients")));
     } else {
+        args.to.iter().try_for_each(|text| {
+            let cannot = |error| Fault::usage(format!("`{text}` is not a recipient: {error}"));
+            Recipient::parse(text).map(drop).map_err(cannot)
+        })?;
         Protection::Recipients(args.to.clone())
     };
     let files = Files { output: Some(Output::create(&args.output)?), source: None };

@@ -103,7 +103,10 @@ impl Output {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        let shown = self.draft.display();
+        self.file.write_all(bytes).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write `{shown}`: {error}"))
+        })
     }
 
     /// Puts it in its place, on disk.

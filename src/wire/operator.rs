@@ -11,6 +11,9 @@ pub const MAX_WRAPPED_BYTES: usize = 16 * 1024;
 /// Most recipients of one bundle.
 pub const MOST_RECIPIENTS: usize = 16;
 
+/// All key spaces, in a record. No key space is called so.
+const EVERY: &str = "*";
+
 /// One act. Each is one transaction.
 #[derive(Debug)]
 pub enum Act {
@@ -189,14 +192,14 @@ impl Act {
             Self::ListKeys(space) => space.as_ref().map(Name::to_string),
             Self::Export(spaces, protection) => {
                 let names: Vec<&str> = spaces.iter().map(Name::as_str).collect();
-                let names = if names.is_empty() { "all".to_owned() } else { names.join(" ") };
+                let names = if names.is_empty() { EVERY.to_owned() } else { names.join(" ") };
                 Some(match protection {
                     Protection::Passphrase(_) => format!("{names} by passphrase"),
                     Protection::Recipients(_) => names,
                 })
             }
             Self::Import { rename, skip_existing, .. } => {
-                let name = rename.as_ref().map_or("as they are named", Name::as_str);
+                let name = rename.as_ref().map_or(EVERY, Name::as_str);
                 let skip = if *skip_existing { " skip-existing" } else { "" };
                 Some(format!("{name}{skip}"))
             }

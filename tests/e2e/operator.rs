@@ -78,6 +78,8 @@ fn a_day_at_work(place: &Place) -> Vec<String> {
     does("keyspace verify");
     does("key list");
     does("keyspace list");
+    let all = place.scratch.path("all.ccb");
+    does(&format!("keyspace export --all --output {} {with}", arg(&all)));
     let public = |key: &str| place.does(&format!("key public {key}"));
     assert_eq!(public("group/release"), public("copy/release"));
     assert_ne!(public("group/release"), public("group/eth"));
@@ -105,6 +107,12 @@ fn a_day_at_work(place: &Place) -> Vec<String> {
         2,
         "no key space",
     );
+    let to =
+        |recipients: &str| format!("keyspace export group --output {} {recipients}", arg(&none));
+    place.refuses(&to("--to age1none"), 2, "`age1none` is not a recipient");
+    let recipient = place.does("key recipient");
+    let many = format!("--to {recipient} ").repeat(17);
+    place.refuses(&to(many.trim()), 2, "at most 16 recipients");
     assert!(!none.exists() && !leftover(place));
     let whole = std::fs::read(&bundle).unwrap();
     let cut = place.scratch.write("cut.ccb", &whole[..whole.len() - 1]);
@@ -171,6 +179,8 @@ fn an_operator_does_it_without_a_service_and_it_is_recorded() {
         "key new team/release ok",
         "key new none/k refused",
         "keyspace export group by passphrase ok",
+        "keyspace export * by passphrase ok",
+        "keyspace import * skip-existing ok",
         "keyspace import copy ok",
         "keyspace rotate  ok",
         "key delete team/data ok",
@@ -197,6 +207,8 @@ async fn an_operator_does_it_through_the_service_that_holds_the_home() {
     for entry in [
         "key new team/release ok",
         "keyspace export group by passphrase ok",
+        "keyspace export * by passphrase ok",
+        "keyspace import * skip-existing ok",
         "key list  ok",
         "keyspace rotate  ok",
     ] {
