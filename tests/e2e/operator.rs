@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
+use wire::Channel;
+use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, ToAdmin};
+use wire::operator::{Act, Protection};
 
 use crate::support::*;
 
@@ -321,4 +325,51 @@ async fn a_sealed_service_answers_so_until_it_is_unsealed() {
     service.restart_sealed(&nats);
     service.stop();
     place.refuses("unseal", 5, "no service runs in");
+}
+
+/// A bundle of more than one part of a file, both ways, and how far it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_bundle_goes_through_the_service_and_its_progress_is_told() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nnew_keys = 1_000\nhost_calls = 1_000\nwall_clock = \"20 s\"\n";
+    let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let place = Place {
+        scratch: Scratch::new(),
+        home: service.home.clone(),
+        passphrase: service.scratch.passphrase_file(),
+    };
+    let make = "create_key_space(\"many\"); for i in 0..900 { create_keypair(\"k\" + i); } 0";
+    assert_eq!(ask_plainly(&nats.client().await, make).await.text, "0");
+    let to = place.does("key recipient");
+    let bundle = place.scratch.path("many.age");
+    place.does(&format!("keyspace export many --to {} --output {}", to.trim(), arg(&bundle)));
+    let parts = std::fs::metadata(&bundle).unwrap().len() / MAX_PART_BYTES as u64;
+    assert!(parts >= 1, "one part is all");
+    place.does(&format!("keyspace import {} --to-us --rename copy", arg(&bundle)));
+    assert_eq!(place.does("key list copy").lines().count(), 900);
+    let public = |key: &str| place.does(&format!("key public {key}"));
+    assert_eq!(public("many/k899"), public("copy/k899"));
+    // As the command hears it, which shows it to a terminal.
+    let socket = sandbox::LocalSocket::connect(&place.home, ADMIN_SOCKET).unwrap();
+    let mut channel = Channel::<FromAdmin, ToAdmin>::new(socket);
+    let begun = Instant::now();
+    let protection = Protection::Recipients(vec![to.trim().to_owned()]);
+    channel.send(&ToAdmin::Act(Act::Export(Vec::new(), protection)), None).unwrap();
+    let mut told = Vec::new();
+    loop {
+        match channel.receive(None).unwrap() {
+            FromAdmin::Progress(done, total) => told.push((done, total)),
+            FromAdmin::Part(_) => {}
+            FromAdmin::Done(_) => break,
+            other @ (FromAdmin::Refused(..)
+            | FromAdmin::Row(_)
+            | FromAdmin::Send
+            | FromAdmin::More) => {
+                panic!("{other:?}")
+            }
+        }
+    }
+    let most = begun.elapsed().as_millis() / 100 + 1;
+    assert!(!told.is_empty() && told.len() as u128 <= most, "{} in {most}00 ms", told.len());
+    assert!(told.is_sorted() && told.iter().all(|(done, total)| done <= total && *total == 1800));
 }
