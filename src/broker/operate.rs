@@ -175,11 +175,11 @@ fn attempt(
         Act::ShowSpace(space) => said(tell(Row::Space(operator.space(&space)?))),
         Act::RenameSpace(from, to) => {
             let keys = operator.rename_space(&from, &to)?;
-            Ok(format!("`{from}` is `{to}` from now on, with {keys} keys"))
+            Ok(format!("`{from}` is `{to}` from now on; keys in it: {keys}"))
         }
         Act::DeleteSpace(space) => {
             let keys = operator.delete_space(&space)?;
-            Ok(format!("destroyed the key space `{space}` and {keys} keys"))
+            Ok(format!("destroyed the key space `{space}`; keys in it: {keys}"))
         }
         Act::ListKeys(space) => said(operator.keys(space.as_ref(), tell)),
         Act::ShowKey(key) => said(operator.key(&key, tell)),
@@ -225,7 +225,7 @@ fn attempt(
         Act::Export(spaces, protection) => {
             let keys =
                 operator.export(&spaces, &protection, Part { desk: &desk, in_part }, progress)?;
-            Ok(format!("{keys} keys are in the bundle"))
+            Ok(format!("keys in the bundle: {keys}"))
         }
         Act::Import { rename, skip_existing, passphrase } => {
             let passphrase = passphrase.as_ref().map(Passphrase::of).transpose()?;
@@ -238,8 +238,7 @@ fn attempt(
             )?;
             let (spaces, keys, skipped) = (done.spaces, done.keys, done.skipped);
             Ok(format!(
-                "{spaces} key spaces and {keys} keys are new; {skipped} keys were left out, for there are \
-                 some of their names"
+                "new key spaces: {spaces}, new keys: {keys}; left out, for there are such names: {skipped}"
             ))
         }
         Act::Passwd { current, slot, new: Some(new), cost } => {
@@ -258,7 +257,7 @@ fn attempt(
         Act::Rotate(current) => {
             let keys = operator.rotate_root(&Passphrase::of(&current)?, progress)?;
             Ok(format!(
-                "{keys} keys are written anew under a new root key; the only passphrase is the operator's, which \
+                "there is a new root key; keys written anew: {keys}; the only passphrase is the operator's, which \
                  is the one that was given"
             ))
         }
@@ -267,7 +266,7 @@ fn attempt(
             let slots: Vec<&str> = found.slots.iter().copied().map(SlotKind::word).collect();
             let (spaces, keys, slots) = (found.spaces, found.keys, slots.join(", "));
             Ok(format!(
-                "every record opens: {spaces} key spaces, {keys} keys; passphrases: {slots}"
+                "every record opens; key spaces: {spaces}, keys: {keys}; passphrases: {slots}"
             ))
         }
     }

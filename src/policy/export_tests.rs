@@ -28,7 +28,9 @@ fn to_whom(policy: &Policy) -> Option<Vec<String>> {
     let act = Act { call: CallName::ExportKeySpace, target };
     match policy.decide(&who, act, &Facts::default()) {
         Decision::Allow(grant) => {
+            let told = grant.recipients().to_vec();
             let permit = grant.spend(&mut RateBook::default()).unwrap();
+            assert_eq!(permit.recipients(), told);
             Some(permit.recipients().iter().map(ToString::to_string).collect())
         }
         Decision::Refuse(_) => None,
