@@ -65,6 +65,8 @@ mod tests {
     #[test]
     fn a_recipient_is_written_as_it_was_read() {
         assert_eq!(Recipient::parse(GOOD).unwrap().to_string(), GOOD);
+        let written = Recipient::new([7; 32]).to_string();
+        assert_eq!(Recipient::parse(&written).unwrap().public_key(), &[7; 32]);
     }
 
     #[test]
