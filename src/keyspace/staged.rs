@@ -52,12 +52,13 @@ impl<'k> Staged<'k> {
     /// Deletes a key space with all its keys. `false` when there is none.
     ///
     /// # Errors
-    /// As [`Staged::create_space`].
+    /// As [`Staged::create_space`], or when a key of it is disabled or deleted: that is the operator's to end.
     pub fn delete_space(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
         let space = space_of(&permit, &[CallName::DeleteKeySpace])?.clone();
         if !self.is_space(&space)? {
             return Ok(false);
         }
+        self.view()?.each_key(&space, KeyRecord::check_usable)?;
         let stored = self.keyspace.has_space(&space)?;
         self.changes.keys.retain(|path, _| path.space != space);
         if stored {
@@ -133,10 +134,10 @@ impl<'k> Staged<'k> {
     /// Deletes a key. `false` when there is none.
     ///
     /// # Errors
-    /// As [`Staged::create_space`].
+    /// As [`Staged::create_space`], or when it is disabled or deleted: that is the operator's to end.
     pub fn delete_key(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
         let path = key_of(&permit, &[CallName::DeleteKeypair])?.clone();
-        if !self.is_key(&path)? {
+        if self.using_key(&path, |_| Ok(()))?.is_none() {
             return Ok(false);
         }
         let stored = self.shows_stored(&path.space) && self.keyspace.key(&path)?.is_some();

@@ -121,6 +121,29 @@ fn a_key_that_cannot_be_rotated_again_is_not_lost() {
 }
 
 #[test]
+fn a_script_does_not_destroy_what_an_operator_has_disabled_or_deleted() {
+    let (_folder, _home, unlocked) = new_keyspace();
+    commit_key(&unlocked, "space/key");
+    let operator = unlocked.as_operator();
+    let delete_all = || {
+        let mut staged = unlocked.stage().unwrap();
+        let of_key = staged.delete_key(on_key(CallName::DeleteKeypair, "space/key"));
+        let of_space = staged.delete_space(on_space(CallName::DeleteKeySpace, "space"));
+        staged.commit(5).unwrap();
+        [of_key, of_space]
+    };
+    let is_refused = |done: &Result<bool, _>| matches!(done, Err(KeyspaceError::Unfit(_)));
+    operator.enable_key(&path("space/key"), false).unwrap();
+    assert!(delete_all().iter().all(is_refused));
+    operator.delete_key(&path("space/key"), 24 * 60 * 60, 5).unwrap();
+    assert!(delete_all().iter().all(is_refused));
+    operator.restore_key(&path("space/key")).unwrap();
+    operator.enable_key(&path("space/key"), true).unwrap();
+    assert!(delete_all().iter().all(|done| matches!(done, Ok(true))));
+    assert!(unlocked.keys(&name("space")).unwrap().is_empty());
+}
+
+#[test]
 fn what_is_staged_and_dropped_leaves_nothing_behind() {
     let (_folder, home, unlocked) = new_keyspace();
     let mut staged = unlocked.stage().unwrap();
