@@ -6,5 +6,6 @@
 mod admit;
 mod link;
 mod process;
+mod settle;
 
 pub use process::{Listen, ListenFault, run};

@@ -18,13 +18,11 @@ use wire::request::{
 };
 use wire::script::MAX_SCRIPT_BYTES;
 
+use crate::settle::Settling;
 use crate::{admit, link};
 
 /// The name under which the service is found by `$SRV.PING`.
 const SERVICE_NAME: &str = "crypto-cli";
-
-/// How long to wait for a server that does not say that it has the subscriptions.
-const SETTLING: Duration = Duration::from_secs(2);
 
 /// What the headers of a reply take of the server's largest message, in bytes.
 const HEADER_ROOM: usize = 4 * 1024;
@@ -84,7 +82,14 @@ async fn serve(
     if confined.landlock() != State::On {
         log(&format!("landlock: {}", confined.landlock()));
     }
-    let client = prepared.connect(Lasting::ForAWhile, report).await?;
+    let settling = Settling::new(&listen.subject);
+    let heard = settling.clone();
+    let on_event = move |event| {
+        if !heard.hear(&event) {
+            report(event);
+        }
+    };
+    let client = prepared.connect(Lasting::ForAWhile, on_event).await?;
     let refused = |cause: async_nats::Error| ListenFault::Subscribe {
         subject: listen.subject.clone(),
         cause: cause.to_string(),
@@ -99,7 +104,7 @@ async fn serve(
     let endpoint = service.endpoint_builder().name("run").add(&listen.subject).await;
     let endpoint = endpoint.map_err(refused)?;
     client.flush().await.map_err(|error| refused(error.into()))?;
-    settle(&client).await;
+    settling.wait(&client).await.map_err(|why| refused(why.into()))?;
     broker.set_nonblocking(true)?;
     let (from_broker, mut to_broker) = tokio::net::UnixStream::from_std(broker)?.into_split();
     let reply_bytes = client.server_info().max_payload.saturating_sub(HEADER_ROOM);
@@ -267,18 +272,6 @@ fn name_error(headers: &mut HeaderMap, code: Code) {
 async fn respond(request: &service::Request, headers: HeaderMap, body: Vec<u8>) {
     if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
         log(&format!("a reply could not be sent: {error}"));
-    }
-}
-
-/// Waits until the server has taken the subscriptions, as far as that can be seen: a flush says only that they were
-/// sent. A message to nobody comes back after everything before it, and needs no permission that the service
-/// would not need anyway.
-async fn settle(client: &Client) {
-    let nobody = client.new_inbox();
-    let back = format!("$SRV.SETTLED.{nobody}");
-    let Ok(mut returned) = client.subscribe(back.clone()).await else { return };
-    if client.publish_with_reply(nobody, back, Vec::new().into()).await.is_ok() {
-        let _answer = tokio::time::timeout(SETTLING, returned.next()).await;
     }
 }
 

@@ -283,3 +283,38 @@ async fn clocks_that_are_apart_are_mentioned_to_the_caller() {
         behind.2
     );
 }
+
+/// A nats-server whose users may publish requests, answer them, and subscribe to this.
+fn server_that_allows(subscriptions: &str) -> Nats {
+    let user = format!(
+        "{{ user: u, password: p, permissions: {{ publish: [\"{SUBJECT}\"], allow_responses: true, \
+         subscribe: [{subscriptions}] }} }}"
+    );
+    let configuration = format!("authorization {{ users: [{user}] }}\nno_auth_user: u\n");
+    Nats::start(Scratch::new(), &configuration)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_needs_no_more_permissions_than_the_readme_says() {
+    let nats = server_that_allows(&format!("\"{SUBJECT}\", \"$SRV.>\", \"_INBOX.>\""));
+    let service = Service::start(&nats, OPEN_TO_ANYBODY);
+    assert_eq!(ask_plainly(&nats.client().await, "1 + 1").await.text, "2");
+    let log = service.log();
+    assert!(!log.contains("ermission"), "{log}");
+}
+
+#[test]
+fn a_service_that_may_not_subscribe_to_its_subject_says_so_and_ends() {
+    let nats = server_that_allows("\"$SRV.>\", \"_INBOX.>\"");
+    let scratch = Scratch::new();
+    let (home, _) = scratch.home();
+    scratch.policy(OPEN_TO_ANYBODY);
+    let mut process = Service::launch(&scratch, &home, &nats.url(), own());
+    assert_eq!(process.ended().code(), Some(5));
+    let log = std::fs::read_to_string(scratch.path("listen.log")).unwrap();
+    assert!(log.contains(&format!("cannot serve `{SUBJECT}`: ")), "{log}");
+    assert!(
+        log.contains("Permissions Violation for Subscription") && !log.contains("serves `"),
+        "{log}"
+    );
+}
