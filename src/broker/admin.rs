@@ -102,7 +102,7 @@ impl Broker {
         self.record(&Entry::administered(RELOAD, peer.uid)).map_err(unrecorded)?;
         self.reload_from_file().map_err(|text| match self.record(&Entry::not_loaded(peer.uid)) {
             Ok(_) => (Reason::Usage, text),
-            Err(error) => (error.reason(), format!("{text}; that could not be recorded: {error}")),
+            Err(error) => (error.reason(), format!("{text}; {error}")),
         })
     }
 
@@ -114,7 +114,7 @@ impl Broker {
         desk: &mut dyn Desk,
     ) -> Result<String, (Reason, String)> {
         let record = |entry: &Entry<'_>| self.record(entry).map(drop);
-        let done = recorded(act, peer.uid, &record, |act| {
+        let done = recorded(act, peer.uid, &record, &|| Ok(()), |act| {
             perform(&self.keyspace, act, self.clock.seconds(), desk)
         });
         done.map_err(|error| (error.reason(), error.to_string()))

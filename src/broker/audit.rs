@@ -56,6 +56,9 @@ pub enum AuditError {
     /// Its end is not what was written.
     #[error("audit log: {0}: `crypto-cli audit verify` says more")]
     Damaged(Cow<'static, str>),
+    /// It does not go with what rates and quotas have counted.
+    #[error("audit log: {0}: what rates and quotas have counted is not known")]
+    Counts(String),
 }
 
 impl AuditError {
@@ -64,7 +67,7 @@ impl AuditError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Io(_) => Reason::Unavailable,
-            Self::Damaged(_) => Reason::Integrity,
+            Self::Damaged(_) | Self::Counts(_) => Reason::Integrity,
         }
     }
 }
@@ -229,7 +232,7 @@ impl Sink {
     }
 
     /// Begins a new file. The old one is named for the number of its last line. If it cannot be done,
-    /// everything is as it was.
+    /// everything is as it was, or nobody knows what the disk has of it.
     fn rotate(&mut self, service_nkey: &str, sign: Sign<'_>) -> Result<(), AuditError> {
         self.sync()?;
         let old = self.folder.join(rotated(self.place.seq));
@@ -248,11 +251,13 @@ impl Sink {
             std::fs::rename(&old, &current)?;
             return Err(error.into());
         }
-        File::open(&self.folder)?.sync_all()?;
         self.file = file;
         self.bytes = u64::try_from(line.len()).unwrap_or(0);
         self.place = place;
         self.is_marked = false;
+        self.is_lost = true;
+        File::open(&self.folder)?.sync_all()?;
+        self.is_lost = false;
         Ok(())
     }
 

@@ -156,7 +156,7 @@ impl Gate {
             Err(error) => {
                 let text = format!("{error}: mend it and start the service again");
                 log(&text);
-                Err((Reason::Integrity, text))
+                Err((error.reason(), text))
             }
         }
     }

@@ -46,7 +46,7 @@ pub enum OperateError {
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// Neither was it done, nor could that be recorded.
-    #[error("{why}; that could not be recorded: {error}")]
+    #[error("{why}; {error}")]
     Both {
         /// Why it was not done.
         why: Box<OperateError>,
@@ -104,22 +104,23 @@ impl Standalone {
         if let Some(what) = accepted {
             record(&Entry::accepted(what))?;
         }
-        let done = recorded(act, uid, &record, |act| perform(&self.keyspace, act, now, desk));
-        with_record(done, self.audit.mark(&sign))
+        let end = || self.audit.mark(&sign);
+        recorded(act, uid, &record, &end, |act| perform(&self.keyspace, act, now, desk))
     }
 }
 
-/// Does it between two records: what is asked for, and what came of it.
+/// Does it between two records: what is asked for, and what came of it, after which the log may have an end.
 pub(crate) fn recorded(
     act: Act,
     uid: u32,
     record: &dyn Fn(&Entry<'_>) -> Result<(), AuditError>,
+    end: &dyn Fn() -> Result<(), AuditError>,
     perform: impl FnOnce(Act) -> Result<String, Undone>,
 ) -> Result<String, OperateError> {
     let acted = Acted::of(&act);
     record(&Entry::operated(&acted, uid))?;
     let done = perform(act);
-    let told = record(&Entry::done(&acted, uid, &done));
+    let told = record(&Entry::done(&acted, uid, &done)).and_then(|()| end());
     with_record(done.map_err(|undone| undone.error.into()), told)
 }
 
@@ -130,7 +131,7 @@ fn with_record(
 ) -> Result<String, OperateError> {
     match (done, told) {
         (done, Ok(())) => done,
-        (Ok(text), Err(error)) => Ok(format!("{text}; that could not be recorded: {error}")),
+        (Ok(text), Err(error)) => Ok(format!("{text}; {error}")),
         (Err(why), Err(error)) => Err(OperateError::Both { why: Box::new(why), error }),
     }
 }
@@ -277,7 +278,7 @@ fn said(told: Told) -> Result<String, KeyspaceError> {
 }
 
 fn unheard(error: io::Error) -> KeyspaceError {
-    KeyspaceError::Storage(format!("the operator's end: {error}"))
+    KeyspaceError::Bundle(format!("the operator's end: {error}"))
 }
 
 /// The operator's file.
@@ -371,14 +372,11 @@ mod tests {
     fn what_was_done_is_not_denied_and_why_it_was_not_is_told() {
         let full = || AuditError::Io(io::ErrorKind::StorageFull.into());
         let done = with_record(Ok("done".to_owned()), Err(full())).unwrap();
-        assert_eq!(done, "done; that could not be recorded: audit log: no storage space");
+        assert_eq!(done, "done; audit log: no storage space");
         let why = KeyspaceError::WrongPassphrase;
         let refused = with_record(Err(why.into()), Err(full())).unwrap_err();
         let why = KeyspaceError::WrongPassphrase.to_string();
-        assert_eq!(
-            refused.to_string(),
-            format!("{why}; that could not be recorded: audit log: no storage space")
-        );
+        assert_eq!(refused.to_string(), format!("{why}; audit log: no storage space"));
         assert!(matches!(refused.reason(), Reason::Locked));
     }
 }

@@ -193,7 +193,10 @@ pub(crate) fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
             if !failed.is_empty() && failed != told {
                 log(&failed);
             }
-            told = failed;
+            // Not everything that failed is tried again at each tick.
+            if !failed.is_empty() || tick.is_multiple_of(MARK_SYNCS) {
+                told = failed;
+            }
             if tick.is_multiple_of(SWEEP_SYNCS) {
                 broker.lanes.sweep();
                 broker.forget_answers();

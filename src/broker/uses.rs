@@ -53,7 +53,7 @@ impl Broker {
         let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let mut place = LogPlace::start();
         if let Some(text) = read_small(&folder, FILE, MOST_BYTES)? {
-            let damaged = damaged("the note of what was used, `audit.uses`, is not as it was left");
+            let damaged = AuditError::Counts("`audit.uses` is not as it was left".to_owned());
             let note = proof::read_note(&text, self.service_nkey()).ok();
             let note = note.and_then(|note| serde_json::from_str::<Note>(note).ok());
             let note = note.filter(|note| note.schema == 1).ok_or(damaged)?;
@@ -68,8 +68,8 @@ impl Broker {
         if place == end {
             Ok(())
         } else {
-            let next = place.seq + 1;
-            Err(damaged(format!("line {next}, which may count what was used, is missing")))
+            let next = place.seq.min(end.seq) + 1;
+            Err(AuditError::Counts(format!("line {next} is missing")))
         }
     }
 
@@ -86,7 +86,7 @@ impl Broker {
         let accounts = book.accounts().map(|(name, total, times)| account((name, total, times)));
         let note = Note { schema: 1, place, accounts: accounts.collect() };
         drop(book);
-        if self.noted.swap(note.place.seq, Ordering::Relaxed) == note.place.seq {
+        if self.noted.load(Ordering::Relaxed) == note.place.seq {
             return Ok(());
         }
         // A note must not be ahead of the log.
@@ -94,6 +94,7 @@ impl Broker {
         let text = serde_json::to_string(&note).map_err(std::io::Error::other)?;
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         replace(&folder, FILE, proof::write_note(&text, sign).as_bytes())?;
+        self.noted.store(note.place.seq, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -104,9 +104,9 @@ impl Output {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let shown = self.draft.display();
-        self.file.write_all(bytes).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot write `{shown}`: {error}"))
-        })
+        self.file
+            .write_all(bytes)
+            .map_err(|error| io::Error::new(error.kind(), format!("`{shown}`: {error}")))
     }
 
     /// Puts it in its place, on disk.

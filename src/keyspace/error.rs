@@ -81,7 +81,10 @@ pub enum KeyspaceError {
         /// Why.
         source: std::io::Error,
     },
-    /// Storage failed.
+    /// A bundle could not be read or written, or whoever does it is gone.
+    #[error("{0}")]
+    Bundle(String),
+    /// The database could not be read or written.
     #[error("keyspace storage: {0}")]
     Storage(String),
     /// The key is not made for that, or what it is given is not. A script can catch it.
@@ -106,7 +109,7 @@ impl KeyspaceError {
                 Reason::Integrity
             }
             Self::WrongPassphrase | Self::BadPassphrase(_) | Self::NotForUs => Reason::Locked,
-            Self::InUse { .. } | Self::Storage(_) => Reason::Unavailable,
+            Self::InUse { .. } | Self::Storage(_) | Self::Bundle(_) => Reason::Unavailable,
             Self::Missing(_)
             | Self::Exists(_)
             | Self::Exposed { .. }

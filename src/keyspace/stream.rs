@@ -180,9 +180,9 @@ fn nonce(counter: u64, is_last: bool) -> Nonce {
 }
 
 pub(crate) fn unread(error: io::Error) -> KeyspaceError {
-    KeyspaceError::Storage(format!("cannot read the bundle: {error}"))
+    KeyspaceError::Bundle(format!("cannot read the bundle: {error}"))
 }
 
 pub(crate) fn unwritten(error: io::Error) -> KeyspaceError {
-    KeyspaceError::Storage(format!("cannot write the bundle: {error}"))
+    KeyspaceError::Bundle(format!("cannot write the bundle: {error}"))
 }

@@ -98,6 +98,7 @@ fn what_is_said_of_recipients_and_would_do_nothing_is_a_mistake() {
     let export =
         |to: &str| format!("allow = [{{ calls = [\"export_key_space\"], keys = [\"a/*\"]{to} }}]");
     policy(&export(&format!(", export_to = {some}")));
+    policy("allow = [{ calls = [\"*\", \"*\"], keys = [\"a/*\"] }]");
     for (rules, says) in [
         (export(""), "does not say to whom"),
         (

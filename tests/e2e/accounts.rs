@@ -93,11 +93,15 @@ async fn what_was_used_stays_used_after_a_crash_and_across_files() {
     assert!(rotated.count() >= 1, "no file was begun");
     let (exit, _, err) = service.audit_verify();
     assert_eq!(exit, 0, "{err}");
-    // Without the file that tells of the first uses there is no count, and no service.
-    fs::remove_file(service.home.join("audit.uses")).unwrap();
+    // What the note has may be archived.
     let rotated = fs::read_dir(&service.home).unwrap().flatten();
     let first = rotated.map(|e| e.path()).filter(|p| p.to_str().unwrap().contains("audit-0")).min();
     fs::remove_file(first.unwrap()).unwrap();
+    service.restart(&nats);
+    assert_eq!(ask_plainly(&client, SIGN).await.error.as_deref(), Some("rate-limited"));
+    service.stop();
+    // Without the note as well there is no count, and no service.
+    fs::remove_file(service.home.join("audit.uses")).unwrap();
     let mut again = Service::launch(&service.scratch, &service.home, &nats.url(), own());
     assert_eq!(again.ended().code(), Some(4));
 }
