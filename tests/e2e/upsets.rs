@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+use policy::MAX_POLICY_BYTES;
 use sandbox::Role;
 
 use crate::support::*;
@@ -195,6 +196,16 @@ async fn an_operator_has_the_policy_read_again_and_is_told_what_came_of_it() {
         "{err}"
     );
     assert_eq!(ask_plainly(&client, "1").await.text, "1");
+    for (bytes, exit) in [(MAX_POLICY_BYTES, 0), (MAX_POLICY_BYTES + 1, 2)] {
+        let path = service.scratch.policy(OPEN_TO_ANYBODY);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push('#');
+        text.extend(std::iter::repeat_n('x', bytes - text.len()));
+        std::fs::write(path, text).unwrap();
+        let (got, _, err) = reload();
+        assert_eq!(got, exit, "{bytes}: {err}");
+    }
+    service.scratch.policy("[[role]]\nname = \"r\"\nallow = [{ calls = [\"sgin\"] }]\n");
     // Whoever speaks otherwise is hung up on, and the next is heard.
     let socket = service.home.join("admin.socket");
     let mode =
@@ -217,7 +228,8 @@ async fn an_operator_has_the_policy_read_again_and_is_told_what_came_of_it() {
     assert!(admin.iter().all(|entry| entry["call"] == "policy reload"));
     let statuses: Vec<_> = admin.iter().map(|entry| entry["status"].as_str()).collect();
     // What holds is told by a line of its own.
-    assert_eq!(statuses, [None, None, Some("refused"), None, Some("refused")]);
+    let (done, refused) = (vec![None], vec![None, Some("refused")]);
+    assert_eq!(statuses, [done.clone(), refused.clone(), done, refused.clone(), refused].concat());
     assert!(admin.iter().all(|entry| entry["uid"].is_u64()));
     let restart = |service: &mut Service| {
         service.scratch.policy(OPEN_TO_ANYBODY);
