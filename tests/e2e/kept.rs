@@ -1,5 +1,7 @@
 //! `isolation = "client"`: a process is kept for one client, and forgets each of its scripts.
 
+use std::time::{Duration, Instant};
+
 use proof::Identity;
 
 use crate::canary::memory_holds;
@@ -53,6 +55,20 @@ async fn a_kept_process_serves_one_client_and_remembers_nothing() {
     // Nobody in particular never meets a process that somebody used.
     assert_eq!(ask_plainly(&client, "40 + 2").await.text, "42");
     wait_until("anonymous scripts leave no process", || (kept(&service) == both).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_is_kept_only_where_the_policy_says_so() {
+    let nats = Nats::plain();
+    let (alice, bob) = (Identity::generate(), Identity::generate());
+    let fresh = policy(&alice, &bob).replace("\"client\"", "\"script\"");
+    let service = Service::start(&nats, &fresh);
+    service.await_proofs();
+    let client = nats.client().await;
+    assert_eq!(ask_signed(&client, &service, &alice, "40 + 2").await.text, "42");
+    let answered = Instant::now();
+    wait_until("it is gone", || kept(&service).is_empty().then_some(()));
+    assert!(answered.elapsed() < Duration::from_secs(5), "one that is kept stays for ten");
 }
 
 #[tokio::test(flavor = "multi_thread")]
