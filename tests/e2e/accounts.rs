@@ -104,6 +104,7 @@ async fn what_was_used_stays_used_after_a_crash_and_across_files() {
     fs::remove_file(service.home.join("audit.uses")).unwrap();
     let mut again = Service::launch(&service.scratch, &service.home, &nats.url(), own());
     assert_eq!(again.ended().code(), Some(4));
+    assert!(service.log().contains("audit log: line 1 is missing"), "{}", service.log());
 }
 
 /// Uses of a script that ran out of them half-way: they were used.
