@@ -29,6 +29,8 @@ mod public;
 mod record;
 mod rewrap;
 mod seal;
+#[cfg(test)]
+mod sealing_tests;
 mod secret;
 mod sign;
 mod slot;

@@ -192,7 +192,15 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let is_source = path.extension().is_some_and(|ending| ending == "rs");
-            let tests = ["tests", "operator_tests", "faults", "model", "golden", "vectors"];
+            let tests = [
+                "tests",
+                "operator_tests",
+                "faults",
+                "model",
+                "golden",
+                "vectors",
+                "sealing_tests",
+            ];
             let stem = path.file_stem().unwrap().to_str().unwrap();
             if !is_source || tests.contains(&stem) {
                 continue;

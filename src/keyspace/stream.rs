@@ -11,7 +11,7 @@ use crate::seal::TAG_BYTES;
 use crate::secret::Secret;
 
 /// Bytes of a chunk before it is sealed; only the last may have fewer.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Writes a payload.
 pub(crate) struct Sealing<W> {
