@@ -149,7 +149,7 @@ impl Broker {
         match self.identify(&loaded, request) {
             Ok(Identified::New { caller, held_as }) => {
                 let done = self.execute(&loaded, &id, &caller, &request.body, request.wants_json);
-                let reply = self.reply(&loaded, request, &done);
+                let reply = self.reply(&loaded, request, done);
                 if let Some(digest) = held_as {
                     self.answers().give(&digest, &reply);
                 }
@@ -159,13 +159,14 @@ impl Broker {
                 match self.record(&Entry::repeated(&id, &request.body)) {
                     Ok(_) => given.again(request.ticket),
                     Err(error) => {
-                        self.reply(&loaded, request, &Done::of(Outcome::failed(error.into())))
+                        self.reply(&loaded, request, Done::failed(error.into(), request.wants_json))
                     }
                 }
             }
             Err(refusal) => {
                 let entry = Entry::unidentified(&id, &request.body, &refusal);
-                self.reply(&loaded, request, &self.refused(&entry, refusal.public()))
+                let done = self.refused(&entry, refusal.public(), request.wants_json);
+                self.reply(&loaded, request, done)
             }
         }
     }
@@ -173,18 +174,19 @@ impl Broker {
     /// Refuses a request that will not be looked at, signed like any other answer.
     pub(crate) fn decline(&self, request: &Request, failure: Failure) -> Reply {
         let id = self.clock.request_id();
-        let done = self.refused(&Entry::declined(&id, &request.body, &failure), failure.clone());
-        self.reply(&self.policy(), request, &done)
+        let entry = Entry::declined(&id, &request.body, &failure);
+        let done = self.refused(&entry, failure.clone(), request.wants_json);
+        self.reply(&self.policy(), request, done)
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refused(&self, entry: &Entry<'_>, failure: Failure) -> Done {
+    fn refused(&self, entry: &Entry<'_>, failure: Failure, as_json: bool) -> Done {
         match self.record(entry) {
-            Ok(audit) => Done { audit, ..Done::of(Outcome::failed(failure)) },
-            Err(error) => Done::of(Outcome::failed(error.into())),
+            Ok(audit) => Done { audit, ..Done::failed(failure, as_json) },
+            Err(error) => Done::failed(error.into(), as_json),
         }
     }
 
@@ -228,22 +230,20 @@ impl Broker {
         script: &[u8],
         as_json: bool,
     ) -> Done {
-        let started = std::time::Instant::now();
-        let (mut outcome, kept, keys) =
+        let (outcome, kept, keys) =
             self.execute_staged(&loaded.policy, id, caller, script, as_json);
-        outcome.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let body = outcome.body(as_json);
         let entry = Entry::ended(id, caller, script, &loaded.digest, &outcome, &body);
         let recorded = self.record(&entry);
         let who = caller.nkey().unwrap_or("anonymous").to_owned();
         match recorded {
-            Ok(audit) => Done { outcome, caller: who, keys, audit },
+            Ok(audit) => Done { outcome, body, caller: who, keys, audit },
             // What was kept was recorded before; to deny it now would be untrue.
             Err(error) if kept => {
                 serve::log(&error.to_string());
-                Done { outcome, caller: who, keys, audit: None }
+                Done { outcome, body, caller: who, keys, audit: None }
             }
-            Err(error) => Done::of(Outcome::failed(error.into())),
+            Err(error) => Done::failed(error.into(), as_json),
         }
     }
 
@@ -261,6 +261,7 @@ impl Broker {
         script: &[u8],
         as_json: bool,
     ) -> (Outcome, bool, BTreeSet<String>) {
+        let started = std::time::Instant::now();
         let nothing = |failure| (Outcome::failed(failure), false, BTreeSet::new());
         let caller = &caller.clone().running(script);
         if !policy.may_run(caller) {
@@ -278,15 +279,19 @@ impl Broker {
         };
         let (ending, mut usage) = lane::run(&self.lanes, job, &limits, &mut session);
         usage.host_calls = session.host_calls();
+        usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let used = session.take_used();
         let outcome = Outcome { ending, output: session.take_output(), usage };
+        let most = self.reply_bytes.load(Ordering::Relaxed);
         // An answer that cannot be sent is found out before anything is kept.
-        let mut outcome = outcome.fitted(self.reply_bytes.load(Ordering::Relaxed), as_json);
+        let mut outcome = outcome.fitted(most, as_json);
         let mut kept = false;
         if outcome.ending.is_ok() {
             match self.commit(id, caller, session) {
                 Ok(changed) => kept = changed,
-                Err(failure) => outcome.ending = Err(failure),
+                Err(failure) => {
+                    outcome = Outcome { ending: Err(failure), ..outcome }.fitted(most, as_json);
+                }
             }
         }
         (outcome, kept, used)
@@ -313,8 +318,7 @@ impl Broker {
         Failure::new(Code::Internal, "the keyspace could not be used")
     }
 
-    fn reply(&self, loaded: &Loaded, request: &Request, done: &Done) -> Reply {
-        let body = done.outcome.body(request.wants_json);
+    fn reply(&self, loaded: &Loaded, request: &Request, done: Done) -> Reply {
         let error = done.outcome.ending.as_ref().err().map(|failure| failure.code);
         let req = match &request.proof {
             ProofHeader::One(proof) => proof::digest(proof.as_bytes()),
@@ -322,19 +326,19 @@ impl Broker {
         };
         let answered = Answered {
             req,
-            bh: proof::digest(&body),
+            bh: proof::digest(&done.body),
             st: error.map_or("ok", Code::word).to_owned(),
             iat: self.clock.seconds(),
             script: proof::digest(&request.body),
             policy: loaded.digest.clone(),
-            caller: done.caller.clone(),
-            keys: done.keys.iter().take(MOST_KEYS).cloned().collect(),
+            caller: done.caller,
             key_count: u64::try_from(done.keys.len()).unwrap_or(u64::MAX),
-            audit: done.audit.clone(),
+            keys: done.keys.into_iter().take(MOST_KEYS).collect(),
+            audit: done.audit,
         };
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
-        Reply { ticket: request.ticket, proof: Some(proof), error, body }
+        Reply { ticket: request.ticket, proof: Some(proof), error, body: done.body }
     }
 }
 
@@ -361,6 +365,8 @@ impl std::ops::Deref for Loaded {
 /// A request that was answered, and what its answer is to prove.
 struct Done {
     outcome: Outcome,
+    /// The payload of the answer: what was measured, recorded, signed and is sent is the same.
+    body: Vec<u8>,
     /// The nkey, `anonymous`, or empty.
     caller: String,
     /// The private keys that were used, by name.
@@ -369,7 +375,9 @@ struct Done {
 }
 
 impl Done {
-    fn of(outcome: Outcome) -> Self {
-        Self { outcome, caller: String::new(), keys: BTreeSet::new(), audit: None }
+    fn failed(failure: Failure, as_json: bool) -> Self {
+        let outcome = Outcome::failed(failure);
+        let body = outcome.body(as_json);
+        Self { outcome, body, caller: String::new(), keys: BTreeSet::new(), audit: None }
     }
 }
