@@ -73,7 +73,7 @@ fn measure(name: &str, isolation: &str, script: &str) {
     let broker = broker(isolation);
     let caller = broker.policy().client_by_name("bench", 0).unwrap();
     let run = |script: &str| {
-        let outcome = broker.run(&caller, script.as_bytes());
+        let outcome = broker.run(&caller, 0, script.as_bytes());
         assert!(outcome.ending.is_ok(), "{}", outcome.json());
     };
     run("create_key_space(\"s\"); create_keypair(\"k\")");
@@ -118,14 +118,15 @@ fn in_process() {
 fn refusals() {
     let broker = broker("client");
     let caller = broker.policy().client_by_name("bench", 0).unwrap();
-    let made = broker.run(&caller, b"create_key_space(\"denied\"); create_keypair(\"denied/k\")");
+    let made =
+        broker.run(&caller, 0, b"create_key_space(\"denied\"); create_keypair(\"denied/k\")");
     assert!(made.ending.is_ok());
     let scripts = ["sign(\"m\", \"denied/k\")", "sign(\"m\", \"denied/n\")"];
     let mut walls = scripts.map(|_| Vec::new());
     for _ in 0..400 {
         for (script, walls) in scripts.iter().zip(&mut walls) {
             let start = Instant::now();
-            assert!(broker.run(&caller, script.as_bytes()).ending.is_err());
+            assert!(broker.run(&caller, 0, script.as_bytes()).ending.is_err());
             walls.push(start.elapsed().as_secs_f64() * 1e6);
         }
     }
@@ -182,8 +183,8 @@ fn memory() {
         let broker = broker(isolation);
         let caller = broker.policy().client_by_name("bench", 0).unwrap();
         std::thread::scope(|scope| {
-            let running =
-                scope.spawn(|| broker.run(&caller, b"let i = 0; while i < 150000 { i += 1; } i"));
+            let running = scope
+                .spawn(|| broker.run(&caller, 0, b"let i = 0; while i < 150000 { i += 1; } i"));
             std::thread::sleep(std::time::Duration::from_millis(25));
             for pid in tree(std::process::id()).into_iter().skip(1) {
                 let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
@@ -218,14 +219,14 @@ fn after_a_kill() {
     let caller = broker.policy().client_by_name("bench", 0).unwrap();
     let mut walls: Vec<f64> = (0..20)
         .map(|_| {
-            assert!(broker.run(&caller, b"1").ending.is_ok());
+            assert!(broker.run(&caller, 0, b"1").ending.is_ok());
             for pid in tree(std::process::id()).into_iter().skip(2) {
                 let _gone =
                     std::process::Command::new("kill").args(["-9", &pid.to_string()]).output();
             }
             let start = Instant::now();
             // One that meets the dying lane is lost with it.
-            while broker.run(&caller, b"1").ending.is_err() {}
+            while broker.run(&caller, 0, b"1").ending.is_err() {}
             start.elapsed().as_secs_f64() * 1e3
         })
         .collect();

@@ -6,7 +6,7 @@ use policy::{Act, Caller, Permit, Refusal, Target};
 use serde::Serialize;
 use wire::{CallName, Name};
 
-use crate::identify::Unidentified;
+use crate::identify::{Proven, Unidentified};
 use crate::operate::Undone;
 use crate::outcome::{Failure, Outcome};
 
@@ -32,6 +32,17 @@ impl Acted {
     }
 }
 
+/// Who had a script run, as whomever.
+#[derive(Debug, Clone)]
+pub(crate) enum Asker {
+    /// A request without a proof.
+    Anybody,
+    /// The client, by a proof with this digest.
+    Client { proof: String },
+    /// A user of this machine, with the passphrase: `crypto-cli run`.
+    User { uid: u32 },
+}
+
 /// One record.
 #[derive(Default, Serialize)]
 pub(crate) struct Entry<'a> {
@@ -46,6 +57,9 @@ pub(crate) struct Entry<'a> {
     client: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nkey: Option<&'a str>,
+    /// The digest of the proof that the request came with, where that verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +89,7 @@ pub(crate) struct Entry<'a> {
     result: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
-    /// The user of an operator's command.
+    /// The user of an operator's command, and of `crypto-cli run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,20 +217,33 @@ impl<'a> Entry<'a> {
         Self { is_awaited: true, client: Some(caller.name()), ..Self::new("commit", request) }
     }
 
-    /// A request that nobody could be identified for.
-    pub(crate) fn unidentified(request: &'a str, script: &[u8], why: &Unidentified) -> Self {
+    /// A request that is not executed: nobody could be identified for it, or its proof was used up.
+    pub(crate) fn unidentified(request: &'a str, script: &[u8], why: &'a Unidentified) -> Self {
+        let by = match why {
+            Unidentified::Spent { by, .. } => Self::proven(by, request),
+            Unidentified::Unsigned
+            | Unidentified::UnusableHeader
+            | Unidentified::Proof(_)
+            | Unidentified::UnknownClient(_) => Self::new("request", request),
+        };
         Self {
             status: Some(why.public().code.word()),
             reason: Some(why.to_string()),
             script: Some(proof::digest(script)),
-            ..Self::new("request", request)
+            ..by
         }
     }
 
     /// A request whose answer was given again.
-    pub(crate) fn repeated(request: &'a str, script: &[u8]) -> Self {
+    pub(crate) fn repeated(request: &'a str, script: &[u8], by: &'a Proven) -> Self {
         let script = Some(proof::digest(script));
-        Self { status: Some("repeated"), script, ..Self::new("request", request) }
+        Self { status: Some("repeated"), script, ..Self::proven(by, request) }
+    }
+
+    fn proven(by: &'a Proven, request: &'a str) -> Self {
+        let Proven { caller, proof } = by;
+        let client = Some(caller.name());
+        Self { client, nkey: caller.nkey(), proof: Some(proof), ..Self::new("request", request) }
     }
 
     /// A request that was not looked at.
@@ -232,15 +259,23 @@ impl<'a> Entry<'a> {
     pub(crate) fn ended(
         request: &'a str,
         caller: &'a Caller,
+        asker: &'a Asker,
         script: &[u8],
         policy: &'a str,
         outcome: &Outcome,
         result: &[u8],
     ) -> Self {
         let failure = outcome.ending.as_ref().err();
+        let (nkey, proof, uid) = match asker {
+            Asker::Anybody => (None, None, None),
+            Asker::Client { proof } => (caller.nkey(), Some(proof.as_str()), None),
+            Asker::User { uid } => (None, None, Some(*uid)),
+        };
         Self {
             client: Some(caller.name()),
-            nkey: caller.nkey(),
+            nkey,
+            proof,
+            uid,
             status: Some(failure.map_or("ok", |failure| failure.code.word())),
             script: Some(proof::digest(script)),
             policy: Some(policy),
@@ -268,6 +303,7 @@ mod tests {
     use wire::{Code, KeyPath, Name};
 
     use super::*;
+    use crate::identify::Spent;
     use crate::outcome::{Outcome, Usage};
 
     const NKEY: &str = "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK";
@@ -321,8 +357,11 @@ mod tests {
         let undone = |in_part| Err(Undone { error: KeyspaceError::Cannot(String::new()), in_part });
         let usage = Usage { wall_us: 7, host_calls: 3, ..Usage::default() };
         let failed = Outcome { ending: Err(failure()), output: String::new(), usage };
-        let ran =
-            |outcome: &Outcome| told(&Entry::ended("q", &who, b"text", "p", outcome, b"text"));
+        let ran = |asker: &Asker, outcome: &Outcome| {
+            told(&Entry::ended("q", &who, asker, b"text", "p", outcome, b"text"))
+        };
+        let proven = || Proven { caller: who.clone(), proof: "d".to_owned() };
+        let spent = Unidentified::Spent { by: Box::new(proven()), why: Spent::Used };
         for (entry, expected) in [
             (told(&Entry::opened("N1", b"")), json!({ "kind": "opened", "service": "N1" })),
             (
@@ -380,21 +419,38 @@ mod tests {
                 json!({ "kind": "commit", "request": "q", "client": "c", "awaited": true }),
             ),
             (
-                told(&Entry::unidentified("q", b"text", &Unidentified::Used)),
-                json!({ "kind": "request", "request": "q", "status": "replayed",
-                    "reason": "the proof was used before", "script": digest }),
+                told(&Entry::unidentified("q", b"text", &spent)),
+                json!({ "kind": "request", "request": "q", "client": "c", "nkey": NKEY, "proof": "d",
+                    "status": "replayed", "reason": "the proof was used before", "script": digest }),
             ),
             (
-                told(&Entry::repeated("q", b"text")),
-                json!({ "kind": "request", "request": "q", "status": "repeated", "script": digest }),
+                told(&Entry::unidentified("q", b"text", &Unidentified::UnusableHeader)),
+                json!({ "kind": "request", "request": "q", "status": "unauthenticated",
+                    "reason": "the header is repeated, misspelt, too long or not text", "script": digest }),
+            ),
+            (
+                told(&Entry::repeated("q", b"text", &proven())),
+                json!({ "kind": "request", "request": "q", "client": "c", "nkey": NKEY, "proof": "d",
+                    "status": "repeated", "script": digest }),
             ),
             (
                 told(&Entry::declined("q", b"text", &failure())),
                 json!({ "kind": "request", "request": "q", "status": "busy", "script": digest }),
             ),
             (
-                ran(&failed),
-                json!({ "kind": "request", "request": "q", "client": "c", "nkey": NKEY, "status": "busy",
+                ran(&Asker::Client { proof: "d".to_owned() }, &failed),
+                json!({ "kind": "request", "request": "q", "client": "c", "nkey": NKEY, "proof": "d",
+                    "status": "busy", "script": digest, "policy": "p", "result": digest, "wall_us": 7,
+                    "host_calls": 3 }),
+            ),
+            (
+                ran(&Asker::User { uid: 5 }, &failed),
+                json!({ "kind": "request", "request": "q", "client": "c", "uid": 5, "status": "busy",
+                    "script": digest, "policy": "p", "result": digest, "wall_us": 7, "host_calls": 3 }),
+            ),
+            (
+                ran(&Asker::Anybody, &failed),
+                json!({ "kind": "request", "request": "q", "client": "c", "status": "busy",
                     "script": digest, "policy": "p", "result": digest, "wall_us": 7, "host_calls": 3 }),
             ),
         ] {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use policy::Caller;
-use proof::{Expected, Fault, Signed};
+use proof::{Addressee, Expected, Fault, Signed, Verified};
 use wire::Code;
 use wire::request::{ProofHeader, Request};
 
@@ -23,6 +23,14 @@ pub(crate) enum Unidentified {
     Proof(#[from] Fault),
     #[error("`{0}` is no client of the policy, or has expired, or is revoked")]
     UnknownClient(String),
+    /// Somebody was, and the proof is not good for another execution.
+    #[error("{why}")]
+    Spent { by: Box<Proven>, why: Spent },
+}
+
+/// Why a proof that verifies is not executed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Spent {
     #[error("the proof was used before")]
     Used,
     #[error("the proof was made before this service started")]
@@ -35,12 +43,21 @@ pub(crate) enum Unidentified {
     Full,
 }
 
-/// Somebody, and whether the answer is to be held for the same proof.
+/// A client of the policy, and the digest of the proof that it signed.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) caller: Caller,
+    pub(crate) proof: String,
+}
+
+/// Somebody, and what is to be done.
 pub(crate) enum Identified {
-    /// A request to be executed.
-    New { caller: Caller, held_as: Option<String> },
-    /// One that was.
-    Again(Arc<Given>),
+    /// Execute it for anybody.
+    Anonymous(Caller),
+    /// Execute it, and hold the answer for the same proof if it asks for that.
+    New { by: Proven, held_as: Option<String> },
+    /// Give the answer that was given.
+    Again { by: Proven, given: Arc<Given> },
 }
 
 impl Unidentified {
@@ -50,18 +67,20 @@ impl Unidentified {
             Self::Unsigned | Self::UnusableHeader | Self::Proof(_) | Self::UnknownClient(_) => {
                 Failure::new(Code::Unauthenticated, "the request is not authenticated")
             }
-            Self::Used => {
-                Failure::new(Code::Replayed, "this proof was used before: make a new one")
-            }
-            Self::BeforeStart | Self::ClockSetBack => {
-                let text = "this proof may have been used before the service started: make a new one, or \
-                            try again in 30 seconds";
-                Failure::new(Code::Replayed, text)
-            }
-            Self::Running => {
-                Failure::new(Code::Busy, "this very request is being executed: ask again")
-            }
-            Self::Full => Failure::new(Code::Busy, "too many requests: try again later"),
+            Self::Spent { why, .. } => match why {
+                Spent::Used => {
+                    Failure::new(Code::Replayed, "this proof was used before: make a new one")
+                }
+                Spent::BeforeStart | Spent::ClockSetBack => {
+                    let text = "this proof may have been used before the service started: make a new \
+                                one, or try again in 30 seconds";
+                    Failure::new(Code::Replayed, text)
+                }
+                Spent::Running => {
+                    Failure::new(Code::Busy, "this very request is being executed: ask again")
+                }
+                Spent::Full => Failure::new(Code::Busy, "too many requests: try again later"),
+            },
         }
     }
 }
@@ -76,8 +95,7 @@ impl Broker {
         let policy = &loaded.policy;
         let header = match &request.proof {
             ProofHeader::Absent => {
-                let caller = policy.anonymous().ok_or(Unidentified::Unsigned)?;
-                return Ok(Identified::New { caller, held_as: None });
+                return policy.anonymous().map(Identified::Anonymous).ok_or(Unidentified::Unsigned);
             }
             ProofHeader::Unusable => return Err(Unidentified::UnusableHeader),
             ProofHeader::One(header) => header,
@@ -86,34 +104,55 @@ impl Broker {
         let signed = Signed::parse(header)?;
         let unknown = || Unidentified::UnknownClient(signed.kid().escape_debug().to_string());
         let caller = policy.client_by_nkey(signed.kid(), now).ok_or_else(unknown)?;
-        let expected =
-            Expected { aud: policy.service(), payload: &request.body, now, window: WINDOW_SECONDS };
+        let to = Addressee { aud: policy.service(), nkey: self.service_nkey() };
+        let expected = Expected { to, payload: &request.body, now, window: WINDOW_SECONDS };
         let verified = signed.verify(&expected)?;
+        let by = Proven { caller, proof: proof::digest(header.as_bytes()) };
+        match self.spend(&by, &verified, loaded, now) {
+            Ok(Asked::First { held_as }) => Ok(Identified::New { by, held_as }),
+            Ok(Asked::Again(given)) => Ok(Identified::Again { by, given }),
+            Err(why) => Err(Unidentified::Spent { by: Box::new(by), why }),
+        }
+    }
+
+    /// Uses a proof up, unless its answer is there to be given again.
+    fn spend(
+        &self,
+        by: &Proven,
+        verified: &Verified,
+        loaded: &Loaded,
+        now: u64,
+    ) -> Result<Asked, Spent> {
         // A thread that panicked with either left them as they were.
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         // Under another policy the answer may be another.
-        let digest = || format!("{} {}", proof::digest(header.as_bytes()), loaded.digest);
-        let held_as = verified.idem.then(digest);
+        let held_as = verified.idem.then(|| format!("{} {}", by.proof, loaded.digest));
         match held_as.as_deref().map_or(Known::No, |digest| answers.known(digest)) {
-            Known::Given(given) => return Ok(Identified::Again(given)),
-            Known::Running => return Err(Unidentified::Running),
+            Known::Given(given) => return Ok(Asked::Again(given)),
+            Known::Running => return Err(Spent::Running),
             Known::No => {}
         }
         answers.forget(now);
-        if held_as.is_some() && !answers.has_room(caller.name()) {
-            return Err(Unidentified::Full);
+        if held_as.is_some() && !answers.has_room(by.caller.name()) {
+            return Err(Spent::Full);
         }
-        replays.spend(&verified, now).map_err(|replay| match replay {
-            Replay::Used => Unidentified::Used,
-            Replay::BeforeStart => Unidentified::BeforeStart,
-            Replay::ClockSetBack => Unidentified::ClockSetBack,
-            Replay::Full => Unidentified::Full,
+        replays.spend(verified, now).map_err(|replay| match replay {
+            Replay::Used => Spent::Used,
+            Replay::BeforeStart => Spent::BeforeStart,
+            Replay::ClockSetBack => Spent::ClockSetBack,
+            Replay::Full => Spent::Full,
         })?;
         if let Some(digest) = &held_as {
             let until = verified.iat.saturating_add(WINDOW_SECONDS);
-            answers.promise(digest.clone(), caller.name(), until);
+            answers.promise(digest.clone(), by.caller.name(), until);
         }
-        Ok(Identified::New { caller, held_as })
+        Ok(Asked::First { held_as })
     }
+}
+
+/// Whether a proof comes for the first time.
+enum Asked {
+    First { held_as: Option<String> },
+    Again(Arc<Given>),
 }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use keyspace::{CommitError, Unlocked};
 use policy::{Caller, Policy, RateBook};
-use proof::{Answered, LogPlace, MOST_KEYS};
+use proof::{Answered, Form, LogPlace, MOST_KEYS};
 use wire::Code;
 use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
 use wire::script::Task;
@@ -44,8 +44,8 @@ pub use serve::{ServeError, serve};
 
 use crate::answers::Answers;
 use crate::clock::Clock;
-use crate::entry::Entry;
-use crate::identify::Identified;
+use crate::entry::{Asker, Entry};
+use crate::identify::{Identified, Proven};
 use crate::replay::ReplayWindow;
 use crate::session::Session;
 
@@ -146,26 +146,30 @@ impl Broker {
     pub fn answer(&self, request: &Request) -> Reply {
         let id = self.clock.request_id();
         let loaded = self.policy();
+        let (script, as_json) = (&request.body, request.wants_json);
         match self.identify(&loaded, request) {
-            Ok(Identified::New { caller, held_as }) => {
-                let done = self.execute(&loaded, &id, &caller, &request.body, request.wants_json);
+            Ok(Identified::Anonymous(caller)) => {
+                let done = self.execute(&loaded, &id, &caller, &Asker::Anybody, script, as_json);
+                self.reply(&loaded, request, done)
+            }
+            Ok(Identified::New { by: Proven { caller, proof }, held_as }) => {
+                let asker = Asker::Client { proof };
+                let done = self.execute(&loaded, &id, &caller, &asker, script, as_json);
                 let reply = self.reply(&loaded, request, done);
                 if let Some(digest) = held_as {
                     self.answers().give(&digest, &reply);
                 }
                 reply
             }
-            Ok(Identified::Again(given)) => {
-                match self.record(&Entry::repeated(&id, &request.body)) {
+            Ok(Identified::Again { by, given }) => {
+                match self.record(&Entry::repeated(&id, script, &by)) {
                     Ok(_) => given.again(request.ticket),
-                    Err(error) => {
-                        self.reply(&loaded, request, Done::failed(error.into(), request.wants_json))
-                    }
+                    Err(error) => self.reply(&loaded, request, Done::failed(error.into(), as_json)),
                 }
             }
             Err(refusal) => {
-                let entry = Entry::unidentified(&id, &request.body, &refusal);
-                let done = self.refused(&entry, refusal.public(), request.wants_json);
+                let entry = Entry::unidentified(&id, script, &refusal);
+                let done = self.refused(&entry, refusal.public(), as_json);
                 self.reply(&loaded, request, done)
             }
         }
@@ -227,13 +231,14 @@ impl Broker {
         loaded: &Loaded,
         id: &str,
         caller: &Caller,
+        asker: &Asker,
         script: &[u8],
         as_json: bool,
     ) -> Done {
         let (outcome, kept, keys) =
             self.execute_staged(&loaded.policy, id, caller, script, as_json);
         let body = outcome.body(as_json);
-        let entry = Entry::ended(id, caller, script, &loaded.digest, &outcome, &body);
+        let entry = Entry::ended(id, caller, asker, script, &loaded.digest, &outcome, &body);
         let recorded = self.record(&entry);
         let who = caller.nkey().unwrap_or("anonymous").to_owned();
         match recorded {
@@ -247,9 +252,10 @@ impl Broker {
         }
     }
 
-    /// Runs a script for a caller at the terminal.
-    pub fn run(&self, caller: &Caller, script: &[u8]) -> Outcome {
-        self.execute(&self.policy(), &self.clock.request_id(), caller, script, true).outcome
+    /// Runs a script as this caller, for a user at the terminal.
+    pub fn run(&self, caller: &Caller, uid: u32, script: &[u8]) -> Outcome {
+        let (id, asker) = (self.clock.request_id(), Asker::User { uid });
+        self.execute(&self.policy(), &id, caller, &asker, script, true).outcome
     }
 
     /// The outcome, whether changes were kept, and the private keys that were used.
@@ -327,6 +333,7 @@ impl Broker {
         let answered = Answered {
             req,
             bh: proof::digest(&done.body),
+            form: Form::wanted(request.wants_json),
             st: error.map_or("ok", Code::word).to_owned(),
             iat: self.clock.seconds(),
             script: proof::digest(&request.body),

@@ -313,7 +313,10 @@ pub(crate) struct RequestArgs {
     /// A file with the caller's seed, if it is another than that of the connection.
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
-    /// Where the receipt of the answer is written.
+    /// Send the same request again while no answer comes. The service executes it once.
+    #[arg(long, conflicts_with = "unsigned")]
+    pub(crate) retry: bool,
+    /// Where the receipt of the answer is written. Nothing is written over.
     #[arg(long, value_name = "FILE", conflicts_with = "unsigned")]
     pub(crate) receipt: Option<PathBuf>,
     /// Send no proof, and check none in the answer.

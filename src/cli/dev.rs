@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use client::{Caller, Connect, Login, ServerUrl};
+use client::{Asking, Caller, Connect, Login, ServerUrl};
 use keyspace::Home;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -212,12 +212,12 @@ fn await_answer(
         service: files.service.clone(),
         service_nkey: files.service_nkey.clone(),
     };
+    let asking = Asking { json: false, again: false, patience: ATTEMPT };
     let patience = Instant::now() + PATIENCE;
     loop {
         service.must_run()?;
         let caller = Some(&caller);
-        let answer =
-            client::blocking::request(&connect, SUBJECT, b"40 + 2", caller, false, ATTEMPT);
+        let answer = client::blocking::request(&connect, SUBJECT, b"40 + 2", caller, asking);
         let last = match answer {
             Ok(answer) if answer.error.is_none() && answer.payload == b"42" => return Ok(true),
             Ok(answer) => String::from_utf8_lossy(&answer.payload).into_owned(),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
-use proof::Identity;
+use proof::{Addressee, Identity};
 
 use crate::args::{IdentityNewArgs, IdentityProofArgs, IdentityShowArgs};
 use crate::exit::{Exit, Fault};
@@ -41,7 +41,8 @@ pub(crate) fn proof(args: &IdentityProofArgs) -> Result<Exit, Fault> {
     getrandom::fill(&mut jti).map_err(|error| Fault::system("no random numbers", &error))?;
     let jti = data_encoding::HEXLOWER.encode(&jti);
     let terms = proof::Terms { idem: args.idem };
-    let header = proof::write_request(&identity, &args.service, files::now(), &jti, &script, terms);
+    let to = Addressee { aud: &args.service, nkey: &args.service_nkey };
+    let header = proof::write_request(&identity, to, files::now(), &jti, &script, terms);
     say::line(&header)?;
     Ok(Exit::Done)
 }

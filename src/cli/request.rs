@@ -1,10 +1,11 @@
 //! `crypto-cli request`: send a script, believe only the pinned service's answer.
 
 use client::blocking::{Fault as AskFault, PATIENCE};
-use client::{Caller, RequestFault, check_subject};
+use client::{Answer, Asking, Caller, RequestFault, check_subject};
 
 use crate::args::{Format, RequestArgs};
 use crate::exit::{Exit, Fault, for_code};
+use crate::operate::Output;
 use crate::{files, listen, say};
 
 /// Clocks that are further apart than this are mentioned, in seconds: an answer may have been on its way
@@ -16,21 +17,31 @@ pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
     let connect = listen::connection(&args.nats, "crypto-cli request")?;
     let subject = check_subject(&args.subject)?;
     let caller = if args.unsigned { None } else { Some(caller(args)?) };
-    let as_json = args.format == Format::Json;
-    let answer =
-        client::blocking::request(&connect, subject, &script, caller.as_ref(), as_json, PATIENCE)?;
-    if let (Some(path), Some(receipt)) = (&args.receipt, &answer.receipt) {
-        let written = std::fs::write(path, format!("{receipt}\n"));
-        written.map_err(|e| Fault::usage(format!("cannot write `{}`: {e}", path.display())))?;
+    // Before anything is run: an answer that came must not be lost for want of a place.
+    let mut receipt = args.receipt.as_deref().map(Output::create).transpose()?;
+    let json = args.format == Format::Json;
+    let asking = Asking { json, again: args.retry, patience: PATIENCE };
+    let answer = client::blocking::request(&connect, subject, &script, caller.as_ref(), asking)?;
+    let exit = show(&answer, args.format);
+    if let (Some(mut output), Some(proven)) = (receipt.take(), &answer.proven) {
+        let written = output.write(format!("{}\n", proven.receipt).as_bytes());
+        written.map_err(|error| Fault::system("cannot write the receipt", &error))?;
+        output.finish()?;
     }
-    if let Some(ahead) = answer.clock_ahead.filter(|ahead| ahead.abs() > MENTIONED_SKEW) {
+    exit
+}
+
+fn show(answer: &Answer, format: Format) -> Result<Exit, Fault> {
+    let ahead = answer.proven.as_ref().map(|proven| proven.clock_ahead);
+    if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > MENTIONED_SKEW) {
         let side = if ahead > 0 { "ahead of" } else { "behind" };
         let seconds = ahead.abs();
         say::talk(&format!(
-            "crypto-cli: the service's clock is {seconds} seconds {side} this one: at 30 it refuses requests"
+            "crypto-cli: the service's clock is {seconds} seconds {side} this one: requests are refused when \
+             the difference exceeds 30"
         ));
     }
-    match (answer.error, args.format) {
+    match (answer.error, format) {
         (Some(code), Format::Text) => {
             say::talk(&String::from_utf8_lossy(&answer.payload));
             Ok(for_code(code))
@@ -61,9 +72,10 @@ impl From<AskFault> for Fault {
             AskFault::Connect(fault) => return fault.into(),
             AskFault::Runtime(_) => Exit::Internal,
             AskFault::Request(fault) => match fault {
-                RequestFault::NoResponders(_) | RequestFault::Failed(_) => Exit::Unavailable,
+                RequestFault::NoResponders(_)
+                | RequestFault::UnsignedError { .. }
+                | RequestFault::Failed(_) => Exit::Unavailable,
                 RequestFault::TimedOut { .. } | RequestFault::TooLarge { .. } => Exit::Limit,
-                RequestFault::UnsignedError { code, .. } => for_code(code),
                 RequestFault::Unbelieved(_) | RequestFault::Unsigned => Exit::Integrity,
             },
         };

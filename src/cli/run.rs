@@ -2,7 +2,7 @@
 
 use broker::{Audit, Broker, ProofMark, Records};
 use keyspace::Unlocked;
-use sandbox::{Confined, Untraced};
+use sandbox::{Confined, LocalPeer, Untraced};
 
 use crate::args::{Format, RunArgs, Unlock};
 use crate::exit::{Exit, Fault, for_code};
@@ -10,6 +10,8 @@ use crate::{files, say, scripts};
 
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     let untraced = Untraced::begin()?;
+    // A process that is confined cannot ask.
+    let uid = LocalPeer::this().uid;
     let launcher = scripts::launcher(&[], None)?;
     let script = files::read_script(&args.script)?;
     let home = args.home.clone().or_else(named_home);
@@ -29,7 +31,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
         (locked.unlock(&passphrase, args.open.opening())?, records)
     };
     let broker = Broker::new(policy.policy, &policy.text, keyspace, records, lanes)?;
-    let outcome = broker.run(&caller, &script);
+    let outcome = broker.run(&caller, uid, &script);
     let exit = outcome.ending.as_ref().err().map_or(Exit::Done, |failure| for_code(failure.code));
     match (args.format, &outcome.ending) {
         (Format::Json, _) => say::line(&outcome.json())?,

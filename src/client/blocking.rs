@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Answer, Caller, Connect, ConnectFault, Lasting, RequestFault};
+use crate::{Answer, Asking, Caller, Connect, ConnectFault, Lasting, RequestFault};
 
 /// How long an answer may take: the longest script of any policy, and some.
 pub const PATIENCE: Duration = Duration::from_secs(65);
@@ -30,12 +30,11 @@ pub fn request(
     subject: &str,
     script: &[u8],
     caller: Option<&Caller>,
-    wants_json: bool,
-    patience: Duration,
+    asking: Asking,
 ) -> Result<Answer, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = crate::connect(connect, Lasting::Once, |_| {}).await?;
-        Ok(crate::request(&client, subject, script, caller, wants_json, patience).await?)
+        Ok(crate::request(&client, subject, script, caller, asking).await?)
     })
 }

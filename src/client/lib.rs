@@ -3,21 +3,23 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use client::{Caller, Connect, Login, ServerUrl, blocking};
+//! use client::{Asking, Caller, Connect, Login, ServerUrl, blocking};
 //!
 //! let connect = Connect {
 //!     server: ServerUrl::parse("tls://nats.example:4222")?,
-//!     login: Login::NkeySeedFile("caller.nk".into()),
+//!     login: Login::NkeySeedFile("nats.nk".into()),
 //!     ca: Some("ca.pem".into()),
 //!     name: "billing".into(),
 //! };
 //! let caller = Caller {
+//!     // Not the seed of the login: who may ask and who may connect are two things.
 //!     identity: client::read_identity("caller.nk".as_ref())?,
 //!     service: "signer.example".into(),
 //!     service_nkey: "N...".into(),
 //! };
 //! let script = b"select_keypair(\"billing/k1\"); sign(\"message\")";
-//! let answer = blocking::request(&connect, "crypto.scripts", script, Some(&caller), false, blocking::PATIENCE)?;
+//! let asking = Asking { json: false, again: true, patience: blocking::PATIENCE };
+//! let answer = blocking::request(&connect, "crypto.scripts", script, Some(&caller), asking)?;
 //! println!("{}", String::from_utf8_lossy(&answer.payload));
 //! # Ok(())
 //! # }
@@ -35,4 +37,4 @@ pub use address::{BadAddress, ServerUrl, check_subject};
 pub use connect::{
     Connect, ConnectFault, Lasting, Login, Prepared, connect, prepare, read_identity,
 };
-pub use request::{Answer, Caller, RequestFault, request};
+pub use request::{Answer, Asking, Caller, Proven, RequestFault, request};

@@ -1,11 +1,20 @@
 //! One request and its answer.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use async_nats::{Client, HeaderMap, RequestErrorKind};
-use proof::{Answered, Identity, ReplyFault, Terms};
+use async_nats::{Client, HeaderMap, Message, RequestErrorKind};
+use proof::{Addressee, Answered, Form, Identity, ReplyFault, Terms};
 use wire::Code;
 use wire::request::{ERROR_HEADER, JSON_MEDIA_TYPE, PROOF_HEADER};
+
+/// How long one try waits for its answer before the same proof is sent again.
+const TRY_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two tries.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+/// How long the same proof is sent again: a service takes it for 30 seconds, less what clocks may differ by.
+const AGAIN_WITHIN: Duration = Duration::from_secs(25);
+/// Most characters that are shown of an answer that nobody signed.
+const MOST_UNSIGNED_CHARACTERS: usize = 300;
 
 /// Who asks, and whom it believes.
 pub struct Caller {
@@ -17,6 +26,17 @@ pub struct Caller {
     pub service_nkey: String,
 }
 
+/// What is asked for beside the running of a script.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking {
+    /// The whole outcome as JSON, instead of the value alone.
+    pub json: bool,
+    /// Ask again with the same proof while no answer comes: the service executes it once.
+    pub again: bool,
+    /// How long an answer may take.
+    pub patience: Duration,
+}
+
 /// What a service answered.
 #[derive(Debug)]
 pub struct Answer {
@@ -24,13 +44,20 @@ pub struct Answer {
     pub payload: Vec<u8>,
     /// The error, if it is one.
     pub error: Option<Code>,
-    /// What the service signed of it. `None` for an unsigned request, whose answer proves nothing.
-    pub answered: Option<Answered>,
+    /// What proves it. `None` for an unsigned request, whose answer proves nothing.
+    pub proven: Option<Proven>,
+}
+
+/// What a service signed of its answer.
+#[derive(Debug)]
+pub struct Proven {
+    /// What it says.
+    pub answered: Answered,
     /// The text that proves it to others, for [`proof::read_receipt`].
-    pub receipt: Option<String>,
+    pub receipt: String,
     /// Seconds by which the service's clock, as it signed it, is ahead of ours; negative when it is
     /// behind. Proofs are refused by a service whose clock is more than 30 seconds away.
-    pub clock_ahead: Option<i64>,
+    pub clock_ahead: i64,
 }
 
 /// Why there is no answer that can be believed.
@@ -55,9 +82,9 @@ pub enum RequestFault {
         /// Of the server.
         most: usize,
     },
-    /// An error without the service's signature: from the listener when it is overloaded or
-    /// stopping, or from anybody.
-    #[error("{code}: {message} (the answer is not signed, so it proves nothing)")]
+    /// An error without the service's signature, of those that come without one: from a process of the
+    /// service that has no key, or from anybody. Whether the script was run is not known.
+    #[error("{message} (the answer is not signed, so it proves nothing)")]
     UnsignedError {
         /// What it says.
         code: Code,
@@ -85,66 +112,110 @@ pub async fn request(
     subject: &str,
     script: &[u8],
     caller: Option<&Caller>,
-    wants_json: bool,
-    patience: Duration,
+    asking: Asking,
 ) -> Result<Answer, RequestFault> {
+    let proof = caller.map(|caller| prove(caller, script, asking.again)).transpose()?;
     let mut headers = HeaderMap::new();
-    let proof = caller.map(|caller| prove(caller, script)).transpose()?;
     if let Some(proof) = &proof {
         headers.insert(PROOF_HEADER, proof.as_str());
     }
-    if wants_json {
+    if asking.json {
         headers.insert("Accept", JSON_MEDIA_TYPE);
     }
-    let most = client.server_info().max_payload;
-    let request = async_nats::Request::new()
-        .payload(script.to_vec().into())
-        .headers(headers)
-        .timeout(Some(patience));
-    let reply = client.send_request(subject.to_owned(), request).await;
-    let reply = reply.map_err(|error| match error.kind() {
-        RequestErrorKind::NoResponders => RequestFault::NoResponders(subject.to_owned()),
-        RequestErrorKind::TimedOut => {
-            RequestFault::TimedOut { subject: subject.to_owned(), patience }
+    let asked = Asked { subject, script, proof: proof.as_deref(), headers, asking };
+    let (started, again) = (Instant::now(), asking.again && caller.is_some());
+    loop {
+        let left = asking.patience.saturating_sub(started.elapsed());
+        let wait = if again { left.min(TRY_PATIENCE) } else { left };
+        let answer = asked.send(client, wait).await.and_then(|reply| asked.believe(reply, caller));
+        let is_over = started.elapsed() + AGAIN_PAUSE > asking.patience.min(AGAIN_WITHIN);
+        if !again || is_over || !may_be_had_again(&answer) {
+            return answer;
         }
-        RequestErrorKind::MaxPayloadExceeded => {
-            RequestFault::TooLarge { bytes: script.len(), most }
-        }
-        RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
-            RequestFault::Failed(error.to_string())
-        }
-    })?;
-    let header = |name| reply.headers.as_ref().and_then(|headers| headers.get(name));
-    let error =
-        header(ERROR_HEADER).map(|word| Code::from_word(word.as_str()).unwrap_or(Code::Internal));
-    let payload = reply.payload.to_vec();
-    let Some(caller) = caller else {
-        return Ok(Answer { payload, error, answered: None, receipt: None, clock_ahead: None });
-    };
-    let Some(text) = header(PROOF_HEADER) else {
-        return Err(error.map_or(RequestFault::Unsigned, |code| {
-            let message = String::from_utf8_lossy(&payload).escape_debug().to_string();
-            RequestFault::UnsignedError { code, message }
-        }));
-    };
-    let nkey = &caller.service_nkey;
-    let answered = proof::read_reply(text.as_str(), nkey, proof.as_deref(), script, &payload)?;
-    // What was signed counts, not the header beside it.
-    let error = match answered.st.as_str() {
-        "ok" => None,
-        word => Some(Code::from_word(word).unwrap_or(Code::Internal)),
-    };
-    let receipt = Some(text.as_str().to_owned());
-    let clock_ahead = Some(answered.iat.cast_signed().saturating_sub(now().cast_signed()));
-    Ok(Answer { payload, error, answered: Some(answered), receipt, clock_ahead })
+        tokio::time::sleep(AGAIN_PAUSE).await;
+    }
 }
 
-fn prove(caller: &Caller, script: &[u8]) -> Result<String, RequestFault> {
+/// Whether the same proof may bring another answer: nobody heard it, or it is being executed.
+fn may_be_had_again(answer: &Result<Answer, RequestFault>) -> bool {
+    match answer {
+        Ok(answer) => answer.error == Some(Code::Busy),
+        Err(fault) => match fault {
+            RequestFault::TimedOut { .. } => true,
+            RequestFault::UnsignedError { code, .. } => *code == Code::Busy,
+            RequestFault::NoResponders(_)
+            | RequestFault::TooLarge { .. }
+            | RequestFault::Unbelieved(_)
+            | RequestFault::Unsigned
+            | RequestFault::Failed(_) => false,
+        },
+    }
+}
+
+/// A request that is ready to be sent, as often as it has to be.
+struct Asked<'a> {
+    subject: &'a str,
+    script: &'a [u8],
+    proof: Option<&'a str>,
+    headers: HeaderMap,
+    asking: Asking,
+}
+
+impl Asked<'_> {
+    async fn send(&self, client: &Client, wait: Duration) -> Result<Message, RequestFault> {
+        let most = client.server_info().max_payload;
+        let request = async_nats::Request::new()
+            .payload(self.script.to_vec().into())
+            .headers(self.headers.clone())
+            .timeout(Some(wait));
+        let reply = client.send_request(self.subject.to_owned(), request).await;
+        reply.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => RequestFault::NoResponders(self.subject.to_owned()),
+            RequestErrorKind::TimedOut => RequestFault::TimedOut {
+                subject: self.subject.to_owned(),
+                patience: self.asking.patience,
+            },
+            RequestErrorKind::MaxPayloadExceeded => {
+                RequestFault::TooLarge { bytes: self.script.len(), most }
+            }
+            RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
+                RequestFault::Failed(error.to_string())
+            }
+        })
+    }
+
+    fn believe(&self, reply: Message, caller: Option<&Caller>) -> Result<Answer, RequestFault> {
+        let header = |name| reply.headers.as_ref().and_then(|headers| headers.get(name));
+        let error = header(ERROR_HEADER)
+            .map(|word| Code::from_word(word.as_str()).unwrap_or(Code::Internal));
+        let payload = reply.payload.to_vec();
+        let Some(caller) = caller else { return Ok(Answer { payload, error, proven: None }) };
+        let Some(receipt) = header(PROOF_HEADER).map(|text| text.as_str().to_owned()) else {
+            let text = String::from_utf8_lossy(&payload);
+            let message = wire::shown(&text, MOST_UNSIGNED_CHARACTERS, false);
+            return Err(match error.filter(|code| code.may_be_unsigned()) {
+                Some(code) => RequestFault::UnsignedError { code, message },
+                None => RequestFault::Unsigned,
+            });
+        };
+        let (nkey, form) = (&caller.service_nkey, Form::wanted(self.asking.json));
+        let answered = proof::read_reply(&receipt, nkey, self.proof, self.script, &payload, form)?;
+        // What was signed counts, not the header beside it.
+        let error = match answered.st.as_str() {
+            "ok" => None,
+            word => Some(Code::from_word(word).unwrap_or(Code::Internal)),
+        };
+        let clock_ahead = answered.iat.cast_signed().saturating_sub(now().cast_signed());
+        Ok(Answer { payload, error, proven: Some(Proven { answered, receipt, clock_ahead }) })
+    }
+}
+
+fn prove(caller: &Caller, script: &[u8], idem: bool) -> Result<String, RequestFault> {
     let mut jti = [0_u8; 16];
     getrandom::fill(&mut jti).map_err(|error| RequestFault::Failed(error.to_string()))?;
     let jti = data_encoding::HEXLOWER.encode(&jti);
-    let (who, aud) = (&caller.identity, &caller.service);
-    Ok(proof::write_request(who, aud, now(), &jti, script, Terms::default()))
+    let to = Addressee { aud: &caller.service, nkey: &caller.service_nkey };
+    Ok(proof::write_request(&caller.identity, to, now(), &jti, script, Terms { idem }))
 }
 
 /// Unix seconds.

@@ -1,4 +1,4 @@
-//! The one shape of JWS that is spoken here: three parts, one algorithm, exact members.
+//! The one shape that is spoken here: three parts as of a compact JWS, one algorithm for each type, exact members.
 
 use data_encoding::BASE64URL_NOPAD as B64U;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -11,7 +11,7 @@ use crate::identity::{Signer, public_key};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Not three base64url parts of JSON with exactly the members of the protocol.
-    #[error("the proof is not one compact JWS with exactly the members of the protocol")]
+    #[error("the proof is not three parts with exactly the members of the protocol")]
     Malformed,
     /// Another algorithm or type.
     #[error("the proof is of another algorithm or type")]
@@ -20,7 +20,7 @@ pub enum Fault {
     #[error("the key id is not the right kind of nkey")]
     BadKeyId,
     /// The signature does not verify.
-    #[error("the signature does not verify")]
+    #[error("the signature is not by this key, for this service and text")]
     BadSignature,
     /// Made for another service.
     #[error("the proof is for another service")]
@@ -52,7 +52,15 @@ pub(crate) struct Header {
     kid: String,
 }
 
-/// A JWS taken apart, whose signature was not looked at yet.
+/// A type of proof: what its header says, and what is signed before its own text.
+pub(crate) struct Kind<'a> {
+    pub(crate) alg: &'static str,
+    pub(crate) typ: &'static str,
+    /// Keeps the signature from being one of anything else that the same key signs.
+    pub(crate) prefix: &'a [u8],
+}
+
+/// A proof taken apart, whose signature was not looked at yet.
 pub(crate) struct Unverified<'a> {
     pub(crate) kid: String,
     signed: &'a str,
@@ -60,27 +68,34 @@ pub(crate) struct Unverified<'a> {
     signature: Signature,
 }
 
-/// A JWS that is yet to be signed.
-pub(crate) fn signing_input(typ: &str, kid: &str, claims: &impl Serialize) -> String {
-    let header = Header { alg: "EdDSA".into(), typ: typ.into(), kid: kid.into() };
-    format!("{}.{}", encode(&header), encode(claims))
+/// Makes a proof by this key.
+pub(crate) fn write<S: AsRef<[u8]>>(
+    kind: &Kind<'_>,
+    kid: &str,
+    claims: &impl Serialize,
+    sign: impl FnOnce(&[u8]) -> S,
+) -> String {
+    let header = Header { alg: kind.alg.into(), typ: kind.typ.into(), kid: kid.into() };
+    let text = format!("{}.{}", encode(&header), encode(claims));
+    let signature = sign(&[kind.prefix, text.as_bytes()].concat());
+    complete(&text, signature.as_ref())
 }
 
 /// Adds the signature.
-pub(crate) fn complete(signing_input: &str, signature: &[u8]) -> String {
-    format!("{signing_input}.{}", B64U.encode(signature))
+pub(crate) fn complete(text: &str, signature: &[u8]) -> String {
+    format!("{text}.{}", B64U.encode(signature))
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a JWS apart.
-    pub(crate) fn parse(text: &'a str, typ: &str) -> Result<Self, Fault> {
+    /// Takes a proof apart.
+    pub(crate) fn parse(text: &'a str, kind: &Kind<'_>) -> Result<Self, Fault> {
         let (signed, signature) = text.rsplit_once('.').ok_or(Fault::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(Fault::Malformed)?;
         if claims.contains('.') {
             return Err(Fault::Malformed);
         }
         let header: Header = decode(header)?;
-        if header.alg != "EdDSA" || header.typ != typ {
+        if header.alg != kind.alg || header.typ != kind.typ {
             return Err(Fault::WrongType);
         }
         let signature = B64U.decode(signature.as_bytes()).map_err(|_| Fault::Malformed)?;
@@ -89,12 +104,16 @@ impl<'a> Unverified<'a> {
     }
 
     /// Checks the signature under the key that the key id names, and only then reads the claims.
-    pub(crate) fn verify<C: DeserializeOwned>(&self, signer: Signer) -> Result<C, Fault> {
+    pub(crate) fn verify<C: DeserializeOwned>(
+        &self,
+        kind: &Kind<'_>,
+        signer: Signer,
+    ) -> Result<C, Fault> {
         let key = public_key(&self.kid, signer).ok_or(Fault::BadKeyId)?;
         let key = VerifyingKey::from_bytes(&key).map_err(|_| Fault::BadKeyId)?;
         // Strict: refuses S >= L and small-order keys and points (RFC 8032 §5.1.7, §8.4).
-        key.verify_strict(self.signed.as_bytes(), &self.signature)
-            .map_err(|_| Fault::BadSignature)?;
+        let signed = [kind.prefix, self.signed.as_bytes()].concat();
+        key.verify_strict(&signed, &self.signature).map_err(|_| Fault::BadSignature)?;
         decode(self.claims)
     }
 }

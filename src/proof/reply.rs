@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Signer;
-use crate::jws::{Fault, Unverified, complete, signing_input};
+use crate::jws::{Fault, Kind, Unverified, write};
 use crate::log::LogPlace;
 
-const TYPE: &str = "ccres+jwt";
+/// A JWS as RFC 7515 has it: the service's key signs nothing that others choose.
+const KIND: Kind<'static> = Kind { alg: "EdDSA", typ: "ccres+jwt", prefix: b"" };
 
 /// What a service says of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub struct Answered {
     pub req: String,
     /// [`crate::digest`] of the reply's payload.
     pub bh: String,
+    /// How the payload is to be read.
+    pub form: Form,
     /// `ok` or the word of an error code.
     pub st: String,
     /// When it was made, in Unix seconds.
@@ -34,6 +37,24 @@ pub struct Answered {
     pub audit: Option<LogPlace>,
 }
 
+/// What a reply's payload is: of two that were asked for in a header which nobody signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// The value of the script, or an error's message.
+    Value,
+    /// The whole outcome as JSON.
+    Json,
+}
+
+impl Form {
+    /// What is answered to whoever asks for JSON, or does not.
+    #[must_use]
+    pub fn wanted(json: bool) -> Self {
+        if json { Self::Json } else { Self::Value }
+    }
+}
+
 /// Most keys that a reply's proof names: it is a header of a message.
 pub const MOST_KEYS: usize = 8;
 
@@ -49,6 +70,9 @@ pub enum ReplyFault {
     /// It answers another request, or another script.
     #[error("it answers another request")]
     OtherRequest,
+    /// It is the value where JSON was asked for, or the other way round.
+    #[error("it is in another form than was asked for")]
+    OtherForm,
 }
 
 /// Makes the proof of a reply with the service's key.
@@ -57,9 +81,7 @@ pub fn write_reply(
     answered: &Answered,
     sign: impl FnOnce(&[u8]) -> [u8; 64],
 ) -> String {
-    let input = signing_input(TYPE, service_nkey, answered);
-    let signature = sign(input.as_bytes());
-    complete(&input, &signature)
+    write(&KIND, service_nkey, answered, sign)
 }
 
 /// Reads a receipt: a reply's proof by itself, signed by the pinned key. What it says of payload and
@@ -68,15 +90,15 @@ pub fn write_reply(
 /// # Errors
 /// [`ReplyFault::OtherKey`] or [`ReplyFault::Proof`].
 pub fn read_receipt(text: &str, pinned_nkey: &str) -> Result<Answered, ReplyFault> {
-    let unverified = Unverified::parse(text, TYPE)?;
+    let unverified = Unverified::parse(text, &KIND)?;
     if unverified.kid != pinned_nkey {
         return Err(ReplyFault::OtherKey);
     }
-    Ok(unverified.verify(Signer::Service)?)
+    Ok(unverified.verify(&KIND, Signer::Service)?)
 }
 
-/// Reads a reply's proof: signed by the pinned key, for this payload, in answer to this request with
-/// this script. An unsigned request is known by its script alone.
+/// Reads a reply's proof: signed by the pinned key, for this payload in this form, in answer to this
+/// request with this script. An unsigned request is known by its script alone.
 ///
 /// # Errors
 /// The first [`ReplyFault`].
@@ -86,6 +108,7 @@ pub fn read_reply(
     request_proof: Option<&str>,
     script: &[u8],
     payload: &[u8],
+    form: Form,
 ) -> Result<Answered, ReplyFault> {
     let answered = read_receipt(text, pinned_nkey)?;
     let asked = request_proof.map(|proof| crate::digest(proof.as_bytes())).unwrap_or_default();
@@ -94,6 +117,9 @@ pub fn read_reply(
     }
     if answered.bh != crate::digest(payload) {
         return Err(ReplyFault::Proof(Fault::WrongPayload));
+    }
+    if answered.form != form {
+        return Err(ReplyFault::OtherForm);
     }
     Ok(answered)
 }
@@ -115,6 +141,7 @@ mod tests {
         let answered = Answered {
             req: crate::digest(b"proof"),
             bh: crate::digest(b"42"),
+            form: Form::Value,
             st: "ok".into(),
             iat: 1,
             script: crate::digest(b"40 + 2"),
@@ -126,8 +153,9 @@ mod tests {
         };
         let text = sign(&service, &answered);
         let nkey = service.public_key();
-        let read =
-            |text: &str, proof, payload: &[u8]| read_reply(text, &nkey, proof, b"40 + 2", payload);
+        let read = |text: &str, proof, payload: &[u8]| {
+            read_reply(text, &nkey, proof, b"40 + 2", payload, Form::Value)
+        };
         assert_eq!(read(&text, Some("proof"), b"42"), Ok(answered.clone()));
         assert_eq!(read(&text, Some("other"), b"42"), Err(ReplyFault::OtherRequest));
         assert_eq!(read(&text, None, b"42"), Err(ReplyFault::OtherRequest));
@@ -136,8 +164,12 @@ mod tests {
         assert_eq!(read(&stolen, Some("proof"), b"42"), Err(ReplyFault::OtherKey));
         let user = KeyPair::new_user();
         let as_user = sign(&user, &answered);
-        let read_user = read_reply(&as_user, &user.public_key(), Some("proof"), b"40 + 2", b"42");
-        let other = read_reply(&text, &nkey, Some("proof"), b"41 + 2", b"42");
+        let value = Form::Value;
+        let read_user =
+            read_reply(&as_user, &user.public_key(), Some("proof"), b"40 + 2", b"42", value);
+        let other = read_reply(&text, &nkey, Some("proof"), b"41 + 2", b"42", value);
+        let as_json = read_reply(&text, &nkey, Some("proof"), b"40 + 2", b"42", Form::Json);
+        assert_eq!(as_json, Err(ReplyFault::OtherForm));
         assert_eq!(other, Err(ReplyFault::OtherRequest));
         assert_eq!(read_user, Err(ReplyFault::Proof(Fault::BadKeyId)));
     }

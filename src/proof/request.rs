@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{Identity, Signer};
-use crate::jws::{Fault, Unverified, complete, signing_input};
+use crate::jws::{Fault, Kind, Unverified, write};
 
+/// Named by the header's `alg`: Ed25519 over [`prefix`] and the text.
+const ALGORITHM: &str = "ccreq1";
 const TYPE: &str = "ccreq+jwt";
 /// The one operation of this version: run a script.
 const RUN: &str = "run";
@@ -32,19 +34,43 @@ pub struct Terms {
     pub idem: bool,
 }
 
-/// Makes the proof of a request: for the service `aud`, at `iat` Unix seconds, with a `jti` of at
-/// least 128 random bits that was never used before.
+/// The service that a proof is for, and for no other.
+#[derive(Debug, Clone, Copy)]
+pub struct Addressee<'a> {
+    /// Its name in its policy.
+    pub aud: &'a str,
+    /// Its public nkey.
+    pub nkey: &'a str,
+}
+
+impl Addressee<'_> {
+    /// What is signed before the text of a proof.
+    ///
+    /// A NATS server has its clients sign a nonce of its choice with the same key, as it is, so the text of
+    /// a proof alone could be had as one. No nonce begins with this: it is text, and FF is never a byte of
+    /// UTF-8 (RFC 3629 §1), nor 00 one of a C string.
+    fn prefix(self) -> Vec<u8> {
+        [b"\xff\x00crypto-cli request 1\n", self.nkey.as_bytes(), b"\n"].concat()
+    }
+}
+
+fn kind(prefix: &[u8]) -> Kind<'_> {
+    Kind { alg: ALGORITHM, typ: TYPE, prefix }
+}
+
+/// Makes the proof of a request: for this service, at `iat` Unix seconds, with a `jti` of at least 128
+/// random bits that was never used before.
 #[must_use]
 pub fn write_request(
     who: &Identity,
-    aud: &str,
+    to: Addressee<'_>,
     iat: u64,
     jti: &str,
     payload: &[u8],
     terms: Terms,
 ) -> String {
     let claims = Claims {
-        aud: aud.to_owned(),
+        aud: to.aud.to_owned(),
         op: RUN.to_owned(),
         iat,
         jti: jti.to_owned(),
@@ -52,8 +78,7 @@ pub fn write_request(
         exp: None,
         idem: terms.idem.then_some(true),
     };
-    let input = signing_input(TYPE, &who.nkey(), &claims);
-    complete(&input, &who.sign(input.as_bytes()))
+    write(&kind(&to.prefix()), &who.nkey(), &claims, |signed| who.sign(signed))
 }
 
 /// A request's proof that was taken apart and not believed yet.
@@ -61,8 +86,8 @@ pub struct Signed<'a>(Unverified<'a>);
 
 /// What a request's proof must say.
 pub struct Expected<'a> {
-    /// The name of this service.
-    pub aud: &'a str,
+    /// This service.
+    pub to: Addressee<'a>,
     /// The bytes that came with it.
     pub payload: &'a [u8],
     /// Unix seconds.
@@ -90,7 +115,7 @@ impl<'a> Signed<'a> {
     /// # Errors
     /// [`Fault::Malformed`] or [`Fault::WrongType`].
     pub fn parse(text: &'a str) -> Result<Self, Fault> {
-        Unverified::parse(text, TYPE).map(Self)
+        Unverified::parse(text, &kind(b"")).map(Self)
     }
 
     /// The nkey that it claims to be from.
@@ -104,8 +129,8 @@ impl<'a> Signed<'a> {
     /// # Errors
     /// The first [`Fault`].
     pub fn verify(self, expected: &Expected<'_>) -> Result<Verified, Fault> {
-        let claims: Claims = self.0.verify(Signer::User)?;
-        if claims.aud != expected.aud {
+        let claims: Claims = self.0.verify(&kind(&expected.to.prefix()), Signer::User)?;
+        if claims.aud != expected.to.aud {
             return Err(Fault::WrongAudience);
         }
         if claims.op != RUN {
@@ -151,6 +176,7 @@ mod present {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jws::complete;
     use data_encoding::BASE64URL_NOPAD as B64U;
     use proptest::prelude::*;
 
@@ -158,8 +184,10 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
     const JTI: &str = "0123456789abcdef0123456789abcdef";
 
+    const TO: Addressee<'static> = Addressee { aud: "signer", nkey: "N" };
+
     fn expected() -> Expected<'static> {
-        Expected { aud: "signer", payload: BODY, now: NOW, window: 30 }
+        Expected { to: TO, payload: BODY, now: NOW, window: 30 }
     }
 
     fn check(text: &str) -> Result<Verified, Fault> {
@@ -170,11 +198,11 @@ mod tests {
     fn forge(who: &Identity, header: &str, claims: &str) -> String {
         let input =
             format!("{}.{}", B64U.encode(header.as_bytes()), B64U.encode(claims.as_bytes()));
-        complete(&input, &who.sign(input.as_bytes()))
+        complete(&input, &who.sign(&[&TO.prefix(), input.as_bytes()].concat()))
     }
 
     fn header(who: &Identity) -> String {
-        format!(r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{}"}}"#, who.nkey())
+        format!(r#"{{"alg":"ccreq1","typ":"ccreq+jwt","kid":"{}"}}"#, who.nkey())
     }
 
     fn claims() -> String {
@@ -185,7 +213,7 @@ mod tests {
     #[test]
     fn a_proof_says_who_asked_for_what() {
         let who = Identity::generate();
-        let text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default());
+        let text = write_request(&who, TO, NOW, JTI, BODY, Terms::default());
         assert_eq!(Signed::parse(&text).unwrap().kid(), who.nkey());
         let verified = check(&text).unwrap();
         assert_eq!(verified, Verified { kid: who.nkey(), iat: NOW, jti: JTI.into(), idem: false });
@@ -196,7 +224,8 @@ mod tests {
     fn a_proof_for_something_else_is_refused() {
         let who = Identity::generate();
         let other = |aud, iat, body: &[u8]| {
-            check(&write_request(&who, aud, iat, JTI, body, Terms::default()))
+            let to = Addressee { aud, ..TO };
+            check(&write_request(&who, to, iat, JTI, body, Terms::default()))
         };
         assert_eq!(other("other", NOW, BODY), Err(Fault::WrongAudience));
         assert_eq!(other("signer", NOW, b"41 + 2"), Err(Fault::WrongPayload));
@@ -212,6 +241,25 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_for_a_service_of_the_same_name_with_another_key_is_refused() {
+        let who = Identity::generate();
+        let to = Addressee { nkey: "M", ..TO };
+        let text = write_request(&who, to, NOW, JTI, BODY, Terms::default());
+        assert_eq!(check(&text), Err(Fault::BadSignature));
+    }
+
+    #[test]
+    fn what_a_server_has_signed_as_its_nonce_is_no_proof() {
+        let who = Identity::generate();
+        let text = write_request(&who, TO, NOW, JTI, BODY, Terms::default());
+        let (signed, _) = text.rsplit_once('.').unwrap();
+        let as_nonce = complete(signed, &who.sign(signed.as_bytes()));
+        assert_eq!(check(&as_nonce), Err(Fault::BadSignature));
+        // Nor can all of it be one: a nonce is text.
+        assert!(std::str::from_utf8(&TO.prefix()).is_err());
+    }
+
+    #[test]
     fn a_proof_signed_by_another_key_is_refused() {
         let (who, thief) = (Identity::generate(), Identity::generate());
         let forged = forge(&thief, &header(&who), &claims());
@@ -222,8 +270,8 @@ mod tests {
     fn other_algorithms_types_and_kinds_of_key_are_refused() {
         let who = Identity::generate();
         let as_header = |header: &str| check(&forge(&who, header, &claims()));
-        assert_eq!(as_header(&header(&who).replace("EdDSA", "none")), Err(Fault::WrongType));
-        assert_eq!(as_header(&header(&who).replace("EdDSA", "HS256")), Err(Fault::WrongType));
+        assert_eq!(as_header(&header(&who).replace("ccreq1", "none")), Err(Fault::WrongType));
+        assert_eq!(as_header(&header(&who).replace("ccreq1", "EdDSA")), Err(Fault::WrongType));
         assert_eq!(as_header(&header(&who).replace("ccreq", "ccres")), Err(Fault::WrongType));
         let account = nkeys::KeyPair::new_account().public_key();
         let other_kind = header(&who).replace(&who.nkey(), &account);
@@ -252,9 +300,9 @@ mod tests {
         ] {
             assert_eq!(check(&forge(&who, &header(&who), &bad)), Err(Fault::Malformed), "{bad}");
         }
-        let twice = header(&who).replace("{\"alg\"", "{\"alg\":\"EdDSA\",\"alg\"");
+        let twice = header(&who).replace("{\"alg\"", "{\"alg\":\"ccreq1\",\"alg\"");
         assert_eq!(check(&forge(&who, &twice, &good)), Err(Fault::Malformed));
-        let array = format!(r#"["EdDSA","ccreq+jwt","{}"]"#, who.nkey());
+        let array = format!(r#"["ccreq1","ccreq+jwt","{}"]"#, who.nkey());
         assert_eq!(check(&forge(&who, &array, &good)), Err(Fault::Malformed));
         let crit = header(&who).replace("{\"alg\"", "{\"crit\":[],\"alg\"");
         assert_eq!(check(&forge(&who, &crit, &good)), Err(Fault::Malformed));
@@ -263,7 +311,7 @@ mod tests {
     #[test]
     fn text_that_is_not_canonical_is_refused() {
         let who = Identity::generate();
-        let text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default());
+        let text = write_request(&who, TO, NOW, JTI, BODY, Terms::default());
         // 64 bytes take 86 characters, the last of which carries four bits that must be zero.
         let last = text.chars().last().unwrap();
         let twin = match last {
@@ -292,7 +340,7 @@ mod tests {
     #[test]
     fn a_signature_with_a_large_s_or_a_small_order_key_is_refused() {
         let who = Identity::generate();
-        let text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default());
+        let text = write_request(&who, TO, NOW, JTI, BODY, Terms::default());
         let (input, signature) = text.rsplit_once('.').unwrap();
         let mut bytes = B64U.decode(signature.as_bytes()).unwrap();
         bytes[63] |= 0xe0;
@@ -301,7 +349,7 @@ mod tests {
         let mut neutral = [0_u8; 32];
         neutral[0] = 1;
         let key = VerifyingKeyText(neutral).nkey();
-        let forged_header = format!(r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{key}"}}"#);
+        let forged_header = format!(r#"{{"alg":"ccreq1","typ":"ccreq+jwt","kid":"{key}"}}"#);
         let input = format!(
             "{}.{}",
             B64U.encode(forged_header.as_bytes()),
@@ -331,7 +379,7 @@ mod tests {
         #[test]
         fn no_text_panics_and_no_altered_proof_is_believed(at in 0..400_usize, with in any::<u8>()) {
             let who = Identity::generate();
-            let mut text = write_request(&who, "signer", NOW, JTI, BODY, Terms::default()).into_bytes();
+            let mut text = write_request(&who, TO, NOW, JTI, BODY, Terms::default()).into_bytes();
             let at = at % text.len();
             prop_assume!(text[at] != with);
             text[at] = with;

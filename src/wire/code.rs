@@ -76,6 +76,34 @@ impl Code {
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.word() == word)
     }
+
+    /// Whether a service says it without a signature: from a process that has no key, or has none yet.
+    #[must_use]
+    pub fn may_be_unsigned(self) -> bool {
+        match self {
+            Self::Busy
+            | Self::LimitScriptSize
+            | Self::Internal
+            | Self::Sealed
+            | Self::ShuttingDown => true,
+            Self::ParseError
+            | Self::ScriptError
+            | Self::PolicyDenied
+            | Self::LimitOperations
+            | Self::LimitMemory
+            | Self::LimitTime
+            | Self::LimitDepth
+            | Self::LimitHostCalls
+            | Self::LimitNewKeys
+            | Self::LimitOutput
+            | Self::LimitResult
+            | Self::Unauthenticated
+            | Self::Replayed
+            | Self::RateLimited
+            | Self::Conflict
+            | Self::AuditUnavailable => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Code {

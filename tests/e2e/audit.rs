@@ -13,7 +13,8 @@ pub(crate) const MAKE: &str = "create_key_space(\"s\"); create_keypair(\"k\")";
 pub(crate) const SIGN: &str = "sign(\"m\", \"s/k\")";
 
 /// All members that a line may have: what `AUDIT.md` lists.
-const MEMBERS: [&str; 24] = [
+const MEMBERS: [&str; 25] = [
+    "proof",
     "seq",
     "prev",
     "at",

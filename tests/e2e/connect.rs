@@ -241,6 +241,7 @@ async fn clocks_that_are_apart_are_mentioned_to_the_caller() {
             let answered = proof::Answered {
                 req: proof::digest(proof.as_bytes()),
                 bh: proof::digest(b"no"),
+                form: proof::Form::Value,
                 st: "unauthenticated".into(),
                 iat: now().checked_add_signed(offset).unwrap(),
                 script: proof::digest(&asked.payload),

@@ -197,7 +197,7 @@ async fn callers_in_other_languages_believe_only_the_answer_to_their_request() {
     let mut requests = client.subscribe(SUBJECT).await.unwrap();
     let me = scratch.seed_file("me.nk", &proof::Identity::generate());
     let script = scratch.write("s.rhai", "1");
-    let wrongs = ["nothing", "req", "script", "bh", "typ", "signature", "proof"];
+    let wrongs = ["nothing", "req", "script", "bh", "form", "typ", "signature", "proof"];
     let answers = tokio::spawn(async move {
         for wrong in wrongs.iter().chain(&wrongs) {
             let asked = requests.next().await.unwrap();
@@ -246,6 +246,7 @@ fn answer_with(wrong: &str, fake: &nkeys::KeyPair, proof: &str, payload: &[u8]) 
     let answered = proof::Answered {
         req: either("req", proof::digest(proof.as_bytes())),
         bh: either("bh", proof::digest(b"believed")),
+        form: proof::Form::wanted(wrong == "form"),
         st: "ok".into(),
         iat: now(),
         script: either("script", proof::digest(payload)),

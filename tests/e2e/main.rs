@@ -25,6 +25,7 @@ mod drain;
 mod durable;
 mod escape;
 mod export;
+mod impostors;
 mod isolation;
 mod kept;
 mod keys;

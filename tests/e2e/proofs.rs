@@ -6,6 +6,7 @@ use proof::Identity;
 use crate::support::*;
 
 const ROLE: &str = "[[role]]\nname = \"r\"\nallow = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n";
+const VALUE: proof::Form = proof::Form::Value;
 const MAKE: &str = "create_key_space(\"made\")";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,9 +18,13 @@ async fn every_forged_or_stale_proof_is_refused_and_nothing_runs() {
     service.await_proofs();
     let body = MAKE.as_bytes();
     let make = |who, aud: &str, iat, body: &[u8]| {
-        proof::write_request(who, aud, iat, &jti(), body, proof::Terms::default())
+        let to = proof::Addressee { aud, nkey: &service.nkey };
+        proof::write_request(who, to, iat, &jti(), body, proof::Terms::default())
     };
-    let good = prove(&known, body);
+    let namesake = nkeys::KeyPair::new_server().public_key();
+    let to = proof::Addressee { aud: SERVICE, nkey: &namesake };
+    let misled = proof::write_request(&known, to, now(), &jti(), body, proof::Terms::default());
+    let good = prove(&service, &known, body);
     let twice = {
         let mut headers = proof_header(&good);
         headers.append("Crypto-Proof", good.as_str());
@@ -38,8 +43,9 @@ async fn every_forged_or_stale_proof_is_refused_and_nothing_runs() {
     let with = |proof: String| proof_header(&proof);
     let cases = [
         ("no proof", HeaderMap::new()),
-        ("tampered body", with(prove(&known, b"create_key_space(\"other\")"))),
-        ("stranger", with(prove(&stranger, body))),
+        ("tampered body", with(prove(&service, &known, b"create_key_space(\"other\")"))),
+        ("stranger", with(prove(&service, &stranger, body))),
+        ("another service of the same name", with(misled)),
         ("other audience", with(make(&known, "another.service", now(), body))),
         ("old", with(make(&known, SERVICE, now() - 40, body))),
         ("future", with(make(&known, SERVICE, now() + 40, body))),
@@ -71,14 +77,19 @@ async fn a_replayed_proof_is_executed_once_however_often_it_comes() {
     let mut service = Service::start(&nats, &format!("{}{ROLE}", client_entry("me", &known, "r")));
     let client = nats.client().await;
     service.await_proofs();
-    let proof = prove(&known, b"7");
+    let proof = prove(&service, &known, b"7");
     let all = (0..100).map(|_| ask(&client, "7", proof_header(&proof)));
     let replies = futures_util::future::join_all(all).await;
     let ran = replies.iter().filter(|reply| reply.error.is_none()).count();
     let replayed = |reply: &&Reply| reply.error.as_deref() == Some("replayed");
     assert_eq!(ran, 1);
     assert_eq!(replies.iter().filter(replayed).count(), 99);
-    assert_eq!(service.audit().iter().filter(|entry| entry["status"] == "ok").count(), 1);
+    let audit = service.audit();
+    assert_eq!(audit.iter().filter(|entry| entry["status"] == "ok").count(), 1);
+    // Each names the client and the proof, whatever came of it.
+    let digest = proof::digest(proof.as_bytes());
+    let named = audit.iter().filter(|entry| entry["proof"] == *digest && entry["client"] == "me");
+    assert_eq!(named.filter(|entry| entry["nkey"] == *known.nkey()).count(), 100);
     // After a restart it is refused as well: it is older than the process.
     service.crash();
     service.restart(&nats);
@@ -95,7 +106,7 @@ async fn a_removed_client_is_nobody() {
     let service = Service::start(&nats, &format!("{expired}{ROLE}"));
     service.await_proofs();
     let client = nats.client().await;
-    let reply = ask(&client, "7", proof_header(&prove(&known, b"7"))).await;
+    let reply = ask(&client, "7", proof_header(&prove(&service, &known, b"7"))).await;
     assert_eq!(reply.error.as_deref(), Some("unauthenticated"));
 }
 
@@ -117,11 +128,11 @@ async fn every_answer_is_signed_for_its_request_refusals_too() {
         assert_eq!(reply.error.as_deref(), error, "{script}");
     }
     // So is that to somebody whom the policy does not know, and it names its line in the log.
-    let proof = prove(&Identity::generate(), b"1");
+    let proof = prove(&service, &Identity::generate(), b"1");
     let reply = ask(&client, "1", proof_header(&proof)).await;
     let signed = reply.proof.unwrap();
     let answered =
-        proof::read_reply(&signed, &service.nkey, Some(&proof), b"1", reply.text.as_bytes());
+        proof::read_reply(&signed, &service.nkey, Some(&proof), b"1", reply.text.as_bytes(), VALUE);
     let answered = answered.unwrap();
     let last = service.audit().pop().unwrap();
     assert_eq!(answered.st, "unauthenticated");
@@ -139,7 +150,7 @@ async fn the_same_proof_again_gets_the_same_answer_where_its_caller_asked_for_it
     let script = "create_key_space(`s${random_bytes(8).len()}`); random_bytes(16)";
     let proof = |idem| {
         let terms = proof::Terms { idem };
-        proof::write_request(&alice, SERVICE, now(), &jti(), script.as_bytes(), terms)
+        proof::write_request(&alice, service.addressee(), now(), &jti(), script.as_bytes(), terms)
     };
     let once = proof(true);
     let send = |proof: &str| {

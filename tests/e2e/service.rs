@@ -74,6 +74,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// Whom a proof for it is for.
+    pub(crate) fn addressee(&self) -> proof::Addressee<'_> {
+        proof::Addressee { aud: SERVICE, nkey: &self.nkey }
+    }
+
     /// Behind a plain nats-server, with this policy after its `[service]`.
     pub(crate) fn start(nats: &Nats, policy: &str) -> Self {
         let scratch = Scratch::new();

@@ -182,7 +182,7 @@ pub(crate) async fn ask_signed(
     who: &Identity,
     script: &str,
 ) -> Reply {
-    let proof = prove(who, script.as_bytes());
+    let proof = prove(service, who, script.as_bytes());
     let reply = ask(client, script.as_bytes(), proof_header(&proof)).await;
     let signed = reply.proof.as_deref().expect("an answer with a proof");
     let answered = proof::read_reply(
@@ -191,6 +191,7 @@ pub(crate) async fn ask_signed(
         Some(&proof),
         script.as_bytes(),
         reply.text.as_bytes(),
+        proof::Form::Value,
     );
     assert_eq!(answered.unwrap().st, reply.error.as_deref().unwrap_or("ok"));
     reply
@@ -202,8 +203,8 @@ pub(crate) fn proof_header(proof: &str) -> HeaderMap {
     headers
 }
 
-pub(crate) fn prove(who: &Identity, body: &[u8]) -> String {
-    proof::write_request(who, SERVICE, now(), &jti(), body, proof::Terms::default())
+pub(crate) fn prove(service: &Service, who: &Identity, body: &[u8]) -> String {
+    proof::write_request(who, service.addressee(), now(), &jti(), body, proof::Terms::default())
 }
 
 pub(crate) fn jti() -> String {

@@ -121,6 +121,9 @@ pub(crate) struct IdentityProofArgs {
     /// The name of the service in its policy.
     #[arg(long, env = "CRYPTO_SERVICE")]
     pub(crate) service: String,
+    /// The public nkey of the service.
+    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY")]
+    pub(crate) service_nkey: String,
     /// Let the service give the same answer again to the same proof.
     #[arg(long)]
     pub(crate) idem: bool,
