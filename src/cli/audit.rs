@@ -15,6 +15,9 @@ use crate::{files, say};
 /// How often the files of a log are listed again when one was begun meanwhile.
 const MOST_LISTINGS: usize = 20;
 
+/// Where the log ended a short while ago, signed.
+const MARK: &str = "audit.mark";
+
 /// What a log looks like from outside.
 #[derive(Default)]
 struct Seen {
@@ -30,6 +33,11 @@ struct Bad {
 }
 
 #[derive(Deserialize)]
+struct Numbered {
+    seq: u64,
+}
+
+#[derive(Deserialize)]
 struct Opened {
     seq: u64,
     prev: String,
@@ -38,9 +46,10 @@ struct Opened {
 
 pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
     let folder = files::home_path(args.home.as_deref())?;
+    let of_home = args.files.is_empty();
     // Before the log: a service that runs writes on.
-    let mark = if args.files.is_empty() { mark_of(&folder)? } else { None };
-    let logs = if args.files.is_empty() {
+    let mark = if of_home { mark_of(&folder)? } else { None };
+    let logs = if of_home {
         open_all(&folder)?
     } else {
         args.files.iter().map(|path| open(path)).collect::<Result<Vec<_>, Fault>>()?
@@ -55,9 +64,16 @@ pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
             read(log, &service, args.continued, &mut seen)?;
         }
     }
+    let end = match &mark {
+        Some(mark) => cut(mark, &service, seen.place.as_ref()),
+        // A service that has written a line has marked its end. Whoever cuts the log can remove the mark.
+        None if of_home && seen.place.is_some() => Some(
+            "the mark of its end, `audit.mark`, is missing: lines may be missing too".to_owned(),
+        ),
+        None => None,
+    };
     if seen.first_bad.is_none()
-        && let (Some(mark), Some(file)) = (&mark, logs.last())
-        && let Some(why) = cut(mark, &service, seen.place.as_ref())
+        && let (Some(why), Some(file)) = (end, logs.last())
     {
         seen.first_bad = Some(Bad { file: file.path.clone(), line: seen.lines + 1, why });
     }
@@ -156,7 +172,8 @@ pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {
     for log in open_all(&folder)? {
         for line in lines(&log)? {
             let line = line?;
-            let Ok(entry) = serde_json::from_slice::<Value>(&line) else {
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            let Ok(entry) = serde_json::from_slice::<Value>(line) else {
                 is_whole = false;
                 continue;
             };
@@ -165,7 +182,7 @@ pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {
             let is_late = since.is_none_or(|since| at.is_some_and(|at| at >= since));
             let is_theirs = args.client.as_deref().is_none_or(|client| text("client") == client);
             if is_late && is_theirs {
-                show_one(&entry, args.format)?;
+                show_one(line, &entry, args.format)?;
             }
         }
     }
@@ -175,9 +192,10 @@ pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {
     Ok(Exit::Done)
 }
 
-fn show_one(entry: &Value, format: Format) -> Result<(), Fault> {
+fn show_one(line: &[u8], entry: &Value, format: Format) -> Result<(), Fault> {
     if format == Format::Json {
-        return say::line(&entry.to_string());
+        // As it stands, so that its digest is the one that receipts and the next line name.
+        return say::line(&String::from_utf8_lossy(line));
     }
     let words =
         ["at", "kind", "client", "call", "on", "to", "decision", "status", "rule", "reason"];
@@ -192,8 +210,23 @@ fn show_one(entry: &Value, format: Format) -> Result<(), Fault> {
     say::line(&wire::shown(&line, usize::MAX, false))
 }
 
+/// The digest of the line with this number, if the log has it.
+pub(crate) fn digest_of(logs: &[PathBuf], seq: u64) -> Result<Option<String>, Fault> {
+    for log in logs {
+        for line in lines(&open(log)?)? {
+            let line = line?;
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            let opened = serde_json::from_slice::<Numbered>(line);
+            if opened.is_ok_and(|told| told.seq == seq) {
+                return Ok(Some(proof::digest(line)));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// The files of a home's log, in their order.
-fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+pub(crate) fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     let unreadable =
         |error| Fault::usage(format!("cannot read the folder `{}`: {error}", folder.display()));
     let mut logs = Vec::new();
@@ -206,13 +239,18 @@ fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     let current = folder.join("audit.log");
     let logs: Vec<_> = logs.into_iter().map(|(_, path)| path).collect();
     if !current.exists() && logs.is_empty() {
+        if folder.join(MARK).exists() {
+            let text =
+                format!("the audit log of `{}` was removed: its mark is there", folder.display());
+            return Err(Fault::new(Exit::Integrity, text));
+        }
         return Err(Fault::usage(format!("there is no audit log in `{}`", folder.display())));
     }
     Ok(logs.into_iter().chain(current.exists().then_some(current)).collect())
 }
 
 fn mark_of(folder: &Path) -> Result<Option<String>, Fault> {
-    let path = folder.join("audit.mark");
+    let path = folder.join(MARK);
     if !path.exists() {
         return Ok(None);
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::args::{Format, ReceiptVerifyArgs};
 use crate::exit::{Exit, Fault};
-use crate::{files, say};
+use crate::{audit, files, say};
 
 /// Longest receipt, in bytes: it was a header of a message.
 const MOST_BYTES: usize = 8 * 1024;
@@ -28,6 +28,17 @@ pub(crate) fn verify(args: &ReceiptVerifyArgs) -> Result<Exit, Fault> {
         let is_it = |payload: &[u8]| proof::digest(payload) == receipt.bh;
         if !is_it(&payload) && !payload.strip_suffix(b"\n").is_some_and(is_it) {
             return Err(bad("it is for another payload"));
+        }
+    }
+    let logs = match &args.home {
+        Some(home) => audit::logs_of(home)?,
+        None => args.log.clone(),
+    };
+    if !logs.is_empty() {
+        let place = receipt.audit.as_ref().ok_or_else(|| bad("it names no line of a log"))?;
+        if audit::digest_of(&logs, place.seq)?.as_ref() != Some(&place.line) {
+            let why = format!("line {} of the audit log is missing, or is another", place.seq);
+            return Err(Fault::new(Exit::Integrity, why));
         }
     }
     if args.format == Format::Json {

@@ -109,6 +109,7 @@ async fn the_first_line_that_was_tampered_with_is_named() {
     let service = stopped_with_a_log(&nats).await;
     let path = service.home.join("audit.log");
     let good = fs::read(&path).unwrap();
+    let mark = fs::read(service.home.join("audit.mark")).unwrap();
     let (exit, _, err) = service.audit_verify();
     assert_eq!(exit, 0, "{err}");
     let lines: Vec<&[u8]> = good.split_inclusive(|byte| *byte == b'\n').collect();
@@ -147,6 +148,14 @@ async fn the_first_line_that_was_tampered_with_is_named() {
     let mut again = Service::launch(&service.scratch, &service.home, &nats.url(), own());
     assert_eq!(again.ended().code(), Some(4));
     assert!(service.log().contains("it ends before lines that were written"), "{}", service.log());
+    // Nor is a cut hidden by taking its mark away, nor by taking all of it.
+    fs::remove_file(service.home.join("audit.mark")).unwrap();
+    let (exit, _, err) = service.audit_verify();
+    assert!(exit == 4 && err.contains("`audit.mark`, is missing"), "{exit} {err}");
+    fs::write(service.home.join("audit.mark"), &mark).unwrap();
+    fs::remove_file(&path).unwrap();
+    let (exit, _, err) = service.audit_verify();
+    assert!(exit == 4 && err.contains("was removed"), "{exit} {err}");
     fs::write(&path, &good).unwrap();
     assert_eq!(service.audit_verify().0, 0);
     // Another service's log is not this one's.
@@ -337,7 +346,7 @@ async fn a_receipt_proves_what_was_answered_and_to_whom() {
         command
             .args(["receipt", "verify", "--format", "json", "--service-nkey", nkey])
             .arg(&receipt);
-        for (flag, path) in ["--script", "--payload"].iter().zip(more) {
+        for (flag, path) in ["--script", "--payload", "--home"].iter().zip(more) {
             command.arg(flag).arg(path);
         }
         outcome(&command.output().unwrap())
@@ -353,12 +362,20 @@ async fn a_receipt_proves_what_was_answered_and_to_whom() {
     let log = fs::read_to_string(service.home.join("audit.log")).unwrap();
     let line = log.lines().find(|line| proof::digest(line.as_bytes()) == told["audit"]["line"]);
     assert!(line.unwrap().contains("\"kind\":\"request\""));
+    // The log has that line, and what `audit show` prints is it.
+    assert_eq!(verify(&service.nkey, &[&script, &payload, &service.home]).0, 0);
+    let shown =
+        cli().args(["audit", "show", "--format", "json", "--home"]).arg(&service.home).output();
+    assert_eq!(text(&shown.unwrap().stdout), log);
+    fs::write(service.home.join("audit.log"), log.replacen("\"ok\"", "\"no\"", 3)).unwrap();
+    let (exit, _, err) = verify(&service.nkey, &[&script, &payload, &service.home]);
+    assert!(exit == 4 && err.contains("is missing, or is another"), "{exit} {err}");
     let other = scratch.write("other.rhai", "1");
     assert_eq!(verify(&service.nkey, &[&other, &payload]).0, 4);
     assert_eq!(verify(&service.nkey, &[&script, &other]).0, 4);
     assert_eq!(verify("NDW2G4A6Q2W5ZVRY3TZTFVCFYWE6SYGYUHKVFGOGH55HJQWBKC5SCFKP", &[]).0, 4);
-    let text = fs::read_to_string(&receipt).unwrap();
-    let (claims, signature) = text.rsplit_once('.').unwrap();
+    let receipt_text = fs::read_to_string(&receipt).unwrap();
+    let (claims, signature) = receipt_text.rsplit_once('.').unwrap();
     let first = if signature.starts_with('A') { "B" } else { "A" };
     fs::write(&receipt, format!("{claims}.{first}{}", &signature[1..])).unwrap();
     assert_eq!(verify(&service.nkey, &[]).0, 4);

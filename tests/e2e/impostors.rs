@@ -148,3 +148,21 @@ async fn nothing_is_run_when_its_receipt_has_no_place() {
         (Some(&*receipt.req), Some(&*me.nkey()))
     );
 }
+
+#[test]
+fn a_script_that_was_run_here_as_a_client_is_not_recorded_as_the_clients_request() {
+    let scratch = Scratch::new();
+    let (home, _) = scratch.home();
+    let policy = client_entry("me", &Identity::generate(), "all") + OPEN_TO_ANYBODY;
+    let mut run = cli();
+    run.arg("run").arg(scratch.write("s.rhai", "1")).args(["--as", "me", "--policy"]);
+    run.arg(scratch.policy(&policy)).arg("--home").arg(&home);
+    run.arg("--passphrase-file").arg(scratch.passphrase_file());
+    assert_eq!(outcome(&run.output().unwrap()), (0, "1\n".to_owned(), String::new()));
+    let log = std::fs::read_to_string(home.join("audit.log")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!((line["kind"].as_str(), line["client"].as_str()), (Some("request"), Some("me")));
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&home).unwrap());
+    assert_eq!(line["uid"], uid);
+    assert!(line.get("nkey").is_none() && line.get("proof").is_none(), "{line}");
+}

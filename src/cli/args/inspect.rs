@@ -93,6 +93,12 @@ pub(crate) struct ReceiptVerifyArgs {
     /// The payload that it must be for.
     #[arg(long, value_name = "FILE")]
     pub(crate) payload: Option<PathBuf>,
+    /// The folder of a keyspace, whose audit log must have the line that the receipt names.
+    #[arg(long, value_name = "DIR", conflicts_with = "log")]
+    pub(crate) home: Option<PathBuf>,
+    /// The same of files of a log that are kept elsewhere.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Vec<PathBuf>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
