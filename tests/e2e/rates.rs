@@ -1,5 +1,10 @@
 //! Rates under load, and over a crash.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_nats::Client;
 use futures_util::StreamExt;
 
 use crate::support::*;
@@ -7,63 +12,154 @@ use crate::support::*;
 const ALLOWED: usize = 5_000;
 const CALLS: usize = 20;
 const SCRIPTS: usize = 500;
+/// What the service may be off by.
+const SLACK: usize = 1;
 
-/// 10,000 uses are asked for, from eight sides at once and over a kill, and half of them are allowed.
+fn policy(rate: &str) -> String {
+    // Slow scripts are cut off by a kill, and not by a limit.
+    let limits =
+        "[limits]\nwall_clock = \"20 s\"\noperations = 1_000_000_000_000\nconcurrent = 8\n";
+    let role = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n";
+    format!("{limits}{role}allow = [{{ calls = [\"hash\"], rate = [{rate}] }}]\n")
+}
+
+/// A script that makes so many calls, does nothing for a while after each, and says how many they were.
+fn uses(calls: usize, pause: usize) -> String {
+    format!(
+        "let n = 0; while n < {calls} {{ hash(\"sha256\", \"x\"); n += 1; for i in 0..{pause} {{}} }} n"
+    )
+}
+
+/// How many uses the answer to a script proves, and its error. Nothing if there is no answer in time.
+async fn used(client: Client, script: String) -> Option<(usize, Option<String>)> {
+    let request = tokio::time::timeout(PATIENCE, client.request(SUBJECT, script.into()));
+    let reply = request.await.ok()?.ok()?;
+    let header = |name: &str| {
+        let headers = reply.headers.as_ref()?;
+        headers.get(name).map(|value| value.as_str().to_owned())
+    };
+    match header("Nats-Service-Error") {
+        Some(error) => Some((0, Some(error))),
+        // Whoever has no proof of the service has not been answered by it.
+        None => header("Crypto-Proof").map(|_| (text(&reply.payload).parse().unwrap(), None)),
+    }
+}
+
+/// More than 10,000 uses are asked for, from eight sides at once and over a kill, and some half of them are
+/// allowed: by the log, from which the service counts as well, and by the answers, from which it does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_holds_to_the_last_use_under_load_and_over_a_kill() {
     let nats = Nats::plain();
-    let mut service = Service::start(
-        &nats,
-        &format!(
-            "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
-             allow = [{{ calls = [\"hash\"], rate = [\"{ALLOWED}/1h\", \"100000/1d\"] }}]\n"
-        ),
-    );
-    let script = format!("for i in 0..{CALLS} {{ hash(\"sha256\", \"x\"); }}");
+    let rate = format!("\"{ALLOWED}/1h\", \"100000/1d\"");
+    let mut service = Service::start(&nats, &policy(&rate));
     let client = nats.client().await;
-    let ask = || {
-        let (client, script) = (client.clone(), script.clone());
-        async move {
-            let request = client.request(SUBJECT, script.into());
-            tokio::time::timeout(PATIENCE, request).await.ok()?.ok()
-        }
-    };
-    // A quarter of the scripts, then a kill in the middle of longer ones, then the rest.
-    let mut running = futures_util::stream::iter((0..SCRIPTS / 4).map(|_| ask())).buffered(8);
-    while running.next().await.is_some() {}
-    drop(running);
-    let long = format!("for i in 0..{} {{ hash(\"sha256\", \"x\"); }}", CALLS * 10);
-    let asking = [(); 8].map(|()| {
-        let (client, long) = (client.clone(), long.clone());
-        tokio::spawn(async move { client.request(SUBJECT, long.into()).await })
-    });
-    wait_until("something of them is recorded", || {
-        let decisions = allowed(&service);
-        (decisions > SCRIPTS / 4 * CALLS).then_some(())
-    });
-    service.crash();
-    let before = allowed(&service);
-    let all = SCRIPTS / 4 * CALLS + 8 * CALLS * 10;
-    assert!(before < all, "none of {all} was under way when it was killed");
-    asking.iter().for_each(tokio::task::JoinHandle::abort);
-    assert!(before < ALLOWED, "{before}");
+    let ask = |_| used(client.clone(), uses(CALLS, 0));
+    let first: Vec<_> =
+        futures_util::stream::iter((0..SCRIPTS / 4).map(ask)).buffered(8).collect().await;
+    let first: usize = first.into_iter().map(|answer| answer.expect("an answer").0).sum();
+    assert_eq!(first, SCRIPTS / 4 * CALLS, "nothing is limited yet");
+
+    let killed = uses_of_the_killed(&mut service, &client).await;
+    let before = recorded(&service);
+    assert!(killed > 0 && first + killed < before && before < ALLOWED, "{first} {killed} {before}");
+
     service.restart(&nats);
-    let rest = (0..SCRIPTS * 3 / 4).map(|_| ask());
-    let replies: Vec<_> = futures_util::stream::iter(rest).buffered(8).collect().await;
-    let limited = replies.iter().flatten().filter(|reply| {
-        let headers = reply.headers.as_ref();
-        headers
-            .and_then(|all| all.get("Nats-Service-Error"))
-            .is_some_and(|e| e.as_str() == "rate-limited")
-    });
-    assert!(limited.count() > SCRIPTS / 4, "the rate is used up before the end");
-    let after = allowed(&service);
-    assert!(after.abs_diff(ALLOWED) <= 1, "{after} uses were allowed, not {ALLOWED}");
+    let rest: Vec<_> =
+        futures_util::stream::iter((0..SCRIPTS * 3 / 4).map(ask)).buffered(8).collect().await;
+    let limited =
+        rest.iter().flatten().filter(|(_, error)| error.as_deref() == Some("rate-limited")).count();
+    assert!(limited > SCRIPTS / 4, "the rate is used up before the end: {limited}");
+    let rest: usize = rest.iter().flatten().map(|(uses, _)| uses).sum();
+    let answered = first + killed + rest;
+    assert!(rest > 0 && answered <= ALLOWED + SLACK, "{answered} uses were answered");
+    let after = recorded(&service);
+    assert!(after.abs_diff(ALLOWED) <= SLACK, "{after} uses were allowed, not {ALLOWED}");
     service.stop();
 }
 
+/// Kills the service while slow scripts stand in their middle and quick ones are answered beside them: how
+/// many uses were answered.
+async fn uses_of_the_killed(service: &mut Service, client: &Client) -> usize {
+    let before = recorded(service);
+    // Each takes many seconds.
+    let slow = [(); 4].map(|()| tokio::spawn(used(client.clone(), uses(200, 20_000))));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let quick = [(); 4].map(|()| {
+        let (client, answered) = (client.clone(), Arc::clone(&answered));
+        tokio::spawn(async move {
+            while let Some((uses, None)) = used(client.clone(), uses(CALLS, 0)).await {
+                answered.fetch_add(uses, Ordering::Relaxed);
+                // The slow ones have a part in the log as well.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    });
+    wait_until("quick ones are answered and slow ones have begun", || {
+        let seen = answered.load(Ordering::Relaxed);
+        (seen >= 10 * CALLS && recorded(service) >= before + seen + 8).then_some(())
+    });
+    service.crash();
+    for quick in quick {
+        // What was answered before the kill is counted by now, and nothing else comes.
+        let _ended = tokio::time::timeout(Duration::from_millis(500), quick).await;
+    }
+    for slow in slow {
+        assert!(!slow.is_finished() || slow.await.unwrap().is_none_or(|(uses, _)| uses == 0));
+    }
+    answered.load(Ordering::Relaxed)
+}
+
 /// The uses that the log tells of.
-fn allowed(service: &Service) -> usize {
+fn recorded(service: &Service) -> usize {
     let log = std::fs::read_to_string(service.home.join("audit.log")).unwrap();
     log.matches("\"decision\":\"allow\"").count()
+}
+
+const IN_WINDOW: usize = 40;
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// A window that slides, over a crash: no stretch of its length holds more, wherever it begins. Bursts come
+/// at such times that windows which begin anew every two seconds would let two of them through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_window_slides_and_holds_over_a_kill_as_the_answers_show() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, &policy(&format!("\"{IN_WINDOW}/2s\"")));
+    let client = nats.client().await;
+    let mut answers = Vec::new();
+    let begun = Instant::now();
+    for burst in 0_u32.. {
+        if answers.len() >= 4 * IN_WINDOW {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "only {} uses were allowed", answers.len());
+        let one = |_| async {
+            let asked = Instant::now();
+            let answer = used(client.clone(), uses(1, 0)).await.expect("an answer");
+            (answer, asked, Instant::now())
+        };
+        let asked = (0..IN_WINDOW + 5).map(one);
+        let all: Vec<_> = futures_util::stream::iter(asked).buffered(8).collect().await;
+        for ((uses, error), asked, answered) in all {
+            assert_eq!(
+                (uses, error.as_deref()),
+                if uses == 1 { (1, None) } else { (0, Some("rate-limited")) }
+            );
+            answers.extend((uses == 1).then_some((asked, answered)));
+        }
+        if burst == 0 {
+            assert_eq!(answers.len(), IN_WINDOW, "a burst is let through to the last");
+            service.crash();
+            service.restart(&nats);
+        } else {
+            tokio::time::sleep(WINDOW * 3 / 8).await;
+        }
+    }
+    // Each use was at some moment between its two; the service counts in milliseconds.
+    let window = WINDOW - Duration::from_millis(2);
+    for (start, _) in &answers {
+        let inside =
+            |(asked, answered): &&(Instant, Instant)| asked >= start && *answered < *start + window;
+        let inside = answers.iter().filter(inside).count();
+        assert!(inside <= IN_WINDOW, "{inside} uses in {window:?}");
+    }
 }
