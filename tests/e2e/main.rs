@@ -38,6 +38,7 @@ mod policies;
 mod processes;
 mod proofs;
 mod rates;
+mod rotated;
 mod seed;
 mod service;
 mod stage;
