@@ -4,6 +4,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::*;
 
 const POLICY: &str = r#"
@@ -73,7 +75,7 @@ async fn a_worker_that_breaks_the_protocol_ends_its_own_request_and_no_other() {
         ("abort", Some("internal"), 0),
         ("forbidden", Some("internal"), 0),
     ] {
-        let before = signed(&service);
+        let (before, lines) = (signed(&service), service.audit().len());
         let start = Instant::now();
         let reply = ask_plainly(&client, attack).await;
         let took = start.elapsed();
@@ -81,13 +83,40 @@ async fn a_worker_that_breaks_the_protocol_ends_its_own_request_and_no_other() {
         assert!(took < Duration::from_millis(1400), "{attack} held the broker for {took:?}");
         assert!(!reply.text.contains('\u{1b}') && !reply.text.contains('\u{202e}'), "{attack}");
         assert_eq!(ask_plainly(&client, "well").await.text, "well", "after {attack}");
+        let audit = service.audit();
         assert_eq!(signed(&service) - before, signatures, "{attack}");
+        is_recorded(&audit[lines..], attack, code);
     }
     let log = service.log();
     assert!(log.contains("forbidden system call"), "{log}");
     service.process.signal("TERM");
     service.process.ended();
     assert_eq!(service.stored_keys().matches("lab/").count(), 1, "{}", service.stored_keys());
+}
+
+/// What the log must tell of an attack: how the request ended, and a refusal with the call that was
+/// forged, before it and after which there is no other call.
+fn is_recorded(lines: &[Value], attack: &str, code: Option<&str>) {
+    let end = lines.iter().find(|line| line["kind"] == "request").expect(attack);
+    assert_eq!(end["status"], code.unwrap_or("ok"), "{attack}: {end}");
+    let of_it = lines.iter().filter(|line| line["request"] == end["request"]);
+    let decisions: Vec<_> = of_it.filter(|line| line["kind"] == "decision").collect();
+    let refused = |line: &&&Value| line["decision"] == "refuse";
+    let forged = match attack {
+        "key of another" | "goes on after a refusal" => ("sign", "vault/b"),
+        "operation not granted" => ("delete_key_space", "lab"),
+        _ => {
+            assert_eq!(decisions.iter().filter(refused).count(), 0, "{attack}: {decisions:?}");
+            return;
+        }
+    };
+    let [refusal] = decisions[..] else { panic!("{attack}: {decisions:?}") };
+    assert_eq!(refusal["decision"], "refuse", "{attack}: {refusal}");
+    assert_eq!(
+        (refusal["call"].as_str(), refusal["on"].as_str()),
+        (Some(forged.0), Some(forged.1))
+    );
+    assert_eq!(refusal["client"], "anonymous");
 }
 
 #[test]
