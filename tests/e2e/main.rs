@@ -40,6 +40,7 @@ mod proofs;
 mod rates;
 mod rotated;
 mod seed;
+mod seized;
 mod service;
 mod stage;
 mod support;

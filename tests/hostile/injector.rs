@@ -1,6 +1,6 @@
-//! Makes a running process make a system call, as code that took it over would: `injector PID NUMBER A B C D`.
-//! Prints what became of it: `killed SIGNAL`, `exited CODE` or `lived RESULT`. Needs the right to trace,
-//! which root has, and nobody else for processes of ours.
+//! Makes a running process make system calls, as code that took it over would: `injector PID NUMBER A B C D...`,
+//! one call for every five numbers. Prints what became of it after each: `killed SIGNAL`, `exited CODE` or
+//! `lived RESULT`; then ends it. Needs the right to trace, which root has, and nobody else for processes of ours.
 #![expect(unsafe_code, reason = "a debugger is made of it")]
 #![expect(
     clippy::print_stdout,
@@ -31,25 +31,30 @@ fn main() {
         libc::ptrace(libc::PTRACE_INTERRUPT, pid, none, none);
         let mut status = 0;
         assert_eq!(libc::waitpid(pid, &raw mut status, libc::__WALL), pid);
-        let mut registers: libc::user_regs_struct = std::mem::zeroed();
-        libc::ptrace(libc::PTRACE_GETREGS, pid, none, &raw mut registers);
-        registers.rip = entry;
-        registers.orig_rax = u64::MAX;
-        registers.rax = arguments[1];
-        (registers.rdi, registers.rsi) = (arguments[2], arguments[3]);
-        (registers.rdx, registers.r10) = (arguments[4], arguments[5]);
-        libc::ptrace(libc::PTRACE_SETREGS, pid, none, &raw mut registers);
-        libc::ptrace(libc::PTRACE_SINGLESTEP, pid, none, none);
-        assert_eq!(libc::waitpid(pid, &raw mut status, libc::__WALL), pid);
-        if libc::WIFSIGNALED(status) {
-            println!("killed {}", libc::WTERMSIG(status));
-        } else if libc::WIFEXITED(status) {
-            println!("exited {}", libc::WEXITSTATUS(status));
-        } else {
+        for call in arguments[1..].chunks_exact(5) {
+            let mut registers: libc::user_regs_struct = std::mem::zeroed();
+            libc::ptrace(libc::PTRACE_GETREGS, pid, none, &raw mut registers);
+            registers.rip = entry;
+            registers.orig_rax = u64::MAX;
+            registers.rax = call[0];
+            (registers.rdi, registers.rsi) = (call[1], call[2]);
+            (registers.rdx, registers.r10) = (call[3], call[4]);
+            (registers.r8, registers.r9) = (0, 0);
+            libc::ptrace(libc::PTRACE_SETREGS, pid, none, &raw mut registers);
+            libc::ptrace(libc::PTRACE_SINGLESTEP, pid, none, none);
+            assert_eq!(libc::waitpid(pid, &raw mut status, libc::__WALL), pid);
+            if libc::WIFSIGNALED(status) {
+                println!("killed {}", libc::WTERMSIG(status));
+                return;
+            }
+            if libc::WIFEXITED(status) {
+                println!("exited {}", libc::WEXITSTATUS(status));
+                return;
+            }
             libc::ptrace(libc::PTRACE_GETREGS, pid, none, &raw mut registers);
             println!("lived {}", registers.rax.cast_signed());
-            libc::kill(pid, libc::SIGKILL);
         }
+        libc::kill(pid, libc::SIGKILL);
     }
 }
 
