@@ -46,4 +46,5 @@ mod stage;
 mod support;
 mod takeover;
 mod transactions;
+mod untraced;
 mod upsets;
