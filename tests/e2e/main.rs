@@ -45,6 +45,7 @@ mod seized;
 mod service;
 mod stage;
 mod support;
+mod synced;
 mod takeover;
 mod transactions;
 mod untraced;
