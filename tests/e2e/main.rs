@@ -47,6 +47,7 @@ mod stage;
 mod support;
 mod synced;
 mod takeover;
+mod terminal;
 mod transactions;
 mod untraced;
 mod upsets;
