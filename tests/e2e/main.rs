@@ -40,6 +40,7 @@ mod processes;
 mod proofs;
 mod rates;
 mod rotated;
+mod schema;
 mod seed;
 mod seized;
 mod service;
