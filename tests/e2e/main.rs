@@ -31,6 +31,7 @@ mod isolation;
 mod kept;
 mod keys;
 mod killed;
+mod large;
 mod limits;
 mod marker;
 mod operator;

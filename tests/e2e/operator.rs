@@ -26,6 +26,12 @@ impl Place {
         Self { scratch, home, passphrase }
     }
 
+    /// The home of a service that was unlocked: what is asked of it takes no passphrase, but for what needs one.
+    pub(crate) fn of(service: &Service) -> Self {
+        let passphrase = service.scratch.passphrase_file();
+        Self { scratch: Scratch::new(), home: service.home.clone(), passphrase }
+    }
+
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = cli();
         command.args(words.split(' ')).arg("--home").arg(&self.home);
@@ -200,12 +206,7 @@ fn an_operator_does_it_without_a_service_and_it_is_recorded() {
 async fn an_operator_does_it_through_the_service_that_holds_the_home() {
     let nats = Nats::plain();
     let mut service = Service::start(&nats, OPEN_TO_ANYBODY);
-    let place = Place {
-        scratch: Scratch::new(),
-        home: service.home.clone(),
-        // The service was unlocked: what is asked of it takes no passphrase, but for what needs one.
-        passphrase: service.scratch.passphrase_file(),
-    };
+    let place = Place::of(&service);
     is_a_day_at_work(&a_day_at_work(&place));
     let audit = recorded(&service.audit());
     for entry in [
@@ -297,11 +298,7 @@ async fn a_sealed_service_answers_so_until_it_is_unsealed() {
     let client = nats.client().await;
     let sealed = ask_plainly(&client, "1 + 1").await;
     assert_eq!((sealed.error.as_deref(), sealed.proof), (Some("sealed"), None), "{}", sealed.text);
-    let place = Place {
-        scratch: Scratch::new(),
-        home: service.home.clone(),
-        passphrase: service.scratch.passphrase_file(),
-    };
+    let place = Place::of(&service);
     place.refuses("key list", 3, "the keyspace is sealed: use `crypto-cli unseal`");
     let wrong = Place {
         passphrase: place.scratch.write("wrong", "another passphrase\n"),
@@ -333,11 +330,7 @@ async fn a_large_bundle_goes_through_the_service_and_its_progress_is_told() {
     let nats = Nats::plain();
     let limits = "[limits]\nnew_keys = 1_000\nhost_calls = 1_000\nwall_clock = \"20 s\"\n";
     let service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
-    let place = Place {
-        scratch: Scratch::new(),
-        home: service.home.clone(),
-        passphrase: service.scratch.passphrase_file(),
-    };
+    let place = Place::of(&service);
     let make = "create_key_space(\"many\"); for i in 0..900 { create_keypair(\"k\" + i); } 0";
     assert_eq!(ask_plainly(&nats.client().await, make).await.text, "0");
     let to = place.does("key recipient");
