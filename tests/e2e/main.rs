@@ -26,6 +26,7 @@ mod durable;
 mod escape;
 mod export;
 mod impostors;
+mod identity;
 mod intruder;
 mod isolation;
 mod kept;
