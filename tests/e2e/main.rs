@@ -23,6 +23,7 @@ mod dev;
 mod documents;
 mod drain;
 mod durable;
+mod elsewhere;
 mod escape;
 mod export;
 mod impostors;

@@ -14,7 +14,7 @@ use crate::support::*;
 pub(crate) struct Nats {
     pub(crate) port: u16,
     _process: Running,
-    _folder: Scratch,
+    pub(crate) folder: Scratch,
 }
 
 impl Nats {
@@ -44,7 +44,7 @@ impl Nats {
             // The line may be half written: the port is whole once the line has ended.
             rest.split_once('\n')?.0.trim().parse().ok()
         });
-        Self { port, _process: process, _folder: folder }
+        Self { port, _process: process, folder }
     }
 
     pub(crate) fn url(&self) -> String {
