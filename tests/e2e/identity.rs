@@ -38,7 +38,9 @@ async fn a_new_identity_is_in_a_file_of_its_own_and_its_proof_is_good_once_for_o
     service.await_proofs();
     let client = nats.client().await;
     let script = scratch.write("s.rhai", "40 + 2");
+    let to = ["--service-nkey", &service.nkey];
     let words = ["proof", script.to_str().unwrap(), "--seed", path, "--service", SERVICE];
+    let words = [&words[..], &to].concat();
     let (exit, proof, err) = identity(&words);
     assert_eq!(exit, 0, "{err}");
     let send = |body: &'static str| ask(&client, body, proof_header(proof.trim()));
