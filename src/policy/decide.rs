@@ -330,9 +330,14 @@ impl Rule {
             }
     }
 
-    /// A term that cannot be looked at is taken to hold: what is not known does not open anything.
     pub(crate) fn denies(&self, act: &Act, facts: &Facts<'_>) -> bool {
-        self.names(act) && self.terms.unmet(act, facts).is_none_or(|unmet| !unmet.is_known(facts))
+        self.names(act) && self.spares_for(act, facts).is_none()
+    }
+
+    /// The term by which a deny leaves alone what it names. One that cannot be looked at is taken to
+    /// hold: what is not known does not open anything.
+    pub(crate) fn spares_for(&self, act: &Act, facts: &Facts<'_>) -> Option<Unmet> {
+        self.terms.all_unmet(act, facts).find(|unmet| unmet.is_known(facts))
     }
 
     /// A deny without `keys` denies its calls on everything. A deny on keys does not close their

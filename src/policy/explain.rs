@@ -63,11 +63,11 @@ impl Policy {
                 opinions.push(Opinion { rule: rule.name.clone(), line: rule.line, says });
             }
             for rule in &role.deny {
-                let says = match rule.terms.unmet(act, facts) {
-                    _ if rule.denies(act, facts) => Says::Deny,
-                    Some(unmet) if rule.names(act) => Says::Unless(unmet),
-                    _ if !rule.lists(act.call) => Says::OtherCalls,
-                    Some(_) | None => Says::OtherKeys,
+                let says = match rule.spares_for(act, facts) {
+                    _ if !rule.lists_or_follows(act.call) => Says::OtherCalls,
+                    _ if !rule.names(act) => Says::OtherKeys,
+                    Some(unmet) => Says::Unless(unmet),
+                    None => Says::Deny,
                 };
                 opinions.push(Opinion { rule: rule.name.clone(), line: rule.line, says });
             }

@@ -199,3 +199,23 @@ fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
         assert_eq!(!policy.closed_rules().is_empty(), is_closed, "{calls} {allow} {deny}");
     }
 }
+
+#[test]
+fn a_deny_spares_what_one_of_its_terms_is_seen_not_to_name_whatever_else_is_unseen() {
+    let policy = role(
+        "allow = [{ calls = [\"sign\"], keys = [\"*/*\"] }]\n\
+         deny = [{ calls = [\"sign\"], algorithms = [\"p256\"], message_prefix = [\"no\"] }]",
+    );
+    let who = policy.anonymous().unwrap();
+    // Of a key that is not there nobody knows the algorithm.
+    let allows = |message| {
+        let act = Act { call: CallName::Sign, target: key("a/missing") };
+        let facts = Facts { message, ..Facts::default() };
+        matches!(policy.decide(&who, act, &facts), Decision::Allow(_))
+    };
+    let (good, bad) = (Some(b"yes".as_slice()), Some(b"no".as_slice()));
+    assert!(allows(good) && !allows(bad) && !allows(None));
+    let named = wire::KeyRef::parse("a/missing").unwrap();
+    let known = Known { key: Some(&named), message: good, ..Known::default() };
+    assert_eq!(policy.foresee(&who, CallName::Sign, known), Foresight::Certain);
+}

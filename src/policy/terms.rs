@@ -84,29 +84,39 @@ impl Unmet {
 }
 
 impl Terms {
-    /// The first term that does not hold. A fact that a term needs and nobody told does not.
+    /// The first term that does not hold.
     pub(crate) fn unmet(&self, act: &Act, facts: &Facts<'_>) -> Option<Unmet> {
-        if self.have_ended(facts.now / 1000) {
-            return Some(Unmet::Expired);
-        }
-        if self.between.as_ref().is_some_and(|hours| !hours.hold_at(facts.now)) {
-            return Some(Unmet::Hours);
-        }
+        self.all_unmet(act, facts).next()
+    }
+
+    /// The terms that do not hold, of each kind one. A fact that a term needs and nobody told does not.
+    pub(crate) fn all_unmet<'a>(
+        &'a self,
+        act: &Act,
+        facts: &Facts<'a>,
+    ) -> impl Iterator<Item = Unmet> + use<'a> {
+        let has_ended = self.have_ended(facts.now / 1000);
+        let is_out_of_hours = self.between.as_ref().is_some_and(|hours| !hours.hold_at(facts.now));
         let is_among = |algorithm| self.algorithms.contains(&algorithm);
-        let is_on_a_key = matches!(act.target, Target::Key(_));
-        if is_on_a_key && !self.algorithms.is_empty() && !facts.algorithm.is_some_and(is_among) {
-            return Some(Unmet::Algorithm);
-        }
-        if !self.namespaces.is_empty() && !facts.namespace.is_some_and(|name| self.name(name)) {
-            return Some(Unmet::Namespace);
-        }
-        if !act.call.takes_message() {
-            return None;
-        }
-        match facts.message {
+        let is_other_algorithm = matches!(act.target, Target::Key(_))
+            && !self.algorithms.is_empty()
+            && !facts.algorithm.is_some_and(is_among);
+        let is_other_namespace =
+            !self.namespaces.is_empty() && !facts.namespace.is_some_and(|name| self.name(name));
+        let (takes_message, message) = (act.call.takes_message(), facts.message);
+        // A message may be long: it is looked at last, and only if that is asked for.
+        let by_message = std::iter::once_with(move || match message {
+            _ if !takes_message => None,
             Some(message) => self.unmet_by_message(message),
             None => self.look_at_messages().then_some(Unmet::MessageLike),
-        }
+        });
+        let others = [
+            has_ended.then_some(Unmet::Expired),
+            is_out_of_hours.then_some(Unmet::Hours),
+            is_other_algorithm.then_some(Unmet::Algorithm),
+            is_other_namespace.then_some(Unmet::Namespace),
+        ];
+        others.into_iter().chain(by_message).flatten()
     }
 
     /// What can be said of the terms before a call, by what is known of it then.
