@@ -158,6 +158,17 @@ impl Policy {
         caller.roles.is_empty() || self.roles_of(caller).any(|role| role.is_for(caller))
     }
 
+    /// Everything that it says but for the lines on which it says so. Policies that say the same in
+    /// another layout are compared by it.
+    #[cfg(any(test, fuzzing))]
+    #[must_use]
+    pub fn without_lines(mut self) -> String {
+        let rules =
+            self.roles.iter_mut().flat_map(|role| role.allow.iter_mut().chain(&mut role.deny));
+        rules.for_each(|rule| rule.line = 0);
+        format!("{self:#?}")
+    }
+
     fn caller(&self, now: u64, wanted: impl Fn(&Client) -> bool) -> Option<Caller> {
         let client = self.clients.iter().find(|client| wanted(client))?;
         if client.revoked || client.expires.is_some_and(|at| now >= at) {

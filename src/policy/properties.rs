@@ -1,84 +1,57 @@
 //! What holds for every policy, tried on generated ones.
 
+mod generated;
+mod oracle;
+
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use wire::{Algorithm, CallName, KeyPath, Name, Touches};
 
+use self::generated::{ALGORITHMS, Line, MESSAGES, SCRIPTS, TIMES, World, line, world};
 use super::*;
 
-/// One rule, as its calls, keys and terms are written.
-#[derive(Debug, Clone)]
-struct Line {
-    calls: Vec<CallName>,
-    keys: Vec<String>,
-    terms: Vec<&'static str>,
+/// Tries to use a permission: more than any generated number of uses but without bounds.
+const TRIES: usize = 5;
+/// The two clients and the anonymous caller.
+const CALLERS: usize = 3;
+
+/// When and how something is asked.
+#[derive(Debug, Clone, Copy)]
+struct Circumstance {
+    script: &'static str,
+    message: Option<&'static str>,
+    namespace: Option<&'static str>,
+    algorithm: Option<Algorithm>,
+    /// The place in [`TIMES`].
+    now: usize,
 }
 
-/// Terms that fit a rule whose calls all take messages.
-const ON_MESSAGES: [&str; 5] = [
-    "message_max = '1 B'",
-    "message_prefix = ['a', 'hex:62']",
-    "message_like = ['*b']",
-    "message_sha256 = ['ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb']",
-    "message_max = '2 B', message_like = ['a*', 'b']",
-];
-/// Terms that fit every rule.
-const ON_ALL: [&str; 3] =
-    ["between = '06:00-18:00'", "between = 'thu 22:00-03:00'", "expires = 1970-01-01T12:00:00Z"];
-/// Only in an allow.
-const COUNTS: [&str; 3] = ["rate = ['1/1s']", "uses = 0", "uses = 2"];
-const MESSAGES: [&[u8]; 5] = [b"", b"a", b"b", b"ab", b"ba"];
-/// The epoch is a Thursday.
-const TIMES: [u64; 4] = [0, 8 * 3_600_000, 13 * 3_600_000, 23 * 3_600_000];
-
-fn line() -> impl Strategy<Value = Line> {
-    let on_messages = vec![CallName::Sign, CallName::Hash, CallName::Verify, CallName::VerifyWith];
-    let calls = prop_oneof![
-        proptest::sample::subsequence(CallName::ALL.to_vec(), 1..4),
-        proptest::sample::subsequence(on_messages, 1..3),
-    ];
-    // Each names keys: a rule that lists calls on keys and names none is a mistake.
-    let keys = proptest::collection::vec("[ab*]{1,2}/[ab0*-]{1,3}", 1..3);
-    let terms =
-        proptest::sample::subsequence([ON_MESSAGES.as_slice(), &ON_ALL, &COUNTS].concat(), 0..3);
-    (calls, keys, terms).prop_map(|(calls, keys, terms)| Line { calls, keys, terms })
+fn circumstances() -> impl Strategy<Value = Vec<Circumstance>> {
+    let facts = (
+        proptest::option::weighted(0.9, select(&MESSAGES)),
+        proptest::option::weighted(0.9, select(&["n", "nn", "n-x", "m"])),
+        proptest::option::weighted(0.9, select(&ALGORITHMS)),
+    );
+    let one = (select(&SCRIPTS), facts, 0..TIMES.len());
+    let one = one.prop_map(|(script, (message, namespace, algorithm), now)| Circumstance {
+        script,
+        message,
+        namespace,
+        algorithm,
+        now,
+    });
+    proptest::collection::vec(one, 3)
 }
 
-fn written(line: &Line, allows: bool) -> String {
-    let calls: Vec<&str> = line.calls.iter().map(|call| call.word()).collect();
-    let take_messages = line.calls.iter().all(|call| call.takes_message());
-    let fits = |term: &&&str| {
-        (take_messages || !ON_MESSAGES.contains(*term)) && (allows || !COUNTS.contains(*term))
-    };
-    let mut names = Vec::new();
-    let mut terms = String::new();
-    for term in line.terms.iter().filter(fits) {
-        let keys = term.split(", ").filter_map(|part| part.split_once(" = ").map(|(key, _)| key));
-        let keys: Vec<_> = keys.collect();
-        if !keys.iter().any(|key| names.contains(key)) {
-            names.extend(keys);
-            terms.push_str(&format!(", {term}"));
-        }
+impl Circumstance {
+    fn facts(&self) -> Facts<'static> {
+        let Self { message, namespace, algorithm, now, .. } = *self;
+        Facts { message: message.map(str::as_bytes), namespace, algorithm, now: TIMES[now] }
     }
-    if allows && line.calls.contains(&CallName::ExportKeySpace) {
-        // All the same: a policy whose rules differ in it is none.
-        terms.push_str(&format!(", export_to = ['{}']", Recipient::new([7; 32])));
-    }
-    format!("{{ calls = {calls:?}, keys = {:?}{terms} }},\n", line.keys)
-}
-
-fn text(allow: &[Line], deny: &[Line]) -> String {
-    let list =
-        |lines: &[Line], allows| lines.iter().map(|line| written(line, allows)).collect::<String>();
-    format!(
-        "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
-         allow = [{}]\ndeny = [{}]\n",
-        list(allow, true),
-        list(deny, false)
-    )
-}
-
-fn policy(allow: &[Line], deny: &[Line]) -> Policy {
-    Policy::parse("p.toml", &text(allow, deny)).unwrap()
 }
 
 fn targets(call: CallName) -> Vec<Target> {
@@ -95,92 +68,183 @@ fn targets(call: CallName) -> Vec<Target> {
     }
 }
 
-/// Every act of a small world, with every fact about it.
-fn world() -> Vec<(Act, Facts<'static>)> {
-    let mut world = Vec::new();
-    for call in CallName::ALL {
-        let messages: Vec<Option<&[u8]>> = if call.takes_message() {
-            MESSAGES.iter().map(|message| Some(*message)).chain([None]).collect()
-        } else {
-            vec![None]
-        };
-        for target in targets(*call) {
-            for message in &messages {
-                for now in TIMES {
-                    let facts = Facts {
-                        message: *message,
-                        namespace: Some("n"),
-                        algorithm: Some(Algorithm::Ed25519),
-                        now,
-                    };
-                    world.push((Act { call: *call, target: target.clone() }, facts));
-                }
-            }
+/// Every act of a small world.
+fn acts() -> impl Iterator<Item = Act> {
+    let on = |call: &CallName| {
+        let call = *call;
+        targets(call).into_iter().map(move |target| Act { call, target })
+    };
+    CallName::ALL.iter().flat_map(on)
+}
+
+/// Everything that is asked: by each caller each act, under each of the circumstances.
+fn asked(circumstances: &[Circumstance]) -> impl Iterator<Item = (usize, Circumstance, Act)> {
+    let whens = move |who| circumstances.iter().map(move |at| (who, *at));
+    (0..CALLERS).flat_map(whens).flat_map(|(who, at)| acts().map(move |act| (who, at, act)))
+}
+
+fn parsed(world: &World) -> Policy {
+    let text = world.text();
+    Policy::parse("p.toml", &text).unwrap_or_else(|wrong| panic!("{wrong}\n{text}"))
+}
+
+/// The caller, where the policy knows it then.
+fn caller(policy: &Policy, who: usize, at: &Circumstance) -> Option<Caller> {
+    let now = TIMES[at.now] / 1000;
+    let caller = match who {
+        2 => policy.anonymous(),
+        client => policy.client_by_name(&format!("c{client}"), now),
+    };
+    caller.map(|caller| caller.running(at.script.as_bytes()))
+}
+
+/// What is charged for each use that a new book has room for; `None` where it is refused.
+type Told = Option<Vec<Vec<String>>>;
+
+fn told(policy: &Policy, who: usize, at: &Circumstance, act: &Act) -> Told {
+    let caller = caller(policy, who, at)?;
+    let mut book = RateBook::default();
+    let mut uses = Vec::new();
+    for _ in 0..TRIES {
+        match policy.decide(&caller, act.clone(), &at.facts()) {
+            Decision::Refuse(_) => return None,
+            Decision::Allow(grant) => match grant.spend(&mut book) {
+                Ok(permit) => uses.push(permit.accounts().to_vec()),
+                Err(_) => break,
+            },
         }
+    }
+    Some(uses)
+}
+
+fn decisions(policy: &Policy, circumstances: &[Circumstance]) -> Vec<Told> {
+    asked(circumstances).map(|(who, at, act)| told(policy, who, &at, &act)).collect()
+}
+
+/// Whether nothing can be done under the one that cannot be done under the other, or more often.
+fn is_no_more(less: &World, more: &World, circumstances: &[Circumstance]) -> bool {
+    let counts = |world| {
+        let told = decisions(&parsed(world), circumstances);
+        told.into_iter().map(|told| told.map(|uses| uses.len())).collect::<Vec<_>>()
+    };
+    counts(less).iter().zip(counts(more)).all(|(less, more)| *less <= more)
+}
+
+/// The same entries in one of six orders, which are all that there are of three.
+fn turned<T>(list: &mut [T], by: usize) {
+    list.rotate_left(by % 3 % list.len().max(1));
+    if by >= 3 {
+        list.reverse();
+    }
+}
+
+/// A world with one rule more, less or other than before.
+fn changed(world: &World, role: usize, allow: Line, deny: Line, how: usize) -> World {
+    let mut world = world.clone();
+    let role = role % world.roles.len();
+    let role = &mut world.roles[role];
+    let (list, line) = if how % 2 == 0 { (&mut role.allow, allow) } else { (&mut role.deny, deny) };
+    match how / 2 {
+        0 => list.push(Line { label: Some(9), ..line }),
+        1 => drop(list.pop()),
+        _ => list.iter_mut().take(1).for_each(|first| *first = line.clone()),
     }
     world
 }
 
-/// What the policy decides of everything: whether it allows, and what a use costs then.
-fn decisions(policy: &Policy) -> Vec<Option<Result<Vec<String>, String>>> {
-    let who = policy.anonymous().unwrap();
-    let decide = |(act, facts): (Act, Facts<'_>)| match policy.decide(&who, act, &facts) {
-        Decision::Refuse(_) => None,
-        Decision::Allow(grant) => {
-            let spent = grant.spend(&mut RateBook::default());
-            Some(spent.map(|permit| permit.accounts().to_vec()).map_err(|_| "used up".to_owned()))
-        }
-    };
-    world().into_iter().map(decide).collect()
-}
-
-fn is_no_more(less: &Policy, more: &Policy) -> bool {
-    let (less, more) = (decisions(less), decisions(more));
-    less.iter().zip(&more).all(|(less, more)| less.is_none() || more.is_some())
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_is_decided_is_what_the_page_of_the_language_says(
+        world in world(), circumstances in circumstances()
+    ) {
+        let policy = parsed(&world);
+        for (who, at, act) in asked(&circumstances) {
+            let told = told(&policy, who, &at, &act);
+            let expected = oracle::uses(&world, who, &at, &act).map(|uses| uses.min(TRIES));
+            let uses = told.as_ref().map(Vec::len);
+            prop_assert_eq!(uses, expected, "{} {:?} of {} {:?}\n{}", act.call, act.target, who, at, world.text());
+        }
+    }
 
     #[test]
     fn more_denies_or_fewer_allows_never_allow_more(
-        allow in proptest::collection::vec(line(), 1..4),
-        deny in proptest::collection::vec(line(), 0..3),
-        extra in line(),
+        world in world(), circumstances in circumstances(), role in 0..3_usize, extra in line(false),
     ) {
-        let base = policy(&allow, &deny);
-        let denied = policy(&allow, &[deny.as_slice(), &[extra]].concat());
-        prop_assert!(is_no_more(&denied, &base));
-        prop_assert!(is_no_more(&policy(&allow[1..], &deny), &base));
-        prop_assert!(decisions(&policy(&[], &deny)).iter().all(Option::is_none));
-        prop_assert!(base.client_by_name("nobody", 0).is_none());
+        let role = role % world.roles.len();
+        let mut denied = world.clone();
+        denied.roles[role].deny.push(extra);
+        prop_assert!(is_no_more(&denied, &world, &circumstances));
+        let mut fewer = world.clone();
+        fewer.roles[role].allow.pop();
+        prop_assert!(is_no_more(&fewer, &world, &circumstances));
+        let mut none = world.clone();
+        none.roles.iter_mut().for_each(|role| role.allow.clear());
+        prop_assert!(decisions(&parsed(&none), &circumstances).iter().all(Option::is_none));
     }
 
     #[test]
-    fn the_order_of_rules_is_nothing(
-        allow in proptest::collection::vec(line(), 0..4),
-        deny in proptest::collection::vec(line(), 0..3),
+    fn who_is_unknown_expired_or_revoked_is_nobody_among_those_who_are_known(
+        world in world(), now in select(&TIMES)
     ) {
-        let turned = |lines: &[Line]| lines.iter().rev().cloned().collect::<Vec<Line>>();
-        let base = decisions(&policy(&allow, &deny));
-        prop_assert_eq!(decisions(&policy(&turned(&allow), &turned(&deny))), base);
+        let policy = parsed(&world);
+        let now = now / 1000;
+        prop_assert!(policy.client_by_name("nobody", now).is_none());
+        prop_assert!(policy.client_by_name("anonymous", now).is_none());
+        prop_assert!(policy.client_by_name("", now).is_none());
+        let unknown = nkeys::KeyPair::new_user().public_key();
+        prop_assert!(policy.client_by_nkey(&unknown, now).is_none());
+        let mut known = BTreeSet::new();
+        for client in &world.clients {
+            let is_known = !client.is_revoked && client.expires.is_none_or(|end| now < end);
+            for found in [policy.client_by_name(client.name, now), policy.client_by_nkey(client.nkey, now)] {
+                let found = found.map(|caller| (caller.name().to_owned(), caller.nkey().map(str::to_owned)));
+                let expected = (client.name.to_owned(), Some(client.nkey.to_owned()));
+                prop_assert_eq!(found, is_known.then_some(expected));
+            }
+            if is_known {
+                known.insert(client.name.to_owned());
+            }
+        }
+        known.extend(world.anonymous.is_some().then(|| "anonymous".to_owned()));
+        let callers = policy.callers(now);
+        prop_assert_eq!(callers.iter().map(|caller| caller.name().to_owned()).collect::<BTreeSet<_>>(), known);
     }
 
     #[test]
-    fn what_rules_say_adds_up_to_what_is_decided(
-        allow in proptest::collection::vec(line(), 0..4),
-        deny in proptest::collection::vec(line(), 0..3),
+    fn the_order_of_rules_roles_and_clients_is_nothing(
+        world in world(), circumstances in circumstances(), by in proptest::array::uniform4(0..6_usize),
     ) {
-        let policy = policy(&allow, &deny);
-        let who = policy.anonymous().unwrap();
-        let granted = policy.calls_for(&who);
-        for (act, facts) in world() {
+        let mut other = world.clone();
+        turned(&mut other.roles, by[0]);
+        turned(&mut other.clients, by[1]);
+        other.clients.iter_mut().for_each(|client| turned(&mut client.roles, by[2]));
+        other.anonymous.iter_mut().for_each(|roles| turned(roles, by[2]));
+        for role in &mut other.roles {
+            turned(&mut role.allow, by[3]);
+            turned(&mut role.deny, by[3]);
+        }
+        prop_assert_eq!(
+            decisions(&parsed(&other), &circumstances),
+            decisions(&parsed(&world), &circumstances)
+        );
+    }
+
+    #[test]
+    fn what_rules_say_adds_up_to_what_is_decided(world in world(), circumstances in circumstances()) {
+        let policy = parsed(&world);
+        for (who, at, act) in asked(&circumstances) {
+            let Some(who) = caller(&policy, who, &at) else { continue };
+            let facts = at.facts();
             let opinions = policy.opinions(&who, &act, &facts);
             let has = |says| opinions.iter().any(|opinion| opinion.says == says);
             let expected = has(Says::Allow) && !has(Says::Deny);
             let call = act.call;
             let is_allowed = matches!(policy.decide(&who, act.clone(), &facts), Decision::Allow(_));
             prop_assert_eq!(is_allowed, expected);
+            // Where no role is for the script, nothing is decided: it does not run.
+            prop_assert!(!is_allowed || policy.may_run(&who));
             // What is foreseen for certain is decided so.
             let known = match &act.target {
                 Target::Nothing => None,
@@ -191,7 +255,8 @@ proptest! {
                 }
             };
             let key = known.as_ref();
-            let (message, namespace) = (facts.message, facts.namespace);
+            // Only `sign_in` has a namespace that a script could write out.
+            let (message, namespace) = (facts.message, facts.namespace.filter(|_| call == CallName::SignIn));
             for known in [
                 Known { key, message, namespace, now: Some(facts.now / 1000) },
                 Known { key, message, namespace, now: None },
@@ -200,50 +265,72 @@ proptest! {
                 Known::default(),
             ] {
                 match policy.foresee(&who, call, known) {
-                    Foresight::Certain => prop_assert!(is_allowed),
-                    Foresight::Refused(_) => prop_assert!(!is_allowed),
+                    Foresight::Certain => prop_assert!(is_allowed, "{:?} {:?} {:?}\n{}", act, at, known, world.text()),
+                    Foresight::Refused(_) => prop_assert!(!is_allowed, "{:?} {:?} {:?}\n{}", act, at, known, world.text()),
                     Foresight::Possible(_) => {}
                 }
             }
-            // What is decided to be allowed exists in the script's engine.
-            prop_assert!(!is_allowed || granted.contains(&call));
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_exists_in_the_engine_of_the_script(world in world(), circumstances in circumstances()) {
+        let policy = parsed(&world);
+        for (who, at) in (0..CALLERS).flat_map(|who| circumstances.iter().map(move |at| (who, at))) {
+            let Some(caller) = caller(&policy, who, at) else { continue };
+            let granted = policy.calls_for(&caller);
+            for act in acts().filter(|act| !granted.contains(&act.call)) {
+                prop_assert_eq!(told(&policy, who, at, &act), None);
+            }
         }
     }
 
     #[test]
     fn policies_between_which_nothing_changed_decide_the_same(
-        allow in proptest::collection::vec(line(), 0..4),
-        deny in proptest::collection::vec(line(), 0..3),
-        other in line(),
-        at in 0..6_usize,
+        world in world(), circumstances in circumstances(),
+        role in 0..3_usize, allow in line(true), deny in line(false), how in 0..6_usize,
     ) {
-        let old = policy(&allow, &deny);
-        // One rule more, less, or other than before.
-        let (mut allow, mut deny) = (allow, deny);
-        let list = if at % 2 == 0 { &mut allow } else { &mut deny };
-        match at / 2 {
-            0 => list.push(other),
-            1 => drop(list.pop()),
-            _ => list.iter_mut().take(1).for_each(|line| *line = other.clone()),
-        }
-        let new = policy(&allow, &deny);
+        let other = changed(&world, role, allow, deny, how);
+        let (old, new) = (parsed(&world), parsed(&other));
         let changes = old.changes_to(&new, 0);
         if changes.is_empty() {
-            prop_assert_eq!(decisions(&old), decisions(&new));
+            prop_assert_eq!(decisions(&old, &circumstances), decisions(&new, &circumstances));
         }
         prop_assert_eq!(new.changes_to(&old, 0).len(), changes.len());
         prop_assert!(old.changes_to(&old, 0).is_empty());
     }
 
     #[test]
-    fn the_layout_of_a_policy_decides_nothing(
-        allow in proptest::collection::vec(line(), 0..4),
-        deny in proptest::collection::vec(line(), 0..3),
-    ) {
-        let text = text(&allow, &deny);
+    fn the_layout_of_a_policy_decides_nothing(world in world(), circumstances in circumstances()) {
+        let text = world.text();
         let laid_out = formatted(&text).unwrap();
         prop_assert_eq!(&formatted(&laid_out).unwrap(), &laid_out);
-        let again = Policy::parse("p.toml", &laid_out).unwrap();
-        prop_assert_eq!(decisions(&again), decisions(&Policy::parse("p.toml", &text).unwrap()));
+        let again = || Policy::parse("p.toml", &laid_out).unwrap();
+        prop_assert_eq!(decisions(&again(), &circumstances), decisions(&parsed(&world), &circumstances));
+        prop_assert_eq!(again().without_lines(), parsed(&world).without_lines());
+    }
+}
+
+/// Properties say something only where there is some of everything.
+#[test]
+fn generated_policies_allow_refuse_and_count() {
+    let mut runner = TestRunner::deterministic();
+    let (mut refused, mut used_up, mut counted, mut free) = (0, 0, 0, 0);
+    for _ in 0..50 {
+        let (world, circumstances) =
+            (world(), circumstances()).new_tree(&mut runner).unwrap().current();
+        for (who, at, act) in asked(&circumstances) {
+            match oracle::uses(&world, who, &at, &act) {
+                None => refused += 1,
+                Some(0) => used_up += 1,
+                Some(usize::MAX) => free += 1,
+                Some(_) => counted += 1,
+            }
+        }
+    }
+    let all = refused + used_up + counted + free;
+    assert!(refused < all * 9 / 10, "{refused} of {all} are refused");
+    for (what, some) in [("used up", used_up), ("counted", counted), ("free", free)] {
+        assert!(some > all / 500, "{some} of {all} are {what}");
     }
 }
