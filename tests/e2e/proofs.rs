@@ -111,6 +111,47 @@ async fn a_removed_client_is_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_nobody_from_the_moment_that_a_reload_revokes_it() {
+    let nats = Nats::plain();
+    let (leaver, stayer) = (Identity::generate(), Identity::generate());
+    let clients = |is_revoked: bool| {
+        let entry = client_entry("leaver", &leaver, "r");
+        format!("{entry}revoked = {is_revoked}\n{}{ROLE}", client_entry("stayer", &stayer, "r"))
+    };
+    let mut service = Service::start(&nats, &clients(false));
+    service.await_proofs();
+    let client = nats.client().await;
+    let reload = |is_revoked| {
+        service.scratch.policy(&clients(is_revoked));
+        let mut command = cli();
+        command.args(["policy", "reload", "--home"]).arg(&service.home);
+        let (exit, _, err) = outcome(&command.output().unwrap());
+        assert_eq!(exit, 0, "{err}");
+    };
+    let ask_as = async |who| ask_signed(&client, &service, who, MAKE).await.error;
+    // Made before, for a script that was answered and for one that was not.
+    let terms = proof::Terms { idem: true };
+    let answered = proof::write_request(&leaver, SERVICE, now(), &jti(), b"7", terms);
+    assert_eq!(ask(&client, "7", proof_header(&answered)).await.text, "7");
+    let unsent = prove(&leaver, b"8");
+    assert_eq!(ask_as(&leaver).await, None);
+    reload(true);
+    let ran = service.audit().iter().filter(|entry| entry["status"] == "ok").count();
+    assert_eq!(ask_as(&leaver).await.as_deref(), Some("unauthenticated"));
+    for (script, proof) in [("7", &answered), ("8", &unsent)] {
+        let reply = ask(&client, script, proof_header(proof)).await;
+        assert_eq!(reply.error.as_deref(), Some("unauthenticated"), "{script}: {}", reply.text);
+    }
+    let audit = service.audit();
+    assert_eq!(audit.iter().filter(|entry| entry["status"] == "ok").count(), ran);
+    assert_eq!(ask_as(&stayer).await, None, "the others go on");
+    // It is another matter whom the next policy knows.
+    reload(false);
+    assert_eq!(ask_as(&leaver).await, None);
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_signed_for_its_request_refusals_too() {
     let nats = Nats::plain();
     let known = Identity::generate();
