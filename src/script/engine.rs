@@ -4,7 +4,9 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use rhai::packages::{Package, StandardPackage};
-use rhai::{AST, Dynamic, Engine, EvalAltResult, ParseErrorType, Position, Scope};
+use rhai::{
+    AST, Array, Dynamic, Engine, EvalAltResult, ImmutableString, ParseErrorType, Position, Scope,
+};
 use wire::CallName;
 use wire::script::{Ending, Failure, Job, Sighting};
 
@@ -17,6 +19,8 @@ const EXPRESSION_DEPTHS: (usize, usize) = (64, 32);
 /// Most functions and variables of a script: ten times what people write in 64 KiB.
 const MAX_FUNCTIONS: usize = 256;
 const MAX_VARIABLES: usize = 1024;
+/// Longest name in an error message, in characters.
+const MAX_SHOWN_NAME_CHARS: usize = 64;
 /// Longest error message, in characters.
 const MAX_MESSAGE_CHARS: usize = 4000;
 
@@ -43,6 +47,7 @@ pub(crate) fn prepare() -> Engine {
     engine.register_fn("parse_json", crate::json::parse);
     engine.register_fn("sleep", |_: i64| no_clock());
     engine.register_fn("sleep", |_: f64| no_clock());
+    take_no_names(&mut engine);
     // What it gives is of no interest.
     let _warm = engine.eval::<Dynamic>(WARM_UP);
     engine
@@ -80,6 +85,37 @@ pub(crate) fn bound(engine: &mut Engine, watch: &Rc<Watch>) {
             Err(EvalAltResult::ErrorStackOverflow(Position::NONE).into())
         }
     });
+}
+
+/// The array functions that still take the name of a function as text, which would name a host function
+/// where nobody sees it. `Fn("name")` stays.
+fn take_no_names(engine: &mut Engine) {
+    for name in
+        ["map", "filter", "some", "all", "dedup", "reduce", "reduce_rev", "sort", "drain", "retain"]
+    {
+        engine.register_fn(name, |_: &mut Array, function: &str| no_name(function));
+    }
+    for name in ["reduce", "reduce_rev"] {
+        engine.register_fn(name, |_: &mut Array, function: &str, _: Dynamic| no_name(function));
+    }
+    engine.register_fn("index_of", |list: &mut Array, text: &str| index_of(list, text, 0));
+    engine.register_fn("index_of", |list: &mut Array, text: &str, from: i64| {
+        index_of(list, text, from)
+    });
+}
+
+fn no_name(function: &str) -> Result<(), Box<EvalAltResult>> {
+    let name = wire::shown(function, MAX_SHOWN_NAME_CHARS, false);
+    Err(format!("a function is given as `Fn(\"{name}\")`, not as text").into())
+}
+
+/// As the engine does it for all else: from behind if `from` is negative, and -1 where there is none.
+fn index_of(list: &Array, text: &str, from: i64) -> i64 {
+    let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
+    let from = if from < 0 { from.saturating_add(length).max(0) } else { from };
+    let is_it = |item: &Dynamic| item.read_lock::<ImmutableString>().is_some_and(|it| *it == text);
+    let found = list.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)).position(is_it);
+    found.and_then(|at| i64::try_from(at).ok()).map_or(-1, |at| at.saturating_add(from))
 }
 
 fn no_clock() -> Result<(), Box<EvalAltResult>> {

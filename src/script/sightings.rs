@@ -11,15 +11,20 @@ use crate::engine::position;
 
 pub(crate) fn of(ast: &AST) -> Vec<Sighting> {
     let mut sightings = Vec::new();
-    ast.walk(&mut |path| {
-        if let Some(node) = path.last() {
-            sightings.extend(sighting(node));
-        }
-        true
-    });
+    ast.walk(&mut |path| look(path, &mut sightings));
     sightings.sort_by_key(|sighting| (sighting.at.line, sighting.at.column));
     sightings.dedup();
     sightings
+}
+
+/// Notes what the last node of a path names. The engine's walk leaves out what a `break` returns.
+fn look(path: &[ASTNode<'_>], sightings: &mut Vec<Sighting>) -> bool {
+    let Some(node) = path.last() else { return true };
+    sightings.extend(sighting(node));
+    if let ASTNode::Stmt(Stmt::BreakLoop(Some(value), ..)) = node {
+        value.walk(&mut Vec::new(), &mut |path| look(path, sightings));
+    }
+    true
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "enums of the engine that grow with its syntax")]
@@ -117,5 +122,140 @@ fn place_of_message(name: CallName) -> Option<(usize, RangeInclusive<usize>)> {
         | CallName::DecryptFrom
         | CallName::GenerateKey
         | CallName::RandomBytes => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::script::{Job, Task};
+
+    use super::*;
+    use crate::{Probe, check_source};
+
+    fn named_in(source: &str) -> Vec<CallName> {
+        let (task, source) = (Task::Check, source.to_owned());
+        let bounds = Job {
+            task,
+            source,
+            operations: 0,
+            memory_bytes: 0,
+            call_depth: 0,
+            result_bytes: 0,
+            granted: Vec::new(),
+        };
+        let sightings = check_source(bounds).unwrap();
+        sightings.into_iter().filter_map(|sighting| sighting.call).collect()
+    }
+
+    #[test]
+    fn a_call_cannot_hide_in_any_place_of_the_syntax() {
+        for place in [
+            "@",
+            "let x = @;",
+            "const X = @;",
+            "let x = 1; x = @;",
+            "let x = 1; x += @;",
+            "let x = []; x[@] = 1;",
+            "if @ { }",
+            "if true { @ }",
+            "if false { } else { @ }",
+            "if false { } else if @ { }",
+            "let x = if true { @ };",
+            "switch @ { _ => 1 }",
+            "switch 1 { 1 => @ }",
+            "switch 1 { 1 if @ => 2 }",
+            "switch 1 { 0..3 => @ }",
+            "switch 1 { 0..3 if @ => 2 }",
+            "switch 1 { _ => @ }",
+            "switch 1 { 1 => { @ } }",
+            "while @ { }",
+            "while true { @ }",
+            "do { @ } while true",
+            "do { } until @",
+            "loop { @ }",
+            "loop { break @; }",
+            "let x = loop { break @ };",
+            "loop { break loop { break @; }; }",
+            "loop { break [1, @]; }",
+            "loop { break if true { @ }; }",
+            "while true { break @; }",
+            "for i in @ { }",
+            "for i in 0..3 { @ }",
+            "for i in 0..3 { break @; }",
+            "return @;",
+            "throw @;",
+            "try { @ } catch { }",
+            "try { } catch (e) { @ }",
+            "[1, @]",
+            "#{ a: @ }",
+            "[1][@]",
+            "(@)[0]",
+            "(@).len()",
+            "\"x\".pad(@, 'x')",
+            "`${@}`",
+            "`a ${ { @ } } b`",
+            "type_of(@)",
+            "{ @ }",
+            "let x = { @ };",
+            "!@",
+            "-@",
+            "1 + @",
+            "@ + 1",
+            "true && @",
+            "true || @",
+            "() ?? @",
+            "1 in @",
+            "0..@",
+            "let f = |x| @;",
+            "let f = || { @ };",
+            "let y = 1; let f = |x| y + @;",
+            "fn f() { @ }",
+            "fn f() { |x| loop { break @; } }",
+            "private fn f() { @ }",
+            "let x = #{}; x?.a(@);",
+            "f(|x| @)",
+            "Fn(\"f\").curry(@)",
+        ] {
+            let source = place.replace('@', "delete_keypair(\"a/k\")");
+            assert!(named_in(&source).contains(&CallName::DeleteKeypair), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_function_is_given_to_an_array_as_a_function_and_not_by_its_name() {
+        let engine = Probe::new();
+        let begin = "fn f(a) { true } fn g(a, b) { 1 } let l = [1, 2];";
+        for (method, function, more) in [
+            ("map", "f", ""),
+            ("filter", "f", ""),
+            ("some", "f", ""),
+            ("all", "f", ""),
+            ("dedup", "g", ""),
+            ("reduce", "g", ""),
+            ("reduce", "g", ", 0"),
+            ("reduce_rev", "g", ""),
+            ("reduce_rev", "g", ", 0"),
+            ("sort", "g", ""),
+            ("drain", "f", ""),
+            ("retain", "f", ""),
+        ] {
+            let run = |given: &str| engine.run(&format!("{begin} l.{method}({given}{more});"));
+            assert!(run(&format!("Fn(\"{function}\")")), "{method}{more}");
+            assert!(!run(&format!("\"{function}\"")), "{method}{more} takes a name");
+        }
+        // To look for a text is to look for a text.
+        for looked_for in [
+            "l.index_of(\"f\") == 1",
+            "l.index_of(\"f\", 2) == 3",
+            "l.index_of(\"f\", -1) == 3",
+            "l.index_of(\"f\", -9) == 1",
+            "l.index_of(\"f\", 9) == -1",
+            "l.index_of(\"x\") == -1",
+        ] {
+            let script = format!(
+                "fn f(a) {{ true }} let l = [1, \"f\", 2, \"f\"]; if !({looked_for}) {{ throw 1; }}"
+            );
+            assert!(engine.run(&script), "{looked_for}");
+        }
     }
 }
