@@ -188,14 +188,8 @@ pub(crate) struct UnsealArgs {
 
 #[derive(ClapArgs)]
 pub(crate) struct ListenerArgs {
-    #[arg(long)]
-    pub(crate) server: String,
-    #[arg(long)]
-    pub(crate) ca: Option<PathBuf>,
-    #[arg(long)]
-    pub(crate) nkey_seed_file: Option<PathBuf>,
-    #[arg(long)]
-    pub(crate) creds: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
     #[arg(long)]
     pub(crate) subject: String,
     #[arg(long)]

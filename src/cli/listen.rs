@@ -66,14 +66,8 @@ pub(crate) fn listener(args: &ListenerArgs) -> Result<Exit, Fault> {
         return Err(Fault::usage("this role is started by `crypto-cli listen`"));
     };
     let untraced = Untraced::begin_child()?;
-    let nats = NatsArgs {
-        server: args.server.clone(),
-        ca: args.ca.clone(),
-        nkey_seed_file: args.nkey_seed_file.clone(),
-        creds: args.creds.clone(),
-    };
     let listen = Listen {
-        connect: connection(&nats, "crypto-cli listener")?,
+        connect: connection(&args.nats, "crypto-cli listener")?,
         subject: args.subject.clone(),
         queue_group: args.queue_group.clone(),
         capacity: args.capacity,

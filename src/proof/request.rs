@@ -1,6 +1,6 @@
 //! The proof of a request, `ccreq+jwt`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::identity::{Identity, Signer};
 use crate::jws::{Fault, Kind, Unverified, write};
@@ -21,9 +21,9 @@ struct Claims {
     iat: u64,
     jti: String,
     bh: String,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     exp: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     idem: Option<bool>,
 }
 
@@ -156,21 +156,10 @@ impl<'a> Signed<'a> {
 }
 
 /// An optional member is absent or has its value; `null` is neither.
-mod present {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer, T: Serialize>(
-        value: &Option<T>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-        deserializer: D,
-    ) -> Result<Option<T>, D::Error> {
-        T::deserialize(deserializer).map(Some)
-    }
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -261,9 +261,7 @@ fn open_policy(policy: Option<&Path>) -> io::Result<File> {
 }
 
 fn status(started: &mut HashMap<u32, Child>, id: &[u8]) -> io::Result<Vec<u8>> {
-    let id =
-        <[u8; 4]>::try_from(id).map(u32::from_be_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let child = started.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+    let child = started.get_mut(&number(id)?).ok_or(io::ErrorKind::NotFound)?;
     Ok(match child.try_wait()? {
         None => vec![b'W', 0, 0, 0, 0, 0],
         Some(status) => [[b'W', 1].as_slice(), &status.into_raw().to_be_bytes()].concat(),

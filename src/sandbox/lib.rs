@@ -38,4 +38,4 @@ pub const EXIT_MEMORY: i32 = 86;
 /// The exit code after a panic: a fault of ours. It labels, as above.
 pub const EXIT_PANIC: i32 = 87;
 /// The exit code of a process that could not be confined.
-pub const EXIT_CONFINE: i32 = 88;
+pub(crate) const EXIT_CONFINE: i32 = 88;

@@ -16,7 +16,6 @@ pub const MAX_ADMIN_TEXT_BYTES: usize = 256 * 1024;
 pub const MAX_PART_BYTES: usize = 64 * 1024;
 
 /// What an operator asks, one to a connection; and the file that goes with it, part by part.
-#[derive(Debug)]
 pub enum ToAdmin {
     /// Read the policy file again.
     ReloadPolicy,

@@ -2,7 +2,18 @@
 
 use zeroize::Zeroizing;
 
-/// A passphrase on its way to the process that uses it. It cannot be printed or cloned, and is wiped on drop.
+/// A passphrase or a private key's file on its way to the process that uses it. It is wiped on drop, and cannot be
+/// cloned or printed, nor can what it is a part of:
+///
+/// ```compile_fail
+/// println!("{:?}", wire::Hidden::new(Vec::new()));
+/// ```
+/// ```compile_fail
+/// println!("{:?}", wire::admin::ToAdmin::Unseal(wire::Hidden::new(Vec::new())));
+/// ```
+/// ```
+/// assert_eq!(wire::Hidden::new(b"abc".to_vec()).expose(<[u8]>::len), 3);
+/// ```
 pub struct Hidden(Zeroizing<Vec<u8>>);
 
 impl Hidden {
@@ -24,20 +35,9 @@ impl Hidden {
     }
 }
 
-impl std::fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hidden(..)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_hidden_does_not_print() {
-        assert_eq!(format!("{:?}", Hidden::new(b"secret".to_vec())), "Hidden(..)");
-    }
 
     #[test]
     fn what_follows_something_hidden_in_a_frame_does_not_move_it() {

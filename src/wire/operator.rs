@@ -15,7 +15,6 @@ pub const MOST_RECIPIENTS: usize = 16;
 const EVERY: &str = "*";
 
 /// One act. Each is one transaction.
-#[derive(Debug)]
 pub enum Act {
     /// Make a key space.
     NewSpace(Name),
@@ -80,7 +79,6 @@ pub enum Act {
 }
 
 /// Who can open a bundle.
-#[derive(Debug)]
 pub enum Protection {
     /// Whoever has the passphrase.
     Passphrase(Hidden),

@@ -131,9 +131,9 @@ async fn a_client_is_nobody_from_the_moment_that_a_reload_revokes_it() {
     let ask_as = async |who| ask_signed(&client, &service, who, MAKE).await.error;
     // Made before, for a script that was answered and for one that was not.
     let terms = proof::Terms { idem: true };
-    let answered = proof::write_request(&leaver, SERVICE, now(), &jti(), b"7", terms);
+    let answered = proof::write_request(&leaver, service.addressee(), now(), &jti(), b"7", terms);
     assert_eq!(ask(&client, "7", proof_header(&answered)).await.text, "7");
-    let unsent = prove(&leaver, b"8");
+    let unsent = prove(&service, &leaver, b"8");
     assert_eq!(ask_as(&leaver).await, None);
     reload(true);
     let ran = service.audit().iter().filter(|entry| entry["status"] == "ok").count();
