@@ -87,3 +87,27 @@ fn the_commands_of_the_readme_exist() {
     }
     assert_eq!(found, 43, "every command has its line");
 }
+
+#[test]
+fn what_may_survive_a_mutation_names_code_that_is_there() {
+    let mut code = String::new();
+    for folder in ["src/policy", "src/proof", "src/broker"] {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "rs") {
+                code += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let list = document("tests/MUTANTS.md");
+    let lines: Vec<&str> = list.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(lines.len() > 10, "{list}");
+    for line in lines {
+        let place = line.split('`').nth(1).unwrap();
+        let name = place.rsplit("::").next().unwrap();
+        let is_there = ["fn {}(", "fn {}<", "const {}:"]
+            .iter()
+            .any(|form| code.contains(&form.replace("{}", name)));
+        assert!(is_there, "`{place}` is gone");
+    }
+}
