@@ -151,7 +151,7 @@ fn sarif(findings: &[Finding]) -> String {
     let rules: Vec<_> = rules.iter().map(|code| json!({ "id": code })).collect();
     let results = findings.iter().map(|finding| {
         let help = finding.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-        let file = json!({ "uri": finding.file });
+        let file = json!({ "uri": uri(&finding.file) });
         let region = json!({ "startLine": finding.line, "startColumn": finding.column });
         let place = if finding.line > 0 {
             json!({ "artifactLocation": file, "region": region })
@@ -165,6 +165,16 @@ fn sarif(findings: &[Finding]) -> String {
     let results: Vec<_> = results.collect();
     json!({ "version": "2.1.0", "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "runs": [{ "tool": { "driver": { "name": "crypto-cli", "version": env!("CARGO_PKG_VERSION"),
-            "rules": rules } }, "results": results }] })
+            "rules": rules } }, "columnKind": "unicodeCodePoints", "results": results }] })
     .to_string()
+}
+
+/// A path as a relative reference (RFC 3986), in which most characters mean something else.
+fn uri(path: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let written = |byte| match byte {
+        byte if is_plain(byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    path.bytes().map(written).collect()
 }

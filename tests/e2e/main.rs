@@ -44,6 +44,7 @@ mod proofs;
 mod rates;
 mod rotated;
 mod schema;
+mod reports;
 mod seed;
 mod seized;
 mod service;
