@@ -143,7 +143,8 @@ fn changed(world: &World, role: usize, allow: Line, deny: Line, how: usize) -> W
     let mut world = world.clone();
     let role = role % world.roles.len();
     let role = &mut world.roles[role];
-    let (list, line) = if how % 2 == 0 { (&mut role.allow, allow) } else { (&mut role.deny, deny) };
+    let (list, line) =
+        if how.is_multiple_of(2) { (&mut role.allow, allow) } else { (&mut role.deny, deny) };
     match how / 2 {
         0 => list.push(Line { label: Some(9), ..line }),
         1 => drop(list.pop()),

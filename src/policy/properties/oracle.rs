@@ -119,7 +119,9 @@ fn one_holds<T, F>(
 fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_at_checked(1) {
         None => text.is_empty(),
-        Some(("*", rest)) => (0..=text.len()).any(|skipped| glob(rest, &text[skipped..])),
+        Some(("*", rest)) => {
+            (0..=text.len()).any(|skipped| text.get(skipped..).is_some_and(|text| glob(rest, text)))
+        }
         Some((letter, rest)) => text.strip_prefix(letter).is_some_and(|text| glob(rest, text)),
     }
 }
