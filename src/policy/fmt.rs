@@ -110,7 +110,7 @@ fn lay_out_array(array: &mut Array, depth: usize) {
     let mut carried = String::new();
     for value in array.iter_mut() {
         let before = carried + raw(value.decor().prefix());
-        carried = raw(value.decor().suffix()).trim_end().to_owned();
+        carried = commented(raw(value.decor().suffix()));
         value.decor_mut().set_prefix(between(&before, &inner));
         value.decor_mut().set_suffix("");
     }
@@ -119,6 +119,12 @@ fn lay_out_array(array: &mut Array, depth: usize) {
         let trailing = carried + raw(Some(array.trailing()));
         array.set_trailing(between(&trailing, &outer));
     }
+}
+
+/// The comments that stand there, the last with the end of its line: what follows is not a part of it.
+fn commented(text: &str) -> String {
+    let text = text.trim_end();
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
 fn on_one_line(array: &mut Array) {
@@ -266,5 +272,40 @@ mod tests {
         assert_eq!(laid_out.lines().count(), 32);
         assert_eq!(formatted(&laid_out).unwrap(), laid_out);
         assert!(formatted("roles = [").is_err());
+    }
+
+    /// The lines without blank ones and without what stands before and behind.
+    fn trimmed(text: &str) -> Vec<&str> {
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+    }
+
+    #[test]
+    fn a_comment_before_and_behind_every_line_stays_there() {
+        for entry in std::fs::read_dir("../../policy/examples").unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let comment = |(at, line)| format!("# before {at}: [x]\n{line} # behind {at}: \"{{\n");
+            let commented: String = text.lines().enumerate().map(comment).collect();
+            let laid_out = formatted(&commented).unwrap();
+            assert_eq!(trimmed(&laid_out), trimmed(&commented), "{}", path.display());
+            assert_eq!(formatted(&laid_out).unwrap(), laid_out);
+        }
+    }
+
+    #[test]
+    fn comments_in_odd_places_are_kept_in_their_order() {
+        let text = "#0#\n  #1#\n\nversion=1#2#\n[service]#3#\n#4#\nname='#5#'#6#\n\n#7#\n\n[ limits ] #8#\n\
+            #9#\n[[role]]#10#\nname=\"r\"#11#\nlimits.operations=5#12#\n#13#\nallow=[#14#\n#15#\n\
+            {calls=[#16#\n\"hash\"#17#\n,#18#\n\"sign\",#19#\n],keys=[\"a/*\"]}#20#\n#21#\n,#22#\n#23#\n\
+            {calls=[\"random_bytes\"]}#24#\n#25#\n]#26#\n#27#\ndeny=[#28#\n#29#\n]#30#\n\n\n#31#\n#32#";
+        let marks = |text: &str| {
+            let numbers = text.split('#').filter_map(|part| part.parse::<usize>().ok());
+            numbers.collect::<Vec<usize>>()
+        };
+        let laid_out = formatted(text).unwrap();
+        assert_eq!(marks(&laid_out), (0..=32).collect::<Vec<_>>(), "{laid_out}");
+        assert_eq!(formatted(&laid_out).unwrap(), laid_out);
+        let parsed = |text| crate::Policy::parse("p.toml", text).unwrap().without_lines();
+        assert_eq!(parsed(&laid_out), parsed(text));
     }
 }
