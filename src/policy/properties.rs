@@ -14,7 +14,7 @@ use wire::{Algorithm, CallName, KeyPath, Name, Touches};
 use self::generated::{ALGORITHMS, Line, MESSAGES, SCRIPTS, TIMES, World, line, world};
 use super::*;
 
-/// Tries to use a permission: more than any generated number of uses but without bounds.
+/// How often each permission is spent: more often than most generated rules let it be.
 const TRIES: usize = 5;
 /// The two clients and the anonymous caller.
 const CALLERS: usize = 3;
@@ -121,7 +121,7 @@ fn decisions(policy: &Policy, circumstances: &[Circumstance]) -> Vec<Told> {
     asked(circumstances).map(|(who, at, act)| told(policy, who, &at, &act)).collect()
 }
 
-/// Whether nothing can be done under the one that cannot be done under the other, or more often.
+/// Whether whatever can be done under the one can be done under the other at least as often.
 fn is_no_more(less: &World, more: &World, circumstances: &[Circumstance]) -> bool {
     let counts = |world| {
         let told = decisions(&parsed(world), circumstances);

@@ -6,7 +6,7 @@ use super::Circumstance;
 use super::generated::{HOURS, Line, Role, TIMES, World};
 use crate::{Act, Target};
 
-/// How often one may do it at one moment who has used nothing before; `None` where it is refused.
+/// How often the caller may do this at one moment, having used nothing before; `None` where it is refused.
 pub(super) fn uses(world: &World, who: usize, at: &Circumstance, act: &Act) -> Option<usize> {
     let (roles, most) = roles_of(world, who, at)?;
     let denies = |line: &Line| {
@@ -61,7 +61,7 @@ fn reaches(line: &Line, act: &Act, allows: bool) -> bool {
             && match (key, of_key) {
                 (Some(key), of_key) => of_key.is_some_and(|of_key| glob(of_key, key.as_str())),
                 (None, None) => true,
-                // Here one key is enough, there it takes all.
+                // An allow opens a space by one key, but not to calls that take all keys; a deny the reverse.
                 (None, Some(of_key)) => {
                     allows != takes_all_keys || of_key.bytes().all(|byte| byte == b'*')
                 }
