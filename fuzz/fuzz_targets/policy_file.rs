@@ -14,16 +14,11 @@ fuzz_target!(|text: &str| {
         Ok(policy) => {
             let laid_out = policy::formatted(text).expect("a policy is TOML");
             assert_eq!(policy::formatted(&laid_out).as_deref(), Ok(&*laid_out));
-            let again = Policy::parse("p.toml", &laid_out).expect("laid out, it is a policy still");
-            assert_eq!(again.service(), policy.service());
-            assert!(again.fits_in_place_of(&policy));
-            let names = |policy: &Policy| {
-                policy.rules().into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
-            };
-            assert_eq!(names(&again), names(&policy));
+            let again =
+                || Policy::parse("p.toml", &laid_out).expect("laid out, it is a policy still");
             // To compare every two patterns takes its time, where there are hundreds.
             if text.matches('/').count() < 100 {
-                assert_eq!(policy.changes_to(&again, 0), []);
+                assert_eq!(policy.changes_to(&again(), 0), []);
             }
             let name = || Name::parse("a").unwrap();
             for caller in policy.callers(0) {
@@ -34,9 +29,11 @@ fuzz_target!(|text: &str| {
                         Touches::Space | Touches::WholeSpace => Target::Space(name()),
                         Touches::Key => Target::Key(KeyPath { space: name(), key: name() }),
                     };
-                    let _decision = policy.decide(&caller, Act { call: *call, target }, &Facts::default());
+                    let _decision =
+                        policy.decide(&caller, Act { call: *call, target }, &Facts::default());
                 }
             }
+            assert_eq!(again().without_lines(), policy.without_lines());
         }
     }
 });
