@@ -120,7 +120,7 @@ fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_at_checked(1) {
         None => text.is_empty(),
         Some(("*", rest)) => {
-            (0..=text.len()).any(|skipped| text.get(skipped..).is_some_and(|text| glob(rest, text)))
+            (0..=text.len()).filter_map(|at| text.get(at..)).any(|end| glob(rest, end))
         }
         Some((letter, rest)) => text.strip_prefix(letter).is_some_and(|text| glob(rest, text)),
     }
