@@ -189,7 +189,7 @@ mod tests {
         let root = Secret::random().unwrap();
         let keys = RootKeys::below(&root).unwrap();
         let passphrase = passphrase("correct horse");
-        (Header::create(&passphrase, Cost::WRITTEN, &root, &keys, 7).unwrap(), root)
+        (Header::create(&passphrase, Cost::LEAST, &root, &keys, 7).unwrap(), root)
     }
 
     #[test]

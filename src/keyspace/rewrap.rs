@@ -27,9 +27,13 @@ impl Operator<'_> {
     ) -> Result<(), KeyspaceError> {
         let (header, root, _) = self.unlocked_header(current)?;
         let slot = Slot::wrap(slot, new, Cost::asked(cost)?, &root, &header.file_id)?;
-        let keys = RootKeys::below(&root)?;
+        self.put_slot(slot, &RootKeys::below(&root)?)
+    }
+
+    /// Writes a slot for the root key that these keys are below.
+    pub(crate) fn put_slot(&self, slot: Slot, keys: &RootKeys) -> Result<(), KeyspaceError> {
         self.0.transact(|writing| {
-            is_still(writing, &keys)?;
+            is_still(writing, keys)?;
             writing.header = writing.header.clone().with_slot(slot, &writing.root);
             // A sum of costs that no reader accepts is not written.
             Header::parse(&writing.header.to_bytes()).map(drop)
@@ -65,14 +69,24 @@ impl Operator<'_> {
     pub fn rotate_root(
         &self,
         current: &Passphrase,
-        mut progress: impl FnMut(u64, u64),
+        progress: impl FnMut(u64, u64),
     ) -> Result<u64, KeyspaceError> {
-        let total = self.0.snapshot()?.all_keys()?;
         let (header, _, cost) = self.unlocked_header(current)?;
         let root = Secret::random()?;
         let slot = Slot::wrap(SlotKind::Operator, current, cost, &root, &header.file_id)?;
+        self.put_root(RootKeys::below(&root)?, slot, progress)
+    }
+
+    /// Writes everything anew under these keys, of whose root key this is the slot.
+    pub(crate) fn put_root(
+        &self,
+        keys: RootKeys,
+        slot: Slot,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<u64, KeyspaceError> {
+        let total = self.0.snapshot()?.all_keys()?;
         let mut count = 0;
-        self.0.transact_under(RootKeys::below(&root)?, |writing, root| {
+        self.0.transact_under(keys, |writing, root| {
             let mut spaces = Vec::new();
             self.0.snapshot()?.each_space(|space, created| {
                 spaces.push((space, created));
@@ -97,7 +111,7 @@ impl Operator<'_> {
     }
 
     /// The header, the root key that the passphrase opens in it, and what that cost.
-    fn unlocked_header(
+    pub(crate) fn unlocked_header(
         &self,
         current: &Passphrase,
     ) -> Result<(Header, Secret<32>, Cost), KeyspaceError> {

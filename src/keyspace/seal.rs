@@ -38,6 +38,8 @@ pub(crate) struct Cost {
 impl Cost {
     /// What new slots are written with: the second recommendation of RFC 9106 §4.
     pub(crate) const WRITTEN: Self = Self { memory: 64 * 1024, passes: 3, lanes: 4 };
+    /// The least that a reader takes. Nothing is written with it but in tests.
+    pub(crate) const LEAST: Self = Self { memory: 19 * 1024, passes: 2, lanes: 1 };
 
     /// Most that a reader pays in all, in KiB times passes: 3 GiB once.
     pub(crate) const MOST_WHOLE: u64 = 3 * 1024 * 1024;
@@ -76,9 +78,9 @@ impl Cost {
     /// hostile file would hurt. Checked before any memory is taken.
     pub(crate) fn within_bounds(self) -> bool {
         let Self { memory, passes, lanes } = self;
-        (19 * 1024..=1024 * 1024).contains(&memory)
-            && (2..=10).contains(&passes)
-            && (1..=8).contains(&lanes)
+        (Self::LEAST.memory..=1024 * 1024).contains(&memory)
+            && (Self::LEAST.passes..=10).contains(&passes)
+            && (Self::LEAST.lanes..=8).contains(&lanes)
             && self.whole() <= Self::MOST_WHOLE
     }
 }

@@ -163,9 +163,20 @@ impl Unlocked {
         if fs::symlink_metadata(&path).is_ok() {
             return Err(KeyspaceError::Exists(home.path().to_owned()));
         }
+        Self::create_at(home, passphrase, Cost::asked(cost)?, now)
+    }
+
+    /// The same at this cost.
+    pub(crate) fn create_at(
+        home: &Home,
+        passphrase: &Passphrase,
+        cost: Cost,
+        now: u64,
+    ) -> Result<Self, KeyspaceError> {
+        let path = home.file(FILE);
         let root = Secret::random()?;
         let keys = RootKeys::below(&root)?;
-        let header = Header::create(passphrase, Cost::asked(cost)?, &root, &keys, now)?;
+        let header = Header::create(passphrase, cost, &root, &keys, now)?;
         let draft = Draft::new(home)?;
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft.0);

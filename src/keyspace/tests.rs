@@ -9,6 +9,7 @@ use wire::{Algorithm, CallName, KeyPath, Name};
 
 use super::*;
 use crate::key::MOST_VERSIONS;
+use crate::seal::Cost;
 
 const PASSPHRASE: &[u8] = b"correct horse battery";
 
@@ -19,7 +20,7 @@ fn passphrase() -> Passphrase {
 fn new_keyspace() -> (TempDir, Home, Unlocked) {
     let folder = TempDir::new().unwrap();
     let home = Home::create(&folder.path().join("home")).unwrap();
-    let unlocked = Unlocked::create(&home, &passphrase(), KdfCost::Standard, 1).unwrap();
+    let unlocked = Unlocked::create_at(&home, &passphrase(), Cost::LEAST, 1).unwrap();
     (folder, home, unlocked)
 }
 
