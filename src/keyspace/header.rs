@@ -205,6 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_passphrase_and_a_damaged_slot_or_tag_are_told_alike() {
+        let (header, _) = new_header();
+        let bytes = header.to_bytes();
+        let told = |bytes: &[u8], text: &str| {
+            let refused = Header::parse(bytes).unwrap().unlock(&passphrase(text), None);
+            refused.err().unwrap().to_string()
+        };
+        let wrong = told(&bytes, "wrong horse");
+        // In the slot's id, its salt, its nonce, the wrapped root key, and the tag.
+        for at in [45, 65, 81, 105, 152, bytes.len() - 1] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert_eq!(told(&damaged, "correct horse"), wrong, "byte {at}");
+        }
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_cut_of_a_header_is_refused() {
         let (header, root) = new_header();
         let keys = RootKeys::below(&root).unwrap();
