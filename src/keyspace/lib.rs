@@ -20,6 +20,8 @@ mod import;
 mod key;
 mod key_file;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod model;
 mod operator;
 #[cfg(test)]

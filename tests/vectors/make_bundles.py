@@ -150,8 +150,25 @@ class Vector:
         lines = ["expect: " + ("opens" if self.counts else "refused"), f"why: {self.why}"]
         lines.append(f"secret: {self.secret.hex()}" if self.secret else f"passphrase: {self.passphrase}")
         if self.counts:
-            lines += [f"spaces: {self.counts[0]}", f"keys: {self.counts[1]}"]
+            lines += [f"spaces: {self.counts[0]}", f"keys: {self.counts[1]}", *listing(self)]
         return "\n".join([*lines, "", *textwrap.wrap(base64.b64encode(self.bundle).decode(), 76), ""])
+
+def listing(vector):
+    """A line for each key space and key, in the order of bytes; where that is more than 4 KiB, SHA-256 of it."""
+    lines = []
+    told = read_bundle.read(vector.bundle, None if vector.secret else vector.passphrase.encode(), vector.secret, True)
+    for one in told["key_spaces"]:
+        lines.append(f"space {one['name']}: made {one['created']}")
+        for key in one["keys"]:
+            until = f" until {key['deleted_until']}" if key["deleted_until"] else ""
+            line = f"key {one['name']}/{key['name']}: {key['algorithm']} {key['state']}{until} made {key['created']}"
+            for version in key["versions"]:
+                # A symmetric key has no public one.
+                mac = hmac.digest(bytes.fromhex(version["secret"]), b"vector", "sha256").hex()
+                line += f", {version['number']} made {version['created']} {version['public_key'] or mac}"
+            lines.append(line)
+    whole = "".join(f"{line}\n" for line in sorted(lines)).encode()
+    return [f"listing: {hashlib.sha256(whole).hexdigest()}"] if len(whole) > 4096 else sorted(lines)
 
 SEED = [version(RFC8032[0])]
 SPACE, KEY = space("a"), key(ED25519, "a", "k", SEED)
