@@ -182,8 +182,9 @@ impl<'b> Session<'b> {
     fn list_spaces(&mut self) -> Done<Value> {
         let call = CallName::ListKeySpaces;
         self.may_list(call)?;
-        let names = self.staged.spaces()?;
-        self.shown(names, |name| Act { call, target: Target::Space(name.clone()) })
+        let act = |name: &Name| Act { call, target: Target::Space(name.clone()) };
+        let names = self.staged.spaces(|name| self.is_granted(act(name)))?;
+        self.shown(&names, act)
     }
 
     fn create_key(&mut self, key: KeyRef, algorithm: Algorithm) -> Done<Value> {
@@ -237,27 +238,26 @@ impl<'b> Session<'b> {
         let call = CallName::ListKeypairs;
         self.may_list(call)?;
         let space = self.space.clone().ok_or_else(no_space_selected)?;
-        let names = self.staged.keys(&space)?;
-        self.shown(names, |name| {
+        let act = |name: &Name| {
             let path = KeyPath { space: space.clone(), key: name.clone() };
             Act { call, target: Target::Key(path) }
-        })
+        };
+        let names = self.staged.keys(&space, |name| self.is_granted(act(name)))?;
+        self.shown(&names, act)
+    }
+
+    fn is_granted(&self, act: Act) -> Result<bool, KeyspaceError> {
+        Ok(matches!(self.decide(act, Facts::default())?, Decision::Allow(_)))
     }
 
     /// The names on which the policy grants the listing. The listing of the first is permitted, and
     /// so counted and recorded, as any call is.
-    fn shown(&self, names: Vec<Name>, act: impl Fn(&Name) -> Act) -> Done<Value> {
-        let mut shown = Vec::new();
-        for name in names {
-            let act = act(&name);
-            if let Decision::Allow(_) = self.decide(act.clone(), Facts::default())? {
-                if shown.is_empty() {
-                    let _permit = self.permit(act.call, act.target, Facts::default())?;
-                }
-                shown.push(name.to_string());
-            }
+    fn shown(&self, names: &[Name], act: impl Fn(&Name) -> Act) -> Done<Value> {
+        if let Some(first) = names.first() {
+            let act = act(first);
+            let _permit = self.permit(act.call, act.target, Facts::default())?;
         }
-        Ok(Value::Texts(shown))
+        Ok(Value::Texts(names.iter().map(ToString::to_string).collect()))
     }
 
     fn path(&self, key: KeyRef) -> Done<KeyPath> {

@@ -56,6 +56,7 @@ pub(crate) fn run(
         Err(failure) => return (Err(failure), usage),
     };
     let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
+    session.ends_at(deadline);
     let ending = converse(&mut stage, job, deadline, session, &mut usage);
     let (ending, ended) = leave(stage, ending, limits, usage.memory_bytes);
     // One that could not say what it took is spoken for by the kernel.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use keyspace::{KeyspaceError, Staged};
 use policy::{
@@ -11,9 +12,9 @@ use policy::{
 use wire::script::{Answer, Call, Position};
 use wire::{CallName, Code, KeyPath, Name};
 
-use crate::Broker;
 use crate::entry::Entry;
 use crate::outcome::Failure;
+use crate::{Broker, lanes};
 
 /// One script's session.
 pub(crate) struct Session<'b> {
@@ -79,6 +80,11 @@ impl<'b> Session<'b> {
         })
     }
 
+    /// The script has its process: its time runs.
+    pub(crate) fn ends_at(&mut self, deadline: Instant) {
+        self.staged.ends_at(deadline);
+    }
+
     pub(crate) fn host_calls(&self) -> u64 {
         self.host_calls
     }
@@ -128,6 +134,9 @@ impl<'b> Session<'b> {
             Ok(value) => Ok(Answer::Value(value)),
             Err(Stop::Fault(message)) => Ok(Answer::Fault(message)),
             Err(Stop::End(failure)) => Err(failure.at(at)),
+            Err(Stop::Storage(KeyspaceError::OutOfTime)) => {
+                Err(lanes::out_of_time(self.limits).at(at))
+            }
             Err(Stop::Storage(error)) => Err(self.broker.storage_failure(&error).at(at)),
         }
     }
@@ -191,7 +200,7 @@ impl<'b> Session<'b> {
     }
 
     /// The decision at this moment.
-    pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Done<Decision> {
+    pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Result<Decision, KeyspaceError> {
         let now = self.broker.clock.milliseconds();
         let algorithm = match (&act.target, facts.algorithm) {
             // Only where some rule asks for it: who may not know of a key must not learn of it from

@@ -90,6 +90,9 @@ pub enum KeyspaceError {
     /// The key is not made for that, or what it is given is not. A script can catch it.
     #[error("{0}")]
     Unfit(String),
+    /// The script's time was over before all of a key space was read.
+    #[error("the script's time is over")]
+    OutOfTime,
     /// A permit was presented for something else than it permits. A fault of ours.
     #[error("the permit is for another act")]
     WrongPermit,
@@ -118,6 +121,7 @@ impl KeyspaceError {
             | Self::Cannot(_)
             | Self::Io { .. }
             | Self::Unfit(_)
+            | Self::OutOfTime
             | Self::WrongPermit => Reason::Usage,
         }
     }

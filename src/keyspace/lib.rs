@@ -47,6 +47,7 @@ mod transaction;
 mod vectors;
 #[cfg(test)]
 mod vectors_of_bundles;
+mod view;
 
 pub use encrypt::{decrypt_with, encrypt_to, encrypt_with, new_data_key};
 pub use error::{CommitError, KeyspaceError};

@@ -1,6 +1,7 @@
 //! One script's view: what it changes is usable by it at once, and nobody else's until it ends well.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use policy::{Permit, Target};
 use wire::script::{PublicForm, Scheme};
@@ -10,20 +11,27 @@ use zeroize::Zeroizing;
 use crate::commit::{Change, Changes};
 use crate::error::{CommitError, KeyspaceError};
 use crate::key::KeyRecord;
-use crate::snapshot::Snapshot;
 use crate::store::Unlocked;
+use crate::view::View;
 use crate::{encrypt, public, sign};
 
 /// A script's changes over the stored keyspace. Dropping it drops them.
 pub struct Staged<'k> {
     keyspace: &'k Unlocked,
-    changes: Changes,
+    pub(crate) changes: Changes,
+    /// When the script must have ended.
+    deadline: Option<Instant>,
 }
 
 impl<'k> Staged<'k> {
     pub(crate) fn new(keyspace: &'k Unlocked, since: u64) -> Self {
         let changes = Changes { since, spaces: BTreeMap::new(), keys: BTreeMap::new() };
-        Self { keyspace, changes }
+        Self { keyspace, changes, deadline: None }
+    }
+
+    /// From this moment on, what reads a whole key space fails with [`KeyspaceError::OutOfTime`].
+    pub fn ends_at(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     /// Makes a key space. `false` when there is one of that name.
@@ -52,7 +60,8 @@ impl<'k> Staged<'k> {
     /// Deletes a key space with all its keys. `false` when there is none.
     ///
     /// # Errors
-    /// As [`Staged::create_space`], or when a key of it is disabled or deleted: that is the operator's to end.
+    /// As [`Staged::create_space`], when a key of it is disabled or deleted, which is the operator's to end, or
+    /// when the script's time is over.
     pub fn delete_space(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
         let space = space_of(&permit, &[CallName::DeleteKeySpace])?.clone();
         if !self.is_space(&space)? {
@@ -69,17 +78,15 @@ impl<'k> Staged<'k> {
         Ok(true)
     }
 
-    /// The names of all key spaces. The caller shows those that are granted.
+    /// The names of the key spaces that `shows` is true of, in order.
     ///
     /// # Errors
-    /// When the keyspace is damaged.
-    pub fn spaces(&self) -> Result<Vec<Name>, KeyspaceError> {
-        let mut names = self.keyspace.spaces()?;
-        names.retain(|name| !self.changes.spaces.contains_key(name));
-        let made = self.changes.spaces.iter().filter(|(_, change)| change.create.is_some());
-        names.extend(made.map(|(name, _)| name.clone()));
-        names.sort();
-        Ok(names)
+    /// When the keyspace is damaged, there are too many, the script's time is over, or `shows` fails.
+    pub fn spaces(
+        &self,
+        shows: impl FnMut(&Name) -> Result<bool, KeyspaceError>,
+    ) -> Result<Vec<Name>, KeyspaceError> {
+        self.view()?.spaces(shows)
     }
 
     /// Makes a key. `false` when there is one of that name, `None` when there is no such key space.
@@ -149,19 +156,16 @@ impl<'k> Staged<'k> {
         Ok(true)
     }
 
-    /// The names of the keys of a key space. The caller shows those that are granted.
+    /// The names of the keys of a key space that `shows` is true of, in order.
     ///
     /// # Errors
-    /// When the keyspace is damaged.
-    pub fn keys(&self, space: &Name) -> Result<Vec<Name>, KeyspaceError> {
-        let mut names =
-            if self.shows_stored(space) { self.keyspace.keys(space)? } else { Vec::new() };
-        let changes = || self.changes.keys.iter().filter(|(path, _)| path.space == *space);
-        names.retain(|name| !changes().any(|(path, _)| path.key == *name));
-        let made = changes().filter(|(_, change)| change.create.is_some());
-        names.extend(made.map(|(path, _)| path.key.clone()));
-        names.sort();
-        Ok(names)
+    /// As [`Staged::spaces`].
+    pub fn keys(
+        &self,
+        space: &Name,
+        shows: impl FnMut(&Name) -> Result<bool, KeyspaceError>,
+    ) -> Result<Vec<Name>, KeyspaceError> {
+        self.view()?.keys(space, shows)
     }
 
     /// What a key is for, if there is one. Tells nothing else of it, so it takes no permit.
@@ -320,11 +324,11 @@ impl<'k> Staged<'k> {
 
     /// What it sees now, at one moment.
     pub(crate) fn view(&self) -> Result<View<'_>, KeyspaceError> {
-        Ok(View { snapshot: self.keyspace.snapshot()?, staged: self })
+        Ok(View::new(self.keyspace.snapshot()?, self, self.deadline))
     }
 
     /// Whether the stored keys of a key space are still there for this script.
-    fn shows_stored(&self, space: &Name) -> bool {
+    pub(crate) fn shows_stored(&self, space: &Name) -> bool {
         !self.changes.spaces.get(space).is_some_and(|change| change.delete_stored)
     }
 
@@ -353,38 +357,6 @@ impl<'k> Staged<'k> {
             }
             None => Ok(None),
         }
-    }
-}
-
-/// What a script sees at one moment.
-pub(crate) struct View<'s> {
-    snapshot: Snapshot,
-    staged: &'s Staged<'s>,
-}
-
-impl View<'_> {
-    /// When a key space was made, in Unix seconds, if there is one: `now` where the script makes it.
-    pub(crate) fn space(&self, space: &Name, now: u64) -> Result<Option<u64>, KeyspaceError> {
-        match self.staged.changes.spaces.get(space) {
-            Some(change) => Ok(change.create.map(|()| now)),
-            None => self.snapshot.space(space),
-        }
-    }
-
-    /// Each key of a key space.
-    pub(crate) fn each_key(
-        &self,
-        space: &Name,
-        mut take: impl FnMut(&KeyRecord) -> Result<(), KeyspaceError>,
-    ) -> Result<(), KeyspaceError> {
-        let changes = &self.staged.changes.keys;
-        if self.staged.shows_stored(space) {
-            self.snapshot.each_key(space, |record| {
-                if changes.contains_key(&record.path) { Ok(()) } else { take(&record) }
-            })?;
-        }
-        let made = changes.iter().filter(|(path, _)| path.space == *space);
-        made.filter_map(|(_, change)| change.create.as_ref()).try_for_each(take)
     }
 }
 

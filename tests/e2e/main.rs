@@ -18,6 +18,7 @@ mod check;
 mod commands;
 mod connect;
 mod crash;
+mod deadlines;
 mod degraded;
 mod dev;
 mod documents;

@@ -1,0 +1,50 @@
+//! One call of a host function does not take the service for longer than its script's time.
+
+use std::path::Path;
+
+use crate::support::*;
+
+const KEYS: u64 = 10_000;
+const BOUNDS: &str = "host_calls = 20_000\nnew_keys = 20_000\noperations = 10_000_000\n";
+
+/// What came of a script in this home when it has so many milliseconds.
+fn run(
+    scratch: &Scratch,
+    home: &Path,
+    milliseconds: u64,
+    more: &str,
+    script: &str,
+) -> serde_json::Value {
+    let limits = format!("[limits]\n{BOUNDS}wall_clock = \"{milliseconds} ms\"\n");
+    let policy = scratch.policy(&format!("{more}{limits}{OPEN_TO_ANYBODY}"));
+    let mut command = cli();
+    command.arg("run").arg(scratch.write("s.rhai", script));
+    command.args(["--format", "json", "--policy"]).arg(policy).arg("--home").arg(home);
+    let output = command.arg("--passphrase-file").arg(scratch.passphrase_file()).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn wall_ms(outcome: &serde_json::Value) -> u64 {
+    outcome["usage"]["wall_us"].as_u64().unwrap() / 1_000
+}
+
+#[test]
+fn a_list_or_a_deletion_of_many_keys_ends_at_the_scripts_time() {
+    let scratch = Scratch::new();
+    let (home, _) = scratch.home();
+    let make = format!(
+        "create_key_space(\"full\"); for i in 0..{KEYS} {{ create_keypair(\"k\" + i, \"symmetric\"); }} 1"
+    );
+    let made = run(&scratch, &home, 120_000, "", &make);
+    assert_eq!(made["result"], 1, "{made}");
+    let list = "select_key_space(\"full\"); list_keypairs().len()";
+    let whole = run(&scratch, &home, 60_000, "", list);
+    assert_eq!(whole["result"], KEYS, "{whole}");
+    let whole = wall_ms(&whole);
+    for script in [list, "delete_key_space(\"full\")"] {
+        let cut = run(&scratch, &home, whole / 10, "", script);
+        assert_eq!(cut["error"]["code"], "limit-time", "{cut}");
+        assert!(wall_ms(&cut) < whole / 2, "{script}: {cut}, the whole took {whole} ms");
+    }
+    assert_eq!(run(&scratch, &home, 60_000, "", list)["result"], KEYS, "nothing is gone");
+}
