@@ -108,6 +108,7 @@ impl<'b> Session<'b> {
         for (number, message) in messages.iter().enumerate() {
             if number > 0 {
                 self.count_call()?;
+                self.in_time()?;
             }
             not_namespaced(message)?;
             let sign = |staged: &Staged<'_>, permit| staged.sign(permit, Scheme::Plain, message);

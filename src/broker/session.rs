@@ -23,6 +23,8 @@ pub(crate) struct Session<'b> {
     id: &'b str,
     pub(crate) caller: &'b Caller,
     limits: &'b Limits,
+    /// When the script must have ended, once it has begun.
+    deadline: Option<Instant>,
     pub(crate) staged: Staged<'b>,
     pub(crate) space: Option<Name>,
     pub(crate) key: Option<KeyPath>,
@@ -70,6 +72,7 @@ impl<'b> Session<'b> {
             id,
             caller,
             limits,
+            deadline: None,
             staged: broker.keyspace.stage()?,
             space: None,
             key: None,
@@ -82,6 +85,7 @@ impl<'b> Session<'b> {
 
     /// The script has its process: its time runs.
     pub(crate) fn ends_at(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
         self.staged.ends_at(deadline);
     }
 
@@ -234,6 +238,14 @@ impl<'b> Session<'b> {
         if self.host_calls > self.limits.host_calls {
             let text = format!("more than {} calls of host functions", self.limits.host_calls);
             return Err(Stop::End(Failure::new(Code::LimitHostCalls, text)));
+        }
+        Ok(())
+    }
+
+    /// For calls that do many things, between one and the next.
+    pub(crate) fn in_time(&self) -> Done<()> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Stop::Storage(KeyspaceError::OutOfTime));
         }
         Ok(())
     }

@@ -48,3 +48,20 @@ fn a_list_or_a_deletion_of_many_keys_ends_at_the_scripts_time() {
     }
     assert_eq!(run(&scratch, &home, 60_000, "", list)["result"], KEYS, "nothing is gone");
 }
+
+/// With `sync = "each"` every signature waits for the disk.
+#[test]
+fn a_sign_all_of_many_messages_ends_at_the_scripts_time() {
+    let scratch = Scratch::new();
+    let (home, _) = scratch.home();
+    let each = "[audit]\nsync = \"each\"\n";
+    let make = "create_key_space(\"s\"); create_keypair(\"k\"); 1";
+    assert_eq!(run(&scratch, &home, 60_000, each, make)["result"], 1);
+    let sign = "let a = []; a.pad(256, \"m\"); select_keypair(\"s/k\"); sign_all(a).len()";
+    let whole = run(&scratch, &home, 60_000, each, sign);
+    assert_eq!(whole["result"], 256, "{whole}");
+    let whole = wall_ms(&whole);
+    let cut = run(&scratch, &home, whole / 8, each, sign);
+    assert_eq!(cut["error"]["code"], "limit-time", "{cut}");
+    assert!(wall_ms(&cut) < whole / 2, "{cut}, the whole took {whole} ms");
+}
