@@ -49,6 +49,9 @@ use crate::identify::{Identified, Proven};
 use crate::replay::ReplayWindow;
 use crate::session::Session;
 
+/// What a caller is told when the keyspace failed.
+const NOT_KEPT: &str = "the keyspace could not be used";
+
 /// What the broker writes besides the keyspace.
 pub struct Records {
     /// The audit log.
@@ -310,6 +313,9 @@ impl Broker {
         if !staged.is_changed() {
             return Ok(false);
         }
+        if self.keyspace.is_lost() {
+            return Err(Failure::new(Code::Internal, NOT_KEPT));
+        }
         self.record(&Entry::committing(id, caller))?;
         staged.commit(self.clock.seconds()).map_err(|error| match error {
             CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
@@ -321,7 +327,7 @@ impl Broker {
     /// The operator sees what is wrong with the keyspace; the caller sees that something is.
     fn storage_failure(&self, error: &keyspace::KeyspaceError) -> Failure {
         serve::log(&format!("keyspace: {error}"));
-        Failure::new(Code::Internal, "the keyspace could not be used")
+        Failure::new(Code::Internal, NOT_KEPT)
     }
 
     fn reply(&self, loaded: &Loaded, request: &Request, done: Done) -> Reply {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use sandbox::{Confined, Role};
@@ -32,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a line of the audit log may be on its way to the disk, unless the policy wants each there
 /// first.
 const SYNC: Duration = Duration::from_millis(100);
+/// How often it is asked whether the keyspace can still be written.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often lanes are looked at that wait, where the audit log ends is noted, and what was used.
 const SWEEP_SYNCS: u32 = 20;
 const MARK_SYNCS: u32 = 10;
@@ -48,6 +50,9 @@ pub enum ServeError {
         /// Its exit code.
         code: Option<i32>,
     },
+    /// The keyspace's file could not be written, so that no change can be kept until it is opened again.
+    #[error("no change of the keyspace can be kept: see to its disk and start the service again")]
+    Keyspace,
     /// The system refused something.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -79,12 +84,12 @@ impl Link {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. Then the listener hands in what it has taken, every request is
-/// answered, and this returns. `ready` is told each time a listener is subscribed. On SIGHUP the policy is
-/// read again; so it is when an operator asks for it at `admin`.
+/// Serves until SIGTERM or SIGINT, or until the keyspace can no longer be written. Then the listener hands in what
+/// it has taken, every request is answered, and this returns. `ready` is told each time a listener is subscribed.
+/// On SIGHUP the policy is read again; so it is when an operator asks for it at `admin`.
 ///
 /// # Errors
-/// When the first listener cannot start.
+/// When the first listener cannot start, or the keyspace can no longer be written.
 pub fn serve(
     _confined: &Confined,
     gate: &Arc<Gate>,
@@ -97,10 +102,12 @@ pub fn serve(
     let state = Arc::new(State::default());
     let lanes = start_lanes(gate, running, queue, &state)?;
     watch_signals(gate, &state)?;
+    watch_keyspace(gate, &state)?;
     if let Some(broker) = gate.broker() {
         keep_house(broker)?;
     }
     admin.serve(gate)?;
+    let lost = Arc::clone(&state);
     let supervisor = Supervisor { gate, capacity: running + waiting, state, jobs };
     let result = supervisor.run(ready);
     drop(supervisor);
@@ -111,7 +118,7 @@ pub fn serve(
     if let Some(Err(error)) = gate.broker().map(|broker| broker.close()) {
         log(&error.to_string());
     }
-    result
+    if lost.is_lost.load(Ordering::SeqCst) { Err(ServeError::Keyspace) } else { result }
 }
 
 /// What the signal thread, the supervisor and the lanes share.
@@ -119,6 +126,8 @@ pub fn serve(
 struct State {
     drain: OnceLock<Instant>,
     link: Mutex<Option<Arc<Link>>>,
+    /// The keyspace can no longer be written.
+    is_lost: AtomicBool,
 }
 
 impl State {
@@ -227,21 +236,44 @@ fn watch_signals(gate: &Arc<Gate>, state: &Arc<State>) -> io::Result<()> {
             if state.is_draining() {
                 sandbox::exit_now(1);
             }
-            log("stopping: no new requests, those taken are answered");
-            state.drain();
-            // Those that run at the end of the grace may take their whole time.
-            let wall_clock = |gate: Arc<Gate>| Some(gate.broker()?.policy().limits().wall_clock);
-            let wall_clock = gate.upgrade().and_then(wall_clock).unwrap_or(0);
-            let longest = GRACE + Duration::from_millis(wall_clock) + REPLY_PATIENCE;
-            let state = Arc::clone(&state);
-            // A listener that does not end by then is cut off.
-            std::thread::spawn(move || {
-                std::thread::sleep(longest);
-                state.cut_off();
-            });
+            stop(&gate, &state);
         }
     })?;
     Ok(())
+}
+
+/// Ends the service in good order once the keyspace can no longer be written: changes that cannot be kept are
+/// not asked for, and what starts the service again finds out.
+fn watch_keyspace(gate: &Arc<Gate>, state: &Arc<State>) -> io::Result<()> {
+    let (state, gate) = (Arc::clone(state), Arc::downgrade(gate));
+    std::thread::Builder::new().name("keyspace".to_owned()).spawn(move || {
+        loop {
+            std::thread::sleep(LOOK);
+            let Some(open) = gate.upgrade() else { return };
+            if open.broker().is_some_and(|broker| broker.keyspace.is_lost()) {
+                log("the keyspace's file could not be read or written");
+                state.is_lost.store(true, Ordering::SeqCst);
+                return stop(&gate, &state);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Takes no new requests; those that were taken are answered.
+fn stop(gate: &Weak<Gate>, state: &Arc<State>) {
+    log("stopping: no new requests, those taken are answered");
+    state.drain();
+    // Those that run at the end of the grace may take their whole time.
+    let wall_clock = |gate: Arc<Gate>| Some(gate.broker()?.policy().limits().wall_clock);
+    let wall_clock = gate.upgrade().and_then(wall_clock).unwrap_or(0);
+    let longest = GRACE + Duration::from_millis(wall_clock) + REPLY_PATIENCE;
+    let state = Arc::clone(state);
+    // A listener that does not end by then is cut off.
+    std::thread::spawn(move || {
+        std::thread::sleep(longest);
+        state.cut_off();
+    });
 }
 
 /// Keeps a listener running.

@@ -56,6 +56,7 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
         Err(ServeError::Listener { code }) => {
             Err(Fault::new(exit_of_listener(code), "the listener could not start: see above"))
         }
+        Err(error @ ServeError::Keyspace) => Err(Fault::new(Exit::Unavailable, error.to_string())),
         Err(ServeError::Io(error)) => Err(Fault::system("cannot serve", &error)),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, StorageError, Table, TransactionError, WriteTransaction};
 use wire::{KeyPath, Name};
 
 use crate::error::KeyspaceError;
@@ -35,6 +35,13 @@ impl Unlocked {
         transaction.commit().map_err(KeyspaceError::from)?;
         self.note(&header);
         Ok(done)
+    }
+
+    /// Whether no change can be kept any more: once the file could not be read or written, the storage refuses
+    /// every change until it is opened again.
+    pub fn is_lost(&self) -> bool {
+        let begun = self.database.try_begin_write();
+        matches!(begun, Err(TransactionError::Storage(StorageError::PreviousIo)))
     }
 
     /// The same, under a new root key, which holds from the commit on.

@@ -36,6 +36,7 @@ mod keys;
 mod killed;
 mod large;
 mod limits;
+mod losses;
 mod marker;
 mod operator;
 mod payloads;
