@@ -342,10 +342,13 @@ impl Supervisor<'_> {
         while let Ok(frame) = reader.receive(deadline) {
             deadline = None;
             match frame {
-                FromListener::Ready { build, reply_bytes } if build == wire::BUILD && !is_ready => {
-                    is_ready = true;
+                FromListener::Ready { build, reply_bytes } if build == wire::BUILD => {
                     self.gate.bound_replies(reply_bytes);
-                    ready();
+                    // It says so again when the server takes other sizes than before.
+                    if !is_ready {
+                        is_ready = true;
+                        ready();
+                    }
                 }
                 FromListener::Request(request) if is_ready => {
                     if self.jobs.send((request, Arc::clone(link))).is_err() {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use async_nats::service::{self, ServiceExt};
-use async_nats::{Client, Event, HeaderMap};
+use async_nats::{Client, Event, HeaderMap, PublishErrorKind};
 use client::{Connect, ConnectFault, Lasting, Prepared};
 use futures_util::StreamExt;
 use sandbox::{ConfineError, Confined, State, Untraced};
@@ -107,15 +107,15 @@ async fn serve(
     settling.wait(&client).await.map_err(|why| refused(why.into()))?;
     broker.set_nonblocking(true)?;
     let (from_broker, mut to_broker) = tokio::net::UnixStream::from_std(broker)?.into_split();
-    let reply_bytes = client.server_info().max_payload.saturating_sub(HEADER_ROOM);
-    let reply_bytes = u64::try_from(reply_bytes).unwrap_or(u64::MAX);
-    let ready = FromListener::Ready { build: wire::BUILD.to_owned(), reply_bytes };
-    link::send(&mut to_broker, &ready).await?;
+    let bound = most_of(&client);
+    link::send(&mut to_broker, &ready(bound)).await?;
     let mut desk = Desk {
         capacity: listen.capacity,
         next: 0,
         open: HashMap::new(),
-        to_broker: writer(to_broker, listen.capacity),
+        to_broker: writer(to_broker, 2 * listen.capacity),
+        client: client.clone(),
+        bound,
     };
     let served = desk.serve(endpoint, from_broker).await;
     // Replies leave before the connection does, however the serving ended; and the socket to the
@@ -132,6 +132,9 @@ struct Desk {
     next: u64,
     open: HashMap<u64, service::Request>,
     to_broker: Sender<FromListener>,
+    client: Client,
+    /// Largest reply body, in bytes, that the broker was told of.
+    bound: usize,
 }
 
 impl Desk {
@@ -193,12 +196,18 @@ impl Desk {
             refuse(&request, Code::Busy, "the queue is full: try again later").await;
             return Ok(());
         }
+        let bound = most_of(&self.client);
+        if self.bound != bound {
+            // The server was given another one, or is another: what is run from now on is held to it.
+            self.bound = bound;
+            self.to_broker.send(ready(bound)).await.map_err(|_| gone())?;
+        }
         let ticket = self.next;
         self.next += 1;
         match admit::request(&request.message, ticket) {
             Ok(frame) => {
                 self.open.insert(ticket, request);
-                // There is room for every open request, so this never waits.
+                // There is room for every open request and a word before each, so this never waits.
                 self.to_broker.send(FromListener::Request(frame)).await.map_err(|_| gone())?;
             }
             Err(bytes) => {
@@ -221,8 +230,22 @@ impl Desk {
         if let Some(code) = reply.error {
             name_error(&mut headers, code);
         }
-        respond(&request, headers, reply.body).await;
+        if !respond(&request, headers, reply.body).await {
+            // It was measured against what the server took when it was made.
+            let text = "the server takes only smaller answers now: the outcome is not known";
+            refuse(&request, Code::Internal, text).await;
+        }
     }
+}
+
+/// Largest reply body that the server takes, in bytes, as it said when it was connected to last.
+fn most_of(client: &Client) -> usize {
+    client.max_payload().saturating_sub(HEADER_ROOM)
+}
+
+fn ready(bound: usize) -> FromListener {
+    let reply_bytes = u64::try_from(bound).unwrap_or(u64::MAX);
+    FromListener::Ready { build: wire::BUILD.to_owned(), reply_bytes }
 }
 
 fn gone() -> ListenFault {
@@ -261,7 +284,7 @@ async fn refuse(request: &service::Request, code: Code, message: &str) {
     let mut headers = HeaderMap::new();
     name_error(&mut headers, code);
     let as_json = request.message.headers.as_ref().is_some_and(admit::wants_json);
-    respond(request, headers, error_body(code, message, as_json)).await;
+    let _sent = respond(request, headers, error_body(code, message, as_json)).await;
 }
 
 fn name_error(headers: &mut HeaderMap, code: Code) {
@@ -269,10 +292,12 @@ fn name_error(headers: &mut HeaderMap, code: Code) {
     headers.insert(ERROR_CODE_HEADER, code.number().to_string());
 }
 
-async fn respond(request: &service::Request, headers: HeaderMap, body: Vec<u8>) {
-    if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
-        log(&format!("a reply could not be sent: {error}"));
-    }
+/// Sends a reply; `false` when the server takes none so large.
+async fn respond(request: &service::Request, headers: HeaderMap, body: Vec<u8>) -> bool {
+    let sent = request.respond_with_headers(Ok(body.into()), headers).await;
+    let Err(error) = sent else { return true };
+    log(&format!("a reply could not be sent: {error}"));
+    error.kind() != PublishErrorKind::MaxPayloadExceeded
 }
 
 /// Waits until everything that was published has left.

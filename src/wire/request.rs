@@ -23,7 +23,7 @@ pub const ERROR_CODE_HEADER: &str = "Nats-Service-Error-Code";
 /// What the listener sends the broker.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromListener {
-    /// Connected and subscribed. Always first.
+    /// Connected and subscribed. Always first, and again when the server takes replies of another size.
     Ready {
         /// Must equal [`crate::BUILD`].
         build: String,

@@ -47,3 +47,46 @@ async fn a_keyspace_that_cannot_be_written_is_not_asked_again_and_ends_the_servi
     assert_eq!(make("after".to_owned()).await.as_deref(), Some(""));
     service.stop();
 }
+
+/// A server that is told to take less says nothing of it: the first answer that is too large costs the connection,
+/// and no other does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_less_than_it_did_costs_one_answer_and_no_second() {
+    let nats = Nats::plain();
+    let limits = "[limits]\nwall_clock = \"20 s\"\noperations = 1_000_000_000\nconcurrent = 2\n";
+    let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let client = nats.client().await;
+    let large = |before: &str| format!("{before} let s = \"\"; s.pad(20_000, \"x\"); s");
+    assert_eq!(ask_plainly(&client, &large("")).await.text.len(), 20_000);
+    nats.reload("max_payload: 16KB\n");
+    let (slow, asker) = (large("let i = 0; while i < 3_000_000 { i += 1; }"), client.clone());
+    let slow = tokio::spawn(async move { ask_plainly(&asker, &slow).await });
+    worker_of(&service);
+    let first = client.request(SUBJECT, large("").into());
+    let lost = tokio::time::timeout(Duration::from_millis(300), first).await;
+    assert!(lost.is_err(), "{lost:?}");
+    wait_until("the listener is cut off", || {
+        service.log().contains("nats: disconnected").then_some(())
+    });
+    let mut tries = 0..100;
+    let is_back = || async {
+        let asked =
+            tokio::time::timeout(Duration::from_secs(1), client.request(SUBJECT, "1".into()));
+        matches!(asked.await, Ok(Ok(reply)) if reply.payload.as_ref() == b"1")
+    };
+    while !is_back().await {
+        assert!(tries.next().is_some(), "it did not come back: {}", service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What was run for the larger size is not sent and not lost.
+    let slow = slow.await.unwrap();
+    assert_eq!(slow.error.as_deref(), Some("internal"), "{}", slow.text);
+    assert!(slow.proof.is_none() && slow.text.contains("the outcome is not known"), "{slow:?}");
+    // What is run now is held to the smaller one before anything is kept.
+    let reply = ask_plainly(&client, &large("create_key_space(\"lost\");")).await;
+    assert_eq!(reply.error.as_deref(), Some("limit-result"), "{}", reply.text);
+    assert!(reply.proof.is_some());
+    assert_eq!(ask_plainly(&client, "list_key_spaces()").await.text, "[]");
+    assert_eq!(service.log().matches("nats: disconnected").count(), 1, "{}", service.log());
+    service.stop();
+}

@@ -13,7 +13,7 @@ use crate::support::*;
 /// A nats-server on loopback.
 pub(crate) struct Nats {
     pub(crate) port: u16,
-    _process: Running,
+    process: Running,
     pub(crate) folder: Scratch,
 }
 
@@ -44,7 +44,21 @@ impl Nats {
             // The line may be half written: the port is whole once the line has ended.
             rest.split_once('\n')?.0.trim().parse().ok()
         });
-        Self { port, _process: process, folder }
+        Self { port, process, folder }
+    }
+
+    /// Has it read another configuration, as an operator does.
+    pub(crate) fn reload(&self, configuration: &str) {
+        let log = || fs::read_to_string(self.folder.path("nats.log")).unwrap();
+        let before = log().matches("Reloaded server configuration").count();
+        let listen = format!("listen: \"127.0.0.1:{}\"\n", self.port);
+        self.folder.write("nats.conf", listen + configuration);
+        self.process.signal("HUP");
+        wait_until("nats-server has read it", || {
+            let log = log();
+            assert!(!log.contains("[ERR] Failed to reload"), "{log}");
+            (log.matches("Reloaded server configuration").count() > before).then_some(())
+        });
     }
 
     pub(crate) fn url(&self) -> String {
