@@ -11,8 +11,9 @@ use wire::request::{Reply, Request};
 use wire::{Code, Hidden};
 
 use crate::entry::Entry;
+use crate::house::keep_house;
 use crate::outcome::{Failure, Outcome};
-use crate::serve::{keep_house, log};
+use crate::serve::log;
 use crate::{Broker, Lanes, Records};
 
 /// Everything of a broker but the keys.

@@ -10,6 +10,7 @@ mod clock;
 mod entry;
 mod files;
 mod gate;
+mod house;
 mod identify;
 mod lane;
 mod lanes;
@@ -22,7 +23,7 @@ mod session;
 mod uses;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use keyspace::{CommitError, Unlocked};
@@ -71,8 +72,8 @@ pub struct Broker {
     rates: Mutex<RateBook>,
     replays: Mutex<ReplayWindow>,
     answers: Mutex<Answers>,
-    /// The line up to which uses were noted last.
-    noted: AtomicU64,
+    /// The line up to which uses were noted last. Held while they are.
+    noted: Mutex<u64>,
     clock: Clock,
     /// Largest reply body, in bytes: what the NATS server of the listener takes.
     reply_bytes: AtomicUsize,
@@ -101,7 +102,7 @@ impl Broker {
             rates: Mutex::default(),
             replays: Mutex::new(ReplayWindow::new(clock.started(), records.mark)),
             answers: Mutex::default(),
-            noted: AtomicU64::new(0),
+            noted: Mutex::default(),
             clock,
             reply_bytes: AtomicUsize::new(usize::MAX),
         };
@@ -134,6 +135,9 @@ impl Broker {
             return Err("`[service]`, `[sandbox]`, `[audit]`, `concurrent` and more `memory` take a restart".to_owned());
         }
         let loaded = Loaded::new(policy, text);
+        // What its windows may ask for is what is known now, also after a crash: the log alone has more.
+        self.note_uses().map_err(|error| error.to_string())?;
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).learn(&loaded.policy);
         self.record(&Entry::loaded(&loaded.digest)).map_err(|error| error.to_string())?;
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         Ok(())

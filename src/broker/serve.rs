@@ -12,8 +12,9 @@ use signal_hook::iterator::Signals;
 use wire::Channel;
 use wire::request::{FromListener, Request, ToListener};
 
+use crate::AdminSocket;
 use crate::gate::Gate;
-use crate::{AdminSocket, Broker};
+use crate::house::keep_house;
 
 /// Requests that wait, for each script that may run. The listener holds no more than these in all
 /// and answers `busy` beyond, so the queue between us never blocks.
@@ -29,15 +30,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// First and longest pause before a listener that ended is started again.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long a line of the audit log may be on its way to the disk, unless the policy wants each there
-/// first.
-const SYNC: Duration = Duration::from_millis(100);
 /// How often it is asked whether the keyspace can still be written.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often lanes are looked at that wait, where the audit log ends is noted, and what was used.
-const SWEEP_SYNCS: u32 = 20;
-const MARK_SYNCS: u32 = 10;
-const NOTE_SYNCS: u32 = 600;
 /// A listener that lived this long is not failing at its start.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -181,38 +175,6 @@ fn start_lanes(
         })
     };
     (0..count).map(lane).collect()
-}
-
-/// Puts records on disk and ends what has waited too long, for as long as there is a broker.
-pub(crate) fn keep_house(broker: &Arc<Broker>) -> io::Result<()> {
-    let broker = Arc::downgrade(broker);
-    std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-        let mut told = String::new();
-        for tick in 1_u32.. {
-            std::thread::sleep(SYNC);
-            let Some(broker) = broker.upgrade() else { return };
-            let mut done = broker.audit.sync();
-            if tick.is_multiple_of(MARK_SYNCS) {
-                done = done.and_then(|()| broker.mark_audit());
-            }
-            if tick.is_multiple_of(NOTE_SYNCS) {
-                done = done.and_then(|()| broker.note_uses());
-            }
-            let failed = done.err().map(|error| error.to_string()).unwrap_or_default();
-            if !failed.is_empty() && failed != told {
-                log(&failed);
-            }
-            // Not everything that failed is tried again at each tick.
-            if !failed.is_empty() || tick.is_multiple_of(MARK_SYNCS) {
-                told = failed;
-            }
-            if tick.is_multiple_of(SWEEP_SYNCS) {
-                broker.lanes.sweep();
-                broker.forget_answers();
-            }
-        }
-    })?;
-    Ok(())
 }
 
 /// SIGHUP reads the policy again. The first of the others drains, the second ends at once; the kernel

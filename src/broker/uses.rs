@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use policy::RateBook;
 use proof::LogPlace;
@@ -17,7 +16,7 @@ use crate::files::{read_small, replace};
 
 /// The note.
 const FILE: &str = "audit.uses";
-/// Largest note, in bytes: a few hundred accounts with all uses that a window may hold.
+/// Largest note, in bytes: a few hundred accounts whose windows are as large as windows can be, and full.
 const MOST_BYTES: u64 = 1024 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +64,8 @@ impl Broker {
         for path in files_after(&folder, place.seq)? {
             place = count(&path, place, &mut book, self.clock.milliseconds())?;
         }
+        book.learn(&self.policy());
+        book.trim(self.clock.milliseconds());
         if place == end {
             Ok(())
         } else {
@@ -75,27 +76,39 @@ impl Broker {
 
     /// Notes the counts up to now.
     pub(crate) fn note_uses(&self) -> Result<(), AuditError> {
+        // One after the other: a later note is never replaced by an earlier one.
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.audit.end().is_some_and(|(_, end)| end.seq == *noted) {
+            return Ok(());
+        }
+        let Some((folder, note)) = self.uses() else { return Ok(()) };
+        // A note must not be ahead of the log.
+        self.audit.sync()?;
+        let text = serde_json::to_string(&note).map_err(std::io::Error::other)?;
+        let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
+        let text = proof::write_note(&text, sign);
+        // One that could not be read again would be worse than the one before it.
+        if u64::try_from(text.len()).unwrap_or(u64::MAX) >= MOST_BYTES {
+            return Err(AuditError::Counts("they are too many for `audit.uses`".to_owned()));
+        }
+        replace(&folder, FILE, text.as_bytes())?;
+        *noted = note.place.seq;
+        Ok(())
+    }
+
+    /// The counts of this moment, and the folder of the log.
+    fn uses(&self) -> Option<(PathBuf, Note)> {
         // While the book is held, nothing is counted that the log does not tell of yet.
-        let book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((folder, place)) = self.audit.end() else { return Ok(()) };
+        let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let (folder, place) = self.audit.end()?;
+        book.trim(self.clock.milliseconds());
         let account = |(name, total, times): (&str, u64, _)| Account {
             name: name.to_owned(),
             total,
             times: Iterator::collect::<Vec<u64>>(times),
         };
         let accounts = book.accounts().map(|(name, total, times)| account((name, total, times)));
-        let note = Note { schema: 1, place, accounts: accounts.collect() };
-        drop(book);
-        if self.noted.load(Ordering::Relaxed) == note.place.seq {
-            return Ok(());
-        }
-        // A note must not be ahead of the log.
-        self.audit.sync()?;
-        let text = serde_json::to_string(&note).map_err(std::io::Error::other)?;
-        let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
-        replace(&folder, FILE, proof::write_note(&text, sign).as_bytes())?;
-        self.noted.store(note.place.seq, Ordering::Relaxed);
-        Ok(())
+        Some((folder, Note { schema: 1, place, accounts: accounts.collect() }))
     }
 }
 

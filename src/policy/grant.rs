@@ -58,11 +58,21 @@ pub struct Permit {
     recipients: Vec<Recipient>,
 }
 
+/// The account of what one client uses of one rule.
+pub(crate) fn account_of_rule(rule: &Rule, client: &str) -> String {
+    format!("{} {client}", rule.identity)
+}
+
+/// The account of everything that a client uses.
+pub(crate) fn account_of_client(client: &str) -> String {
+    format!("client {client}")
+}
+
 impl Offer {
     pub(crate) fn new(caller: &Caller, rule: &Rule, call: CallName) -> Self {
         Self {
             allowance: rule.allowance.clone(),
-            account: format!("{} {}", rule.identity, caller.name),
+            account: account_of_rule(rule, &caller.name),
             rule: rule.name.clone(),
             line: rule.line,
             recipients: rule.recipients_of(call).to_vec(),
@@ -76,7 +86,7 @@ impl Grant {
         offers.sort();
         let name = caller.name.clone();
         let client = Account {
-            account: format!("client {name}"),
+            account: account_of_client(&name),
             name,
             allowance: caller.allowance.clone(),
         };

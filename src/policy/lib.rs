@@ -56,6 +56,9 @@ use crate::pattern::Pattern;
 use crate::rate::Allowance;
 use crate::terms::Terms;
 
+/// The name of whoever does not sign.
+const ANONYMOUS: &str = "anonymous";
+
 /// A policy: made only by parsing a whole file, so it is never half of one.
 #[derive(Debug)]
 pub struct Policy {
@@ -111,7 +114,7 @@ impl Policy {
     #[must_use]
     pub fn anonymous(&self) -> Option<Caller> {
         let (roles, allowance) = self.anonymous.clone()?;
-        Some(Caller { name: "anonymous".to_owned(), nkey: None, roles, allowance, script: None })
+        Some(Caller { name: ANONYMOUS.to_owned(), nkey: None, roles, allowance, script: None })
     }
 
     /// Everybody the policy knows now: its clients, and the anonymous caller if there is one.
@@ -135,6 +138,20 @@ impl Policy {
     pub fn looks_at_algorithms(&self, caller: &Caller) -> bool {
         let rules = self.roles_of(caller).flat_map(|role| role.allow.iter().chain(&role.deny));
         rules.into_iter().any(|rule| !rule.terms.algorithms.is_empty())
+    }
+
+    /// Every account that it counts uses of, with what may be used of it.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (String, &Allowance)> {
+        let clients =
+            self.clients.iter().map(|client| (&*client.name, &client.roles, &client.allowance));
+        let anonymous = self.anonymous.iter().map(|(roles, all)| (ANONYMOUS, roles, all));
+        clients.chain(anonymous).flat_map(move |(name, roles, allowance)| {
+            let roles = roles.iter().filter_map(move |id| self.roles.get(id.0));
+            let rules = roles.flat_map(|role| &role.allow);
+            let rules =
+                rules.map(move |rule| (grant::account_of_rule(rule, name), &rule.allowance));
+            rules.chain([(grant::account_of_client(name), allowance)])
+        })
     }
 
     /// Whether it has a client of this name, be it expired or revoked.

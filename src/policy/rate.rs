@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::Policy;
+
 /// Most uses one window may allow: each is remembered while the window lasts.
 const MAX_USES: u64 = 100_000;
 
@@ -47,6 +49,28 @@ impl Allowance {
     pub(crate) fn is_boundless(&self) -> bool {
         self.rate.is_empty() && self.uses.is_none()
     }
+
+    fn reach(&self) -> Reach {
+        let uses = self.rate.iter().map(|window| window.uses).max();
+        let milliseconds = self.rate.iter().map(|window| window.milliseconds).max();
+        Reach { uses: uses.unwrap_or(0), milliseconds: milliseconds.unwrap_or(0) }
+    }
+}
+
+/// What windows look at: this many of the latest uses, as far back as this.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reach {
+    uses: usize,
+    milliseconds: u64,
+}
+
+impl Reach {
+    fn or(self, other: Self) -> Self {
+        Self {
+            uses: self.uses.max(other.uses),
+            milliseconds: self.milliseconds.max(other.milliseconds),
+        }
+    }
 }
 
 /// What is used up.
@@ -66,8 +90,11 @@ pub struct RateBook {
 #[derive(Debug, Default)]
 struct Used {
     total: u64,
-    /// Milliseconds of the latest uses, as many as any window may ask for, oldest first.
+    /// Milliseconds of the latest uses, oldest first: those that a window may still ask for.
     times: VecDeque<u64>,
+    /// The widest windows since the book was opened. It grows only: a policy that is read again by mistake, and
+    /// then the right one, forgets nothing.
+    reach: Reach,
 }
 
 impl RateBook {
@@ -86,13 +113,35 @@ impl RateBook {
                 return Err((at, Exhausted::Uses));
             }
         }
-        for (account, _) in charges.iter().filter(|(_, all)| !all.is_boundless()) {
-            self.accounts.entry((*account).to_owned()).or_default().add(now);
+        for (account, allowance) in charges.iter().filter(|(_, all)| !all.is_boundless()) {
+            let used = self.accounts.entry((*account).to_owned()).or_default();
+            used.reach = used.reach.or(allowance.reach());
+            used.add(now);
+            used.trim(now);
         }
         Ok(())
     }
 
-    /// Counts a use that a record tells of.
+    /// Learns the windows of a policy: so much is remembered of each account from now on.
+    pub fn learn(&mut self, policy: &Policy) {
+        for (account, allowance) in policy.accounts() {
+            if let Some(used) = self.accounts.get_mut(&account) {
+                used.reach = used.reach.or(allowance.reach());
+            }
+        }
+    }
+
+    /// Forgets the times that no window looks at any more; totals are for ever, also those of rules and clients
+    /// that the policy no longer has.
+    pub fn trim(&mut self, now: u64) {
+        for used in self.accounts.values_mut() {
+            used.trim(now);
+            used.times.shrink_to_fit();
+        }
+    }
+
+    /// Counts a use that a record tells of. Nothing is forgotten before all are recalled and the windows
+    /// learnt.
     pub fn recall(&mut self, account: &str, at: u64) {
         self.accounts.entry(account.to_owned()).or_default().add(at);
     }
@@ -105,7 +154,7 @@ impl RateBook {
 
     /// Puts back an account as [`RateBook::accounts`] told of it.
     pub fn put_back(&mut self, account: &str, total: u64, times: impl IntoIterator<Item = u64>) {
-        let used = Used { total, times: times.into_iter().collect() };
+        let used = Used { total, times: times.into_iter().collect(), reach: Reach::default() };
         self.accounts.insert(account.to_owned(), used);
     }
 }
@@ -137,6 +186,13 @@ impl Used {
         if self.times.len() > usize::try_from(MAX_USES).unwrap_or(usize::MAX) {
             self.times.pop_front();
         }
+    }
+
+    fn trim(&mut self, now: u64) {
+        let surplus = self.times.len().saturating_sub(self.reach.uses);
+        let past = |at: &u64| at.saturating_add(self.reach.milliseconds) <= now;
+        let old = self.times.partition_point(past);
+        self.times.drain(..surplus.max(old));
     }
 }
 
@@ -214,6 +270,55 @@ mod tests {
         assert_eq!(again.charge(&[("c", &some)], 4), Err((0, Exhausted::Rate)));
         assert_eq!(again.charge(&[("c", &some)], 60_004), Ok(()));
         assert_eq!(again.charge(&[("c", &some)], 60_005), Err((0, Exhausted::Uses)));
+    }
+
+    fn times(book: &RateBook, account: &str) -> usize {
+        book.accounts().find(|(name, ..)| *name == account).unwrap().2.count()
+    }
+
+    #[test]
+    fn no_more_times_are_kept_than_a_window_can_ask_for() {
+        let (wide, only_total) = (allowance(&["5/1s", "3/1m"], None), allowance(&[], Some(10_000)));
+        let mut book = RateBook::default();
+        for now in 0..1_000 {
+            let charges = [("wide", &wide), ("total", &only_total)];
+            let _refused = book.charge(&charges, now * 10_000);
+        }
+        assert_eq!((times(&book, "wide"), times(&book, "total")), (3, 0));
+        book.trim(1_000 * 10_000 + 60_000);
+        assert_eq!(times(&book, "wide"), 0, "a minute later none is asked for");
+    }
+
+    /// What a policy says of an account that rates in these windows.
+    fn policy(rate: &str) -> Policy {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+             allow = [{{ name = \"a\", calls = [\"hash\"], rate = [\"{rate}\"] }}]\n"
+        );
+        Policy::parse("p", &text).unwrap()
+    }
+
+    #[test]
+    fn what_is_recalled_is_cut_to_the_windows_of_the_policy_and_to_no_others() {
+        const ACCOUNT: &str = "rule r a anonymous";
+        let recalled = || {
+            let mut book = RateBook::default();
+            (0..10).for_each(|at| book.recall(ACCOUNT, at * 1_000));
+            book.recall("rule r gone anonymous", 9_000);
+            book
+        };
+        for (rate, kept) in [("3/1h", 3), ("100/5s", 5), ("100/1h", 10)] {
+            let mut book = recalled();
+            book.learn(&policy(rate));
+            book.trim(9_000);
+            assert_eq!(times(&book, ACCOUNT), kept, "{rate}");
+            assert_eq!(times(&book, "rule r gone anonymous"), 0);
+            // A policy that asks for less takes nothing away from the one that asked for more.
+            book.learn(&policy("1/1s"));
+            book.trim(9_000);
+            assert_eq!(times(&book, ACCOUNT), kept, "{rate}");
+            assert!(book.accounts().all(|(_, total, _)| total > 0), "totals are for ever");
+        }
     }
 
     #[test]

@@ -109,6 +109,50 @@ async fn uses_of_the_killed(service: &mut Service, client: &Client) -> usize {
     answered.load(Ordering::Relaxed)
 }
 
+/// What a note has of an account is what its windows can ask for, and a crash after windows were changed counts as
+/// the service that crashed did.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_has_no_more_than_windows_ask_for_and_a_crash_after_a_reload_changes_no_count() {
+    let nats = Nats::plain();
+    let policy = |rate: &str| {
+        format!(
+            "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+             allow = [{{ name = \"a\", calls = [\"hash\"], rate = [\"{rate}\"] }}]\n"
+        )
+    };
+    let mut service = Service::start(&nats, &policy("3/1s"));
+    let client = nats.client().await;
+    let uses = async |most: usize| {
+        let mut uses = 0;
+        while uses < most {
+            let reply = ask_plainly(&client, "hash(\"sha256\", \"x\")").await;
+            match reply.error.as_deref() {
+                None => uses += 1,
+                Some("rate-limited") => break,
+                Some(other) => panic!("{other}"),
+            }
+        }
+        uses
+    };
+    for _ in 0..3 {
+        assert_eq!(uses(3).await, 3);
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    }
+    service.scratch.policy(&policy("10/1h"));
+    let mut command = cli();
+    let done = command.args(["policy", "reload", "--home"]).arg(&service.home).output().unwrap();
+    assert_eq!(outcome(&done).0, 0, "{done:?}");
+    let note = std::fs::read_to_string(service.home.join("audit.uses")).unwrap();
+    let note: serde_json::Value = serde_json::from_str(note.lines().next().unwrap()).unwrap();
+    let account = &note["accounts"][0];
+    assert_eq!((&account["total"], account["times"].as_array().unwrap().len()), (&9.into(), 0));
+    assert_eq!(uses(4).await, 4);
+    service.crash();
+    service.restart(&nats);
+    assert_eq!(uses(20).await, 6, "ten in all since the policy was read again");
+    service.stop();
+}
+
 /// The uses that the log tells of.
 fn recorded(service: &Service) -> usize {
     let log = std::fs::read_to_string(service.home.join("audit.log")).unwrap();
