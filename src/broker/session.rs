@@ -207,9 +207,9 @@ impl<'b> Session<'b> {
     pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Result<Decision, KeyspaceError> {
         let now = self.broker.clock.milliseconds();
         let algorithm = match (&act.target, facts.algorithm) {
-            // Only where some rule asks for it: who may not know of a key must not learn of it from
+            // Only where the decision turns on it: who may not know of a key must not learn of it from
             // the time that a look at it takes.
-            (Target::Key(path), None) if self.policy.looks_at_algorithms(self.caller) => {
+            (Target::Key(path), None) if self.policy.looks_at_algorithms(self.caller, &act) => {
                 self.staged.algorithm(path)?
             }
             (_, told) => told,

@@ -282,7 +282,7 @@ impl Policy {
         CallName::ALL.iter().copied().filter(|call| possible(*call)).collect()
     }
 
-    fn allows_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Rule> {
+    pub(crate) fn allows_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Rule> {
         self.roles_of(caller).filter(|role| role.is_for(caller)).flat_map(|role| &role.allow)
     }
 

@@ -20,6 +20,7 @@ mod glob;
 mod grant;
 mod identity;
 mod limits;
+mod looks;
 mod moment;
 mod pattern;
 #[cfg(test)]
@@ -131,13 +132,6 @@ impl Policy {
     pub fn limits_for(&self, caller: &Caller) -> Limits {
         let roles = self.roles_of(caller).filter(|role| role.is_for(caller));
         roles.fold(self.limits.clone(), |limits, role| limits.lowered_by(&role.limits))
-    }
-
-    /// Whether a rule of the caller asks what keys are for.
-    #[must_use]
-    pub fn looks_at_algorithms(&self, caller: &Caller) -> bool {
-        let rules = self.roles_of(caller).flat_map(|role| role.allow.iter().chain(&role.deny));
-        rules.into_iter().any(|rule| !rule.terms.algorithms.is_empty())
     }
 
     /// Every account that it counts uses of, with what may be used of it.
