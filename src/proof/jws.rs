@@ -68,6 +68,9 @@ pub(crate) struct Unverified<'a> {
     signature: Signature,
 }
 
+/// Characters of a public nkey.
+const NKEY_CHARS: usize = 56;
+
 /// Makes a proof by this key.
 pub(crate) fn write<S: AsRef<[u8]>>(
     kind: &Kind<'_>,
@@ -97,6 +100,10 @@ impl<'a> Unverified<'a> {
         let header: Header = decode(header)?;
         if header.alg != kind.alg || header.typ != kind.typ {
             return Err(Fault::WrongType);
+        }
+        // Whoever is not known is named in records, and no longer than somebody can be.
+        if header.kid.len() > NKEY_CHARS {
+            return Err(Fault::Malformed);
         }
         let signature = B64U.decode(signature.as_bytes()).map_err(|_| Fault::Malformed)?;
         let signature = Signature::from_slice(&signature).map_err(|_| Fault::Malformed)?;

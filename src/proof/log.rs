@@ -65,7 +65,7 @@ impl LogPlace {
         // Structs of strings and numbers always serialise.
         let entry = serde_json::to_string(entry).unwrap_or_default();
         let entry = entry.strip_prefix('{').unwrap_or_default();
-        let seq = self.seq + 1;
+        let seq = self.seq.saturating_add(1);
         let body = format!("{{\"seq\":{seq},\"prev\":\"{}\",{entry}", self.line);
         let signature = sign(&[CONTEXT, body.as_bytes()].concat());
         let open = body.strip_suffix('}').unwrap_or(&body);
@@ -82,7 +82,7 @@ impl LogPlace {
     pub fn read_next(&self, line: &[u8], service_nkey: &str) -> Result<Self, LineFault> {
         let read = Self::read(line, service_nkey)?;
         let head: Head = serde_json::from_slice(line).map_err(|_| LineFault::Malformed)?;
-        if head.seq != self.seq + 1 || head.prev != self.line {
+        if !self.is_before(&head) {
             return Err(LineFault::NotNext);
         }
         Ok(read)
@@ -95,10 +95,15 @@ impl LogPlace {
     /// [`LineFault::Malformed`] or [`LineFault::NotNext`].
     pub fn follow(&self, line: &[u8]) -> Result<Self, LineFault> {
         let head: Head = serde_json::from_slice(line).map_err(|_| LineFault::Malformed)?;
-        if head.seq != self.seq + 1 || head.prev != self.line {
+        if !self.is_before(&head) {
             return Err(LineFault::NotNext);
         }
         Ok(Self { seq: head.seq, line: crate::digest(line) })
+    }
+
+    /// Whether a line follows. A number that none can follow may have been read from a file.
+    fn is_before(&self, head: &Head) -> bool {
+        self.seq.checked_add(1) == Some(head.seq) && head.prev == self.line
     }
 
     /// Reads a line by itself: signed by the service, whatever came before.
@@ -231,6 +236,20 @@ mod tests {
             assert_eq!(one.read_next(line.as_bytes(), &nkey), expected);
             assert_eq!(one.follow(line.as_bytes()), expected);
         }
+    }
+
+    #[test]
+    fn no_line_follows_the_last_number_there_is() {
+        let service = KeyPair::new_server();
+        let nkey = service.public_key();
+        let sign = |bytes: &[u8]| service.sign(bytes).unwrap().try_into().unwrap();
+        let entry = Entry { kind: "request", what: String::new() };
+        let before = LogPlace { seq: u64::MAX - 1, line: String::new() };
+        let (line, last) = before.write_next(&entry, sign);
+        assert_eq!(before.read_next(line.as_bytes(), &nkey), Ok(last.clone()));
+        let (line, _) = last.write_next(&entry, sign);
+        assert_eq!(last.read_next(line.as_bytes(), &nkey), Err(LineFault::NotNext));
+        assert_eq!(last.follow(line.as_bytes()), Err(LineFault::NotNext));
     }
 
     #[test]

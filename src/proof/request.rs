@@ -210,6 +210,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_id_that_is_longer_than_any_nkey_is_malformed() {
+        let who = Identity::generate();
+        let fault = |kid: &str| {
+            let header = format!(r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{kid}"}}"#);
+            Signed::parse(&forge(&who, &header, &claims())).err()
+        };
+        assert_eq!(fault(&who.nkey()), None);
+        assert_eq!(fault(&"U".repeat(56)), None, "it is nobody's, which is found out later");
+        assert_eq!(fault(&"U".repeat(57)), Some(Fault::Malformed));
+    }
+
+    #[test]
     fn a_proof_for_something_else_is_refused() {
         let who = Identity::generate();
         let other = |aud, iat, body: &[u8]| {
