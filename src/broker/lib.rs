@@ -16,6 +16,7 @@ mod lane;
 mod lanes;
 mod operate;
 mod outcome;
+mod queue;
 mod remote;
 mod replay;
 mod serve;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,15 +9,16 @@ use sandbox::{Confined, Role};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use wire::Channel;
-use wire::request::{FromListener, Request, ToListener};
+use wire::request::{FromListener, ProofHeader, Request, ToListener};
 
 use crate::AdminSocket;
 use crate::gate::Gate;
 use crate::house::keep_house;
+use crate::queue::Queue;
 
-/// Requests that wait, for each script that may run. The listener holds no more than these in all
-/// and answers `busy` beyond, so the queue between us never blocks.
-const QUEUED_PER_SCRIPT: usize = 16;
+/// Requests that wait, for each script that may run: the listener lets those without a proof have half of the
+/// places. It holds no more than these in all and answers `busy` beyond, so the queue between us never blocks.
+const QUEUED_PER_SCRIPT: usize = 32;
 /// How long a listener may take to connect and subscribe.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the listener may take to read a reply.
@@ -92,9 +92,9 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     let running = gate.concurrent;
     let waiting = running * QUEUED_PER_SCRIPT;
-    let (jobs, queue) = sync_channel(waiting);
+    let queue = Arc::new(Queue::of_at_most(waiting));
     let state = Arc::new(State::default());
-    let lanes = start_lanes(gate, running, queue, &state)?;
+    let lanes = start_lanes(gate, running, &queue, &state)?;
     watch_signals(gate, &state)?;
     watch_keyspace(gate, &state)?;
     if let Some(broker) = gate.broker() {
@@ -102,9 +102,9 @@ pub fn serve(
     }
     admin.serve(gate)?;
     let lost = Arc::clone(&state);
-    let supervisor = Supervisor { gate, capacity: running + waiting, state, jobs };
+    let supervisor = Supervisor { gate, capacity: running + waiting, state, queue: &queue };
     let result = supervisor.run(ready);
-    drop(supervisor);
+    queue.close();
     for lane in lanes {
         // A panic ends the whole process, so a lane ends only by itself.
         let _panicked = lane.join();
@@ -114,6 +114,9 @@ pub fn serve(
     }
     if lost.is_lost.load(Ordering::SeqCst) { Err(ServeError::Keyspace) } else { result }
 }
+
+/// A request, and whom its answer goes back to.
+type Job = (Request, Arc<Link>);
 
 /// What the signal thread, the supervisor and the lanes share.
 #[derive(Default)]
@@ -154,16 +157,14 @@ impl State {
 fn start_lanes(
     gate: &Arc<Gate>,
     count: usize,
-    queue: Receiver<(Request, Arc<Link>)>,
+    queue: &Arc<Queue<Job>>,
     state: &Arc<State>,
 ) -> io::Result<Vec<std::thread::JoinHandle<()>>> {
-    let queue = Arc::new(Mutex::new(queue));
     let lane = |number| {
-        let (gate, queue, state) = (Arc::clone(gate), Arc::clone(&queue), Arc::clone(state));
+        let (gate, queue, state) = (Arc::clone(gate), Arc::clone(queue), Arc::clone(state));
         std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
             loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok((request, link)) = next else { return };
+                let Some((request, link)) = queue.next() else { return };
                 // Nobody would hear the answer, so nothing is done.
                 if link.is_gone() {
                     continue;
@@ -243,7 +244,7 @@ struct Supervisor<'s> {
     gate: &'s Gate,
     capacity: usize,
     state: Arc<State>,
-    jobs: SyncSender<(Request, Arc<Link>)>,
+    queue: &'s Queue<Job>,
 }
 
 impl Supervisor<'_> {
@@ -313,9 +314,9 @@ impl Supervisor<'_> {
                     }
                 }
                 FromListener::Request(request) if is_ready => {
-                    if self.jobs.send((request, Arc::clone(link))).is_err() {
-                        break;
-                    }
+                    // Whether it is good is found out later, and soon if it is not.
+                    let is_signed = request.proof != ProofHeader::Absent;
+                    self.queue.push((request, Arc::clone(link)), is_signed);
                 }
                 FromListener::Ready { .. } | FromListener::Request(_) => break,
             }

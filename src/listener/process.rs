@@ -1,6 +1,6 @@
 //! The process's life: connect, confine, subscribe, hand over, drain.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{Receiver, Sender};
 use wire::Code;
 use wire::request::{
-    ERROR_CODE_HEADER, ERROR_HEADER, FromListener, PROOF_HEADER, Reply, ToListener, error_body,
+    ERROR_CODE_HEADER, ERROR_HEADER, FromListener, PROOF_HEADER, ProofHeader, Reply, ToListener,
+    error_body,
 };
 use wire::script::MAX_SCRIPT_BYTES;
 
@@ -113,6 +114,7 @@ async fn serve(
         capacity: listen.capacity,
         next: 0,
         open: HashMap::new(),
+        unsigned: HashSet::new(),
         to_broker: writer(to_broker, 2 * listen.capacity),
         client: client.clone(),
         bound,
@@ -131,6 +133,8 @@ struct Desk {
     capacity: usize,
     next: u64,
     open: HashMap<u64, service::Request>,
+    /// Those of them that carry no proof.
+    unsigned: HashSet<u64>,
     to_broker: Sender<FromListener>,
     client: Client,
     /// Largest reply body, in bytes, that the broker was told of.
@@ -205,7 +209,13 @@ impl Desk {
         let ticket = self.next;
         self.next += 1;
         match admit::request(&request.message, ticket) {
+            Ok(frame) if frame.proof == ProofHeader::Absent && !self.admits_unsigned() => {
+                refuse(&request, Code::Busy, "too many unsigned requests: try again later").await;
+            }
             Ok(frame) => {
+                if frame.proof == ProofHeader::Absent {
+                    self.unsigned.insert(ticket);
+                }
                 self.open.insert(ticket, request);
                 // There is room for every open request and a word before each, so this never waits.
                 self.to_broker.send(FromListener::Request(frame)).await.map_err(|_| gone())?;
@@ -219,10 +229,16 @@ impl Desk {
         Ok(())
     }
 
+    /// Half of the room is for those who say who they are.
+    fn admits_unsigned(&self) -> bool {
+        self.unsigned.len() < self.capacity.div_ceil(2)
+    }
+
     async fn answer(&mut self, reply: Reply) {
         let Some(request) = self.open.remove(&reply.ticket) else {
             return;
         };
+        self.unsigned.remove(&reply.ticket);
         let mut headers = HeaderMap::new();
         if let Some(proof) = &reply.proof {
             headers.insert(PROOF_HEADER, proof.as_str());

@@ -50,6 +50,7 @@ mod schema;
 mod seed;
 mod seized;
 mod service;
+mod shares;
 mod stage;
 mod support;
 mod synced;
