@@ -58,6 +58,12 @@ impl From<KeyspaceError> for Stop {
     }
 }
 
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::End(failure)
+    }
+}
+
 impl<'b> Session<'b> {
     pub(crate) fn new(
         broker: &'b Broker,
@@ -134,7 +140,8 @@ impl<'b> Session<'b> {
 
     /// Answers one call, or ends the script.
     pub(crate) fn call(&mut self, call: Call, at: Position) -> Result<Answer, Failure> {
-        match self.count_call().and_then(|()| self.perform(call)) {
+        self.count_call().map_err(|failure| failure.at(at))?;
+        match self.perform(call) {
             Ok(value) => Ok(Answer::Value(value)),
             Err(Stop::Fault(message)) => Ok(Answer::Fault(message)),
             Err(Stop::End(failure)) => Err(failure.at(at)),
@@ -148,21 +155,20 @@ impl<'b> Session<'b> {
     /// A function was called that the script was not given.
     pub(crate) fn not_granted(&mut self, call: CallName, at: Position) -> Failure {
         let act = Act { call, target: Target::Nothing };
-        let refused =
-            self.count_call().map(|()| self.refuse(&act, &Refusal::NoRule { act: act.clone() }));
-        match refused.unwrap_or_else(|stop| stop) {
-            Stop::End(failure) => failure.at(at),
-            Stop::Fault(message) => Failure::new(Code::Internal, message),
-            Stop::Storage(error) => self.broker.storage_failure(&error).at(at),
-        }
+        let failure = match self.count_call() {
+            Ok(()) => self.refuse(&act, &Refusal::NoRule { act: act.clone() }),
+            Err(failure) => failure,
+        };
+        failure.at(at)
     }
 
     /// A listing has no target of its own: it may be asked for where it could show something.
-    pub(crate) fn may_list(&self, call: CallName) -> Done<()> {
+    pub(crate) fn may_list(&self, call: CallName) -> Result<(), Failure> {
         match self.policy.foresee(self.caller, call, Known::default()) {
             Foresight::Certain | Foresight::Possible(_) => {
                 let entry = Entry::listed(self.id, self.caller, call);
-                self.broker.record(&entry).map(|_| ()).map_err(|error| Stop::End(error.into()))
+                self.broker.record(&entry)?;
+                Ok(())
             }
             Foresight::Refused(_) => {
                 let act = Act { call, target: Target::Nothing };
@@ -175,7 +181,7 @@ impl<'b> Session<'b> {
     pub(crate) fn permit(&self, call: CallName, target: Target, facts: Facts<'_>) -> Done<Permit> {
         let act = Act { call, target };
         match self.decide(act.clone(), facts)? {
-            Decision::Refuse(refusal) => Err(self.refuse(&act, &refusal)),
+            Decision::Refuse(refusal) => Err(self.refuse(&act, &refusal).into()),
             Decision::Allow(grant) => {
                 // What is counted is recorded before anything else is: the counts can be had from the
                 // log again. A thread that panicked with the book left whole uses in it.
@@ -185,7 +191,7 @@ impl<'b> Session<'b> {
                 let entry = Entry::allowed(self.id, self.caller, &permit);
                 let recorded = self.broker.record(&entry);
                 drop(book);
-                recorded.map_err(|error| Stop::End(error.into()))?;
+                recorded.map_err(Failure::from)?;
                 Ok(permit)
             }
         }
@@ -198,9 +204,10 @@ impl<'b> Session<'b> {
         to: &[String],
         keys: usize,
         bundle: &[u8],
-    ) -> Done<()> {
+    ) -> Result<(), Failure> {
         let entry = Entry::exporting(self.id, self.caller, space, to, keys, bundle);
-        self.broker.record(&entry).map(drop).map_err(|error| Stop::End(error.into()))
+        self.broker.record(&entry)?;
+        Ok(())
     }
 
     /// The decision at this moment.
@@ -217,12 +224,12 @@ impl<'b> Session<'b> {
         Ok(self.policy.decide(self.caller, act, &Facts { algorithm, now, ..facts }))
     }
 
-    fn refuse(&self, act: &Act, refusal: &Refusal) -> Stop {
+    fn refuse(&self, act: &Act, refusal: &Refusal) -> Failure {
         let entry = Entry::refused(self.id, self.caller, act, refusal);
         if let Err(error) = self.broker.record(&entry) {
-            return Stop::End(error.into());
+            return error.into();
         }
-        Stop::End(match refusal {
+        match refusal {
             Refusal::RateUsedUp { .. } | Refusal::UsesUsedUp { .. } => {
                 Failure::new(Code::RateLimited, format!("`{}` was used too often", act.call))
             }
@@ -230,30 +237,30 @@ impl<'b> Session<'b> {
                 let text = format!("the policy does not allow this use of `{}`", act.call);
                 Failure::new(Code::PolicyDenied, text)
             }
-        })
+        }
     }
 
-    pub(crate) fn count_call(&mut self) -> Done<()> {
+    pub(crate) fn count_call(&mut self) -> Result<(), Failure> {
         self.host_calls += 1;
         if self.host_calls > self.limits.host_calls {
             let text = format!("more than {} calls of host functions", self.limits.host_calls);
-            return Err(Stop::End(Failure::new(Code::LimitHostCalls, text)));
+            return Err(Failure::new(Code::LimitHostCalls, text));
         }
         Ok(())
     }
 
     /// For calls that do many things, between one and the next.
-    pub(crate) fn in_time(&self) -> Done<()> {
+    pub(crate) fn in_time(&self) -> Result<(), Failure> {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Stop::Storage(KeyspaceError::OutOfTime));
+            return Err(lanes::out_of_time(self.limits));
         }
         Ok(())
     }
 
-    pub(crate) fn room_for_new_key(&self) -> Done<()> {
+    pub(crate) fn room_for_new_key(&self) -> Result<(), Failure> {
         if self.new_keys >= self.limits.new_keys {
             let text = format!("more than {} new keys and key spaces", self.limits.new_keys);
-            return Err(Stop::End(Failure::new(Code::LimitNewKeys, text)));
+            return Err(Failure::new(Code::LimitNewKeys, text));
         }
         Ok(())
     }
