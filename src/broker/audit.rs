@@ -12,12 +12,14 @@ use proof::{LogPlace, MAX_LINE_BYTES};
 use wire::admin::Reason;
 
 use crate::entry::Entry;
-use crate::files::replace;
+use crate::files::{read_small, replace};
 
 /// The log that is written.
 pub(crate) const FILE: &str = "audit.log";
 /// Where the log ended a short while ago, signed: a log that ends before was cut.
 const MARK: &str = "audit.mark";
+/// Largest mark, in bytes: a number, a digest and a signature take 153.
+const MOST_MARK_BYTES: u64 = 256;
 
 /// How the log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -188,24 +190,13 @@ impl Sink {
     }
 
     fn compare_with_mark(&self, service_nkey: &str) -> Result<(), AuditError> {
-        let mark = match std::fs::read_to_string(self.folder.join(MARK)) {
-            Ok(mark) => mark,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.place.seq == 0 => {
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(damaged("the mark of its end, `audit.mark`, is missing"));
-            }
-            Err(error) => return Err(error.into()),
+        let Some(mark) = read_small(&self.folder, MARK, MOST_MARK_BYTES)? else {
+            let missing = || damaged("the mark of its end, `audit.mark`, is missing");
+            return (self.place.seq == 0).then_some(()).ok_or_else(missing);
         };
-        let place = proof::read_note(&mark, service_nkey).ok().and_then(place_of);
-        let place =
-            place.ok_or(damaged("the mark of its end, `audit.mark`, is not as it was left"))?;
-        let is_there = if place.seq == self.place.seq {
-            place.line == self.place.line
-        } else {
-            place.seq < self.place.seq
-        };
+        let mark = LogPlace::of_mark(&mark, service_nkey)
+            .map_err(|_| damaged("the mark of its end, `audit.mark`, is not as it was left"))?;
+        let is_there = self.place.reaches(&mark);
         is_there.then_some(()).ok_or(damaged("it ends before lines that were written"))
     }
 
@@ -284,8 +275,7 @@ impl Sink {
             return Ok(());
         }
         self.sync()?;
-        let text = format!("{} {}", self.place.seq, self.place.line);
-        replace(&self.folder, MARK, proof::write_note(&text, sign).as_bytes())?;
+        replace(&self.folder, MARK, self.place.mark(sign).as_bytes())?;
         self.is_marked = true;
         Ok(())
     }
@@ -326,12 +316,6 @@ fn last_rotated(folder: &Path) -> io::Result<Option<PathBuf>> {
         last = last.max(number.map(|number| (number, entry.path())));
     }
     Ok(last.map(|(_, path)| path))
-}
-
-/// The number and digest of a line, as a mark has them.
-fn place_of(text: &str) -> Option<LogPlace> {
-    let (seq, line) = text.split_once(' ')?;
-    Some(LogPlace { seq: seq.parse().ok()?, line: line.to_owned() })
 }
 
 fn append_to(path: &Path) -> io::Result<File> {

@@ -153,16 +153,13 @@ fn place_before(line: &[u8]) -> LogPlace {
 
 /// Why the log does not reach to where its mark is.
 fn cut(mark: &str, service: &str, end: Option<&LogPlace>) -> Option<String> {
-    let Ok(text) = proof::read_note(mark, service) else {
+    let Ok(mark) = LogPlace::of_mark(mark, service) else {
         return Some(
             "the mark of its end, `audit.mark`, is not as the service signed it".to_owned(),
         );
     };
-    let (seq, line) = text.split_once(' ').unwrap_or_default();
-    let seq = seq.parse::<u64>().unwrap_or(u64::MAX);
-    let (last, digest) = end.map_or((0, ""), |end| (end.seq, end.line.as_str()));
-    let is_there = seq < last || (seq == last && line == digest);
-    (!is_there).then(|| format!("lines up to number {seq} were written and are missing"))
+    let is_there = end.unwrap_or(&LogPlace::start()).reaches(&mark);
+    (!is_there).then(|| format!("lines up to number {} were written and are missing", mark.seq))
 }
 
 pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {

@@ -54,6 +54,29 @@ impl LogPlace {
         Self { seq: 0, line: String::new() }
     }
 
+    /// The place that the mark of a log's end names: a note of [`LogPlace::mark`], as it is in its file.
+    ///
+    /// # Errors
+    /// [`LineFault::Malformed`] or [`LineFault::BadSignature`].
+    pub fn of_mark(note: &str, service_nkey: &str) -> Result<Self, LineFault> {
+        let (seq, line) =
+            read_note(note, service_nkey)?.split_once(' ').ok_or(LineFault::Malformed)?;
+        let seq = seq.parse().map_err(|_| LineFault::Malformed)?;
+        Ok(Self { seq, line: line.to_owned() })
+    }
+
+    /// The note that says of a log that it ends here, or later.
+    #[must_use]
+    pub fn mark(&self, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> String {
+        write_note(&format!("{} {}", self.seq, self.line), sign)
+    }
+
+    /// Whether a log that ends here has the line that its mark names.
+    #[must_use]
+    pub fn reaches(&self, mark: &Self) -> bool {
+        mark.seq < self.seq || mark == self
+    }
+
     /// Makes the line that follows: `entry` is one JSON object, to which number, digest of the line
     /// before and signature are added. The line, without its end, and its place.
     #[must_use]
@@ -286,6 +309,32 @@ mod tests {
         let (line, _) =
             LogPlace::start().write_next(&Entry { kind: "a", what: String::new() }, sign);
         assert!(read_note(&format!("{line}\n"), &nkey).is_err());
+    }
+
+    #[test]
+    fn a_log_reaches_its_mark_or_was_cut() {
+        let service = KeyPair::new_server();
+        let nkey = service.public_key();
+        let sign = |bytes: &[u8]| service.sign(bytes).unwrap().try_into().unwrap();
+        let at = |seq, line: &str| LogPlace { seq, line: line.to_owned() };
+        let mark = LogPlace::of_mark(&at(7, "seven").mark(sign), &nkey).unwrap();
+        assert_eq!(mark, at(7, "seven"));
+        for (end, reaches) in [
+            (at(7, "seven"), true),
+            (at(7, "other"), false),
+            (at(6, "seven"), false),
+            (at(8, ""), true),
+        ] {
+            assert_eq!(end.reaches(&mark), reaches, "{end:?}");
+        }
+        let start = LogPlace::start();
+        assert_eq!(LogPlace::of_mark(&start.mark(sign), &nkey), Ok(start));
+        for bad in ["7", "seven 7", "-1 x", "18446744073709551616 x", ""] {
+            assert!(LogPlace::of_mark(&write_note(bad, sign), &nkey).is_err(), "{bad:?}");
+        }
+        let other = KeyPair::new_server().public_key();
+        let mark = at(7, "seven").mark(sign);
+        assert_eq!(LogPlace::of_mark(&mark, &other), Err(LineFault::BadSignature));
     }
 
     proptest! {
