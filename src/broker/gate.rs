@@ -1,9 +1,9 @@
 //! The way to the broker: open, or sealed until an operator brings the passphrase.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keyspace::{KeyspaceError, Locked, Opening, Passphrase};
+use keyspace::{KeyspaceError, Locked, Opening, Passphrase, Unlocked};
 use policy::Policy;
 use sandbox::{Launcher, LocalPeer};
 use wire::admin::Reason;
@@ -30,10 +30,18 @@ pub struct Sealed {
     pub lanes: Lanes,
 }
 
+/// What is behind the gate.
+enum Way {
+    /// Everything but the keys.
+    Sealed(Box<Sealed>),
+    Open(Arc<Broker>),
+    /// A passphrase is being tried; or one was right, and what stands beside the keyspace is not.
+    Broken,
+}
+
 /// What requests and operators come to.
 pub struct Gate {
-    broker: OnceLock<Arc<Broker>>,
-    sealed: Mutex<Option<Sealed>>,
+    way: Mutex<Way>,
     pub(crate) launcher: Arc<Launcher>,
     /// Scripts at once, which takes a restart to change.
     pub(crate) concurrent: usize,
@@ -46,9 +54,8 @@ impl Gate {
     #[must_use]
     pub fn open(broker: Broker) -> Arc<Self> {
         let launcher = Arc::clone(broker.lanes.launcher());
-        let gate = Self::of(broker.policy().limits().concurrent, launcher, None);
-        let _set = gate.broker.set(Arc::new(broker));
-        Arc::new(gate)
+        let concurrent = broker.policy().limits().concurrent;
+        Arc::new(Self::of(concurrent, launcher, Way::Open(Arc::new(broker))))
     }
 
     /// A gate that is sealed.
@@ -56,22 +63,29 @@ impl Gate {
     pub fn sealed(sealed: Sealed) -> Arc<Self> {
         let launcher = Arc::clone(sealed.lanes.launcher());
         let concurrent = sealed.policy.0.limits().concurrent;
-        Arc::new(Self::of(concurrent, launcher, Some(sealed)))
+        Arc::new(Self::of(concurrent, launcher, Way::Sealed(Box::new(sealed))))
     }
 
-    fn of(concurrent: u64, launcher: Arc<Launcher>, sealed: Option<Sealed>) -> Self {
+    fn of(concurrent: u64, launcher: Arc<Launcher>, way: Way) -> Self {
         Self {
-            broker: OnceLock::new(),
-            sealed: Mutex::new(sealed),
+            way: Mutex::new(way),
             launcher,
             concurrent: usize::try_from(concurrent).unwrap_or(1),
             reply_bytes: AtomicU64::new(u64::MAX),
         }
     }
 
+    /// Held for a moment only, so that requests are answered while a passphrase is tried.
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The broker, once there is one.
-    pub(crate) fn broker(&self) -> Option<&Arc<Broker>> {
-        self.broker.get()
+    pub(crate) fn broker(&self) -> Option<Arc<Broker>> {
+        match &*self.way() {
+            Way::Open(broker) => Some(Arc::clone(broker)),
+            Way::Sealed(_) | Way::Broken => None,
+        }
     }
 
     /// The answer to a request.
@@ -107,25 +121,11 @@ impl Gate {
         passphrase: &Hidden,
         peer: LocalPeer,
     ) -> Result<String, (Reason, String)> {
-        let mut held = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sealed) = held.take() else {
-            return match self.broker() {
-                Some(_) => Ok("the keyspace is unsealed already".to_owned()),
-                None => {
-                    Err((Reason::Integrity, "unsealing failed: start the service again".to_owned()))
-                }
-            };
+        let Sealed { policy, locked, opening, records, lanes } = match self.take_sealed() {
+            Ok(sealed) => *sealed,
+            Err(answer) => return answer,
         };
-        let told = |error: &KeyspaceError| (error.reason(), error.to_string());
-        let passphrase = match Passphrase::of(passphrase) {
-            Ok(passphrase) => passphrase,
-            Err(error) => {
-                *held = Some(sealed);
-                return Err(told(&error));
-            }
-        };
-        let Sealed { policy, locked, opening, records, lanes } = sealed;
-        let keyspace = match locked.try_unlock(&passphrase, opening) {
+        let keyspace = match unlock(locked, passphrase, opening) {
             Ok(keyspace) => keyspace,
             Err((locked, error)) => {
                 // There is no key yet to sign a record of it with.
@@ -133,33 +133,65 @@ impl Gate {
                     "process {} of user {} did not unseal the keyspace: {error}",
                     peer.pid, peer.uid
                 ));
-                *held = Some(Sealed { policy, locked: *locked, opening, records, lanes });
-                return Err(told(&error));
+                let sealed = Sealed { policy, locked: *locked, opening, records, lanes };
+                *self.way() = Way::Sealed(Box::new(sealed));
+                return Err((error.reason(), error.to_string()));
             }
         };
         let broker = Broker::new(policy.0, &policy.1, keyspace, records, lanes);
-        let opened = broker.and_then(|broker| {
+        let recorded = broker.and_then(|broker| {
             broker.record(&Entry::administered("unseal", peer.uid))?;
             Ok(Arc::new(broker))
         });
-        match opened {
-            Ok(broker) => {
-                keep_house(&broker).map_err(|error| (Reason::Unavailable, error.to_string()))?;
-                let text = "the keyspace is unsealed";
-                log(text);
-                // The file may have changed since the service was started.
-                let _said = broker.reload_from_file();
-                let broker = self.broker.get_or_init(|| broker);
-                // After it can be seen: what a listener says meanwhile is not lost.
-                broker.bound_replies(self.reply_bytes.load(Ordering::SeqCst));
-                Ok(text.to_owned())
-            }
+        match recorded {
+            Ok(broker) => self.open_to(&broker),
             Err(error) => {
                 let text = format!("{error}: mend it and start the service again");
                 log(&text);
                 Err((error.reason(), text))
             }
         }
+    }
+
+    /// What is sealed, to be opened or put back; or what there is to say where nothing is.
+    fn take_sealed(&self) -> Result<Box<Sealed>, Result<String, (Reason, String)>> {
+        let mut way = self.way();
+        match std::mem::replace(&mut *way, Way::Broken) {
+            Way::Sealed(sealed) => Ok(sealed),
+            open @ Way::Open(_) => {
+                *way = open;
+                Err(Ok("the keyspace is unsealed already".to_owned()))
+            }
+            Way::Broken => {
+                let text = "unsealing failed: start the service again".to_owned();
+                Err(Err((Reason::Integrity, text)))
+            }
+        }
+    }
+
+    fn open_to(&self, broker: &Arc<Broker>) -> Result<String, (Reason, String)> {
+        keep_house(broker).map_err(|error| (Reason::Unavailable, error.to_string()))?;
+        let text = "the keyspace is unsealed";
+        // By this nkey callers know the service; when it was started, nobody knew it.
+        log(&format!("{text}: the service is {}", broker.service_nkey()));
+        // The file may have changed since the service was started.
+        let _said = broker.reload_from_file();
+        *self.way() = Way::Open(Arc::clone(broker));
+        // After it can be seen: what a listener says meanwhile is not lost.
+        broker.bound_replies(self.reply_bytes.load(Ordering::SeqCst));
+        Ok(text.to_owned())
+    }
+}
+
+/// A keyspace that stays locked is given back.
+fn unlock(
+    locked: Locked,
+    passphrase: &Hidden,
+    opening: Opening,
+) -> Result<Unlocked, (Box<Locked>, KeyspaceError)> {
+    match Passphrase::of(passphrase) {
+        Ok(passphrase) => locked.try_unlock(&passphrase, opening),
+        Err(error) => Err((Box::new(locked), error)),
     }
 }
 

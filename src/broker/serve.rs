@@ -98,7 +98,7 @@ pub fn serve(
     watch_signals(gate, &state)?;
     watch_keyspace(gate, &state)?;
     if let Some(broker) = gate.broker() {
-        keep_house(broker)?;
+        keep_house(&broker)?;
     }
     admin.serve(gate)?;
     let lost = Arc::clone(&state);

@@ -90,3 +90,29 @@ async fn a_server_that_takes_less_than_it_did_costs_one_answer_and_no_second() {
     assert_eq!(service.log().matches("nats: disconnected").count(), 1, "{}", service.log());
     service.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_was_unsealed_says_who_it_is_and_one_whose_log_is_damaged_stays_shut() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let unseal = |service: &Service| {
+        let mut command = cli();
+        command.args(["unseal", "--home"]).arg(&service.home).arg("--passphrase-file");
+        outcome(&command.arg(service.scratch.passphrase_file()).output().unwrap())
+    };
+    service.stop();
+    service.restart_sealed(&nats);
+    assert!(!service.log().contains(&service.nkey), "{}", service.log());
+    assert_eq!(unseal(&service).0, 0);
+    assert!(service.log().contains(&service.nkey), "{}", service.log());
+    service.stop();
+    fs::remove_file(service.home.join("audit.mark")).unwrap();
+    service.restart_sealed(&nats);
+    let (exit, _, err) = unseal(&service);
+    assert!(exit == 4 && err.contains("`audit.mark`, is missing"), "{exit}: {err}");
+    let (exit, _, err) = unseal(&service);
+    assert!(exit == 4 && err.contains("start the service again"), "{exit}: {err}");
+    let client = nats.client().await;
+    assert_eq!(ask_plainly(&client, "1").await.error.as_deref(), Some("sealed"));
+    service.stop();
+}
