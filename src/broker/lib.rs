@@ -1,5 +1,5 @@
 //! The broker: verify proof → decide → run → audit → reply. The process that holds the keys. It has
-//! no network, no script engine and no parser but that of its own frames and of request proofs.
+//! no network, no script engine, and no parsers but those that `SECURITY.md` lists.
 #![forbid(unsafe_code)]
 
 mod admin;

@@ -25,6 +25,10 @@ use crate::{admit, link};
 /// The name under which the service is found by `$SRV.PING`.
 const SERVICE_NAME: &str = "crypto-cli";
 
+/// What it says of itself to `$SRV.INFO`.
+const DESCRIPTION: &str =
+    "runs scripts that a policy checks, with keys that scripts use and cannot read";
+
 /// What the headers of a reply take of the server's largest message, in bytes.
 const HEADER_ROOM: usize = 4 * 1024;
 
@@ -97,7 +101,7 @@ async fn serve(
     };
     let service = client
         .service_builder()
-        .description("runs policy-checked scripts against keys that never leave")
+        .description(DESCRIPTION)
         .queue_group(&listen.queue_group)
         .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
         .await
