@@ -9,7 +9,7 @@ use crate::error::{CommitError, KeyspaceError};
 use crate::key::KeyRecord;
 use crate::record::generation;
 use crate::store::Unlocked;
-use crate::transaction::{Writing, last_of};
+use crate::transaction::Writing;
 
 /// What a commit is to write, in the order of names.
 pub(crate) struct Changes {
@@ -54,15 +54,11 @@ fn write_changes(
     for (name, change) in &changes.spaces {
         let id = root.space_id(name);
         if change.delete_stored {
-            let gone = writing.spaces.remove(id.as_slice()).map_err(KeyspaceError::from)?;
-            expect(gone.is_some_and(|old| changes.saw(old.value())), name)?;
+            let gone = writing.spaces.take(&id)?;
+            expect(gone.is_some_and(|old| changes.saw(&old)), name)?;
             // A key that was made since is one that the script did not mean.
             let mut all_seen = true;
-            let kept = writing.keys.retain_in(id.as_slice()..=last_of(&id).as_slice(), |_, old| {
-                all_seen &= changes.saw(old);
-                false
-            });
-            kept.map_err(KeyspaceError::from)?;
+            writing.keys.take_all_of(&id, |old| all_seen &= changes.saw(old))?;
             expect(all_seen, name)?;
         }
         if change.create.is_some() {
@@ -72,12 +68,12 @@ fn write_changes(
     for (path, change) in &changes.keys {
         if change.delete_stored {
             let id = root.key_id(path);
-            let gone = writing.keys.remove(id.as_slice()).map_err(KeyspaceError::from)?;
-            expect(gone.is_some_and(|old| changes.saw(old.value())), path)?;
+            let gone = writing.keys.take(&id)?;
+            expect(gone.is_some_and(|old| changes.saw(&old)), path)?;
         }
         if let Some(record) = &change.create {
             let space = root.space_id(&path.space);
-            let here = writing.spaces.get(space.as_slice()).map_err(KeyspaceError::from)?;
+            let here = writing.spaces.table.get(space.as_slice()).map_err(KeyspaceError::from)?;
             let made_here = changes.makes_space(&path.space);
             let here = here.is_some_and(|found| made_here || changes.saw(found.value()));
             expect(here, &path.space)?;

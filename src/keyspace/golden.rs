@@ -1,5 +1,7 @@
 //! `tests/vectors/keyspaces`: database files of this version that open for ever, and ones that never do.
-//! `REMAKE_GOLDEN_KEYSPACES=1` makes them anew and fails, which is for a new version of the format alone.
+//! `REMAKE_GOLDEN_KEYSPACES=1` makes them anew and fails, which is for a new version of the format alone. Those of header
+//! version 1 are without a prefix and can be made no more; those of version 2, which has a sum over the records, begin
+//! with `v2-`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -118,6 +120,28 @@ fn keyspaces_of_this_version_open_for_ever_and_bad_ones_never() {
     assert_eq!((good, bad), (GOOD, BAD), "vectors are missing, or new ones are not counted yet");
 }
 
+#[test]
+fn the_first_commit_to_a_keyspace_of_version_1_gives_it_a_sum_over_its_records() {
+    let version = |keyspace: &Unlocked| header(keyspace)[4..6].to_vec();
+    let (_folder, home) = home_with(&read("every-kind-of-key").bytes);
+    let keyspace = open(&home).unwrap();
+    assert_eq!(version(&keyspace), [0, 1], "opening it writes nothing");
+    // What was accepted is summed up anew in any case, so it is opened once more.
+    drop(keyspace);
+    let again = || Locked::open(&home).unwrap().unlock(&passphrase(), Opening::default());
+    let keyspace = again().unwrap();
+    let id = keyspace.root().key_id(&path("team/p256"));
+    let before = rows(&keyspace).into_iter().find(|row| row.1 == id).unwrap();
+    keyspace.as_operator().enable_key(&path("team/p256"), true).unwrap();
+    assert_eq!(version(&keyspace), [0, 2]);
+    drop(keyspace);
+    let keyspace = again().unwrap();
+    keyspace.as_operator().verify(|_, _| {}).unwrap();
+    put(&keyspace, "keys", &id, Some(&before.2));
+    drop(keyspace);
+    assert!(matches!(again(), Err(KeyspaceError::Older(_))), "put back");
+}
+
 fn write(name: &str, head: &str, base: Option<&[u8]>, bytes: &[u8]) {
     let mut text = format!("{head}bytes: {}\n\n", bytes.len());
     for (number, row) in bytes.chunks(ROW).enumerate() {
@@ -212,18 +236,18 @@ fn make() {
         keyspace.as_operator().new_space(&name("a"), 1).unwrap();
         keyspace.as_operator().new_key(&path("a/k"), Algorithm::Ed25519, 1).unwrap();
     });
-    write("one-key", &open_head(&one), None, &file(&one));
+    write("v2-one-key", &open_head(&one), None, &file(&one));
     let (_all, all) = made(fill);
     let good = file(&all);
-    write("every-kind-of-key", &open_head(&all), None, &good);
+    write("v2-every-kind-of-key", &open_head(&all), None, &good);
     let others = rows(&open(&one).unwrap());
     let bad = |word: &str, says: &str, spoil: &dyn Fn(&Unlocked)| {
         let (_folder, home) = home_with(&good);
         spoil(&open(&home).unwrap());
         let head = format!(
-            "expect: refused\nsays: {says}\npassphrase: {PASSPHRASE}\nbase: every-kind-of-key\n"
+            "expect: refused\nsays: {says}\npassphrase: {PASSPHRASE}\nbase: v2-every-kind-of-key\n"
         );
-        write(word, &head, Some(&good), &file(&home));
+        write(&format!("v2-{word}"), &head, Some(&good), &file(&home));
     };
     let in_header = |at: usize, bytes: &'static [u8]| {
         move |keyspace: &Unlocked| {
@@ -233,7 +257,8 @@ fn make() {
         }
     };
     bad("other-magic", "it does not begin as one", &in_header(0, b"CCKT"));
-    bad("version-2", "another version or suite", &in_header(4, &[0, 2]));
+    bad("version-3", "another version or suite", &in_header(4, &[0, 3]));
+    bad("version-1", "bad header", &in_header(4, &[0, 1]));
     bad("suite-2", "another version or suite", &in_header(6, &[0, 2]));
     bad("other-file-id", "passphrase is wrong", &in_header(8, &[0; 16]));
     bad("generation-raised", "passphrase is wrong", &in_header(31, &[99]));
@@ -251,6 +276,13 @@ fn make() {
     bad("tag-changed", "passphrase is wrong", &|keyspace| {
         let mut header = header(keyspace);
         *header.last_mut().unwrap() ^= 1;
+        put(keyspace, "meta", HEADER.as_bytes(), Some(&header));
+    });
+    bad("sum-changed", "passphrase is wrong", &|keyspace| {
+        let mut header = header(keyspace);
+        // The last byte before the tag.
+        let at = header.len() - 33;
+        header[at] ^= 1;
         put(keyspace, "meta", HEADER.as_bytes(), Some(&header));
     });
     bad("header-with-more", "bad header", &|keyspace| {
@@ -298,6 +330,23 @@ fn make() {
         let id = keyspace.root().space_id(&name("team"));
         put(keyspace, "spaces", &id, None);
     });
+    bad("a-key-of-an-earlier-generation", "not those of its last commit", &|keyspace| {
+        let id = keyspace.root().key_id(&path("team/p256"));
+        let rows = rows(keyspace);
+        let before = rows.iter().find(|row| row.1 == id).unwrap();
+        keyspace.as_operator().enable_key(&path("team/p256"), true).unwrap();
+        put(keyspace, "keys", &id, Some(&before.2));
+    });
+    bad("a-key-taken-out", "not those of its last commit", &|keyspace| {
+        put(keyspace, "keys", &keyspace.root().key_id(&path("team/p256")), None);
+    });
+    bad("a-key-brought-back", "not those of its last commit", &|keyspace| {
+        let id = keyspace.root().key_id(&path("team/x25519"));
+        let rows = rows(keyspace);
+        let before = rows.iter().find(|row| row.1 == id).unwrap();
+        keyspace.as_operator().destroy_key(&path("team/x25519"), u64::MAX).unwrap();
+        put(keyspace, "keys", &id, Some(&before.2));
+    });
     bad("a-record-cut", "a record does not open", &|keyspace| {
         let rows = rows(keyspace);
         let key = rows.iter().find(|row| row.0 == "keys").unwrap();
@@ -305,11 +354,11 @@ fn make() {
     });
     let head = |says: &str| {
         format!(
-            "expect: refused\nsays: {says}\npassphrase: {PASSPHRASE}\nbase: every-kind-of-key\n"
+            "expect: refused\nsays: {says}\npassphrase: {PASSPHRASE}\nbase: v2-every-kind-of-key\n"
         )
     };
-    write("file-cut", &head("keyspace"), Some(&good), &good[..good.len() / 2]);
+    write("v2-file-cut", &head("keyspace"), Some(&good), &good[..good.len() / 2]);
     let mut other = good.clone();
     other[..4].copy_from_slice(b"none");
-    write("no-database", &head("it is not a database"), Some(&good), &other);
+    write("v2-no-database", &head("it is not a database"), Some(&good), &other);
 }

@@ -7,12 +7,16 @@ use crate::error::KeyspaceError;
 use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret, public_random};
 use crate::slot::Slot;
+use crate::sum::{HiddenSum, Sum};
 
 /// Largest header, in bytes: its slots take less than 1 KiB.
 pub const MAX_HEADER_BYTES: usize = 4 * 1024;
 
 pub(crate) const MAGIC: &[u8; 4] = b"CCKS";
+/// Of a header without a sum over the records, and of what wraps the root key, which stays as it is wrapped.
 pub(crate) const VERSION: [u8; 2] = 1_u16.to_be_bytes();
+/// Of a header with one, which is what is written.
+const VERSION_WITH_SUM: [u8; 2] = 2_u16.to_be_bytes();
 /// XChaCha20-Poly1305, HKDF-SHA-256, HMAC-SHA-256, Argon2id.
 pub(crate) const SUITE: [u8; 2] = 1_u16.to_be_bytes();
 
@@ -24,6 +28,8 @@ pub struct Header {
     created: u64,
     /// By ascending kinds, of each at most one; never empty.
     slots: Vec<Slot>,
+    /// Over all records; `None` in a file that was last written before there was one.
+    sum: Option<HiddenSum>,
     tag: [u8; 32],
 }
 
@@ -38,13 +44,23 @@ impl Header {
     ) -> Result<Self, KeyspaceError> {
         let file_id = public_random()?;
         let slot = Slot::wrap(SlotKind::Operator, passphrase, cost, root, &file_id)?;
-        Ok(Self { file_id, generation: 1, created, slots: vec![slot], tag: [0; 32] }.tagged(keys))
+        Self::of(file_id, created, slot, keys)
     }
 
     /// A header that nothing unlocks, for a keyspace that is never written to a file.
     pub(crate) fn unshared(keys: &RootKeys, created: u64) -> Result<Self, KeyspaceError> {
-        let (file_id, slots) = (public_random()?, vec![Slot::unopenable()?]);
-        Ok(Self { file_id, generation: 1, created, slots, tag: [0; 32] }.tagged(keys))
+        Self::of(public_random()?, created, Slot::unopenable()?, keys)
+    }
+
+    /// One of a keyspace without records.
+    fn of(
+        file_id: [u8; 16],
+        created: u64,
+        slot: Slot,
+        keys: &RootKeys,
+    ) -> Result<Self, KeyspaceError> {
+        let (slots, sum, tag) = (vec![slot], None, [0; 32]);
+        Self { file_id, generation: 1, created, slots, sum, tag }.with_sum(Sum::default(), keys)
     }
 
     /// Reads a header. Everything that could cost something is bounded here.
@@ -57,10 +73,11 @@ impl Header {
         if bytes.len() > MAX_HEADER_BYTES || r.raw(4).ok() != Some(MAGIC) {
             return Err(KeyspaceError::Foreign("it does not begin as one"));
         }
-        if r.array().ok() != Some(VERSION) || r.array().ok() != Some(SUITE) {
+        let version = r.array().ok().filter(|found| [VERSION, VERSION_WITH_SUM].contains(found));
+        if version.is_none() || r.array().ok() != Some(SUITE) {
             return Err(KeyspaceError::Foreign("another version or suite of algorithms"));
         }
-        let header = Self::take(&mut r);
+        let header = Self::take(&mut r, version == Some(VERSION_WITH_SUM));
         let header = header.map_err(|Malformed| KeyspaceError::Damaged("bad header".to_owned()))?;
         // Of all slots together, for all of them may be tried.
         let whole: u64 = header.slots.iter().map(|slot| slot.cost.whole()).sum();
@@ -122,6 +139,17 @@ impl Header {
         self.tagged(keys)
     }
 
+    /// The same with the sum over the records that are there now.
+    pub(crate) fn with_sum(mut self, sum: Sum, keys: &RootKeys) -> Result<Self, KeyspaceError> {
+        self.sum = Some(sum.hide(keys)?);
+        Ok(self.tagged(keys))
+    }
+
+    /// The sum over the records, if there is one.
+    pub(crate) fn sum(&self, keys: &RootKeys) -> Option<Sum> {
+        self.sum.map(|sum| sum.reveal(keys))
+    }
+
     fn tagged(mut self, keys: &RootKeys) -> Self {
         self.tag = keys.header_tag(&self.body());
         self
@@ -141,24 +169,31 @@ impl Header {
     }
 
     fn body(&self) -> Vec<u8> {
-        let mut bytes = [MAGIC.as_slice(), &VERSION, &SUITE, &self.file_id].concat();
+        let version = if self.sum.is_some() { VERSION_WITH_SUM } else { VERSION };
+        let mut bytes = [MAGIC.as_slice(), &version, &SUITE, &self.file_id].concat();
         bytes.extend_from_slice(&self.generation.to_be_bytes());
         bytes.extend_from_slice(&self.created.to_be_bytes());
         let mut w = Writer::default();
         w.list(&self.slots, |w, slot| slot.put(w));
+        if let Some(sum) = &self.sum {
+            w.raw(&sum.nonce);
+            w.raw(&sum.hidden);
+        }
         bytes.extend_from_slice(&w.into_bytes());
         bytes
     }
 
-    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+    fn take(r: &mut Reader<'_>, has_sum: bool) -> Result<Self, Malformed> {
         let (file_id, generation, created) = (r.array()?, r.u64()?, r.u64()?);
         let slots = r.list_of_at_most(SlotKind::ALL.len(), Slot::take)?;
+        let sum =
+            if has_sum { Some(HiddenSum { nonce: r.array()?, hidden: r.array()? }) } else { None };
         let tag = r.array()?;
         r.end()?;
         if slots.is_empty() || !slots.is_sorted_by(|a: &Slot, b| a.kind < b.kind) {
             return Err(Malformed);
         }
-        Ok(Self { file_id, generation, created, slots, tag })
+        Ok(Self { file_id, generation, created, slots, sum, tag })
     }
 }
 
@@ -236,6 +271,21 @@ mod tests {
             let refused = Header::parse(&flipped).map(|header| header.is_of(&keys));
             assert!(!matches!(refused, Ok(true)), "bit {bit}");
         }
+    }
+
+    /// The tag is over the version as well, so that nobody takes the sum out of a header.
+    #[test]
+    fn a_header_of_version_1_has_no_sum_and_is_not_made_of_one_of_version_2() {
+        let (header, root) = new_header();
+        let keys = RootKeys::below(&root).unwrap();
+        let mut first = header.clone();
+        first.sum = None;
+        let read = Header::parse(&first.to_bytes()).unwrap();
+        assert!(read.sum(&keys).is_none() && !read.is_of(&keys), "it is of another tag");
+        let read = Header::parse(&first.tagged(&keys).to_bytes()).unwrap();
+        assert!(read.is_of(&keys));
+        assert_eq!(header.to_bytes().len(), read.to_bytes().len() + 48);
+        assert!(Header::parse(&header.to_bytes()).unwrap().sum(&keys) == Some(Sum::default()));
     }
 
     #[test]

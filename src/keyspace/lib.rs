@@ -40,6 +40,7 @@ mod snapshot;
 mod staged;
 mod store;
 mod stream;
+mod sum;
 #[cfg(test)]
 mod tests;
 mod transaction;

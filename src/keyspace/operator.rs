@@ -9,7 +9,7 @@ use wire::{Algorithm, KeyPath, KeyState, Name};
 use crate::error::KeyspaceError;
 use crate::key::KeyRecord;
 use crate::store::Unlocked;
-use crate::transaction::{last_of, no_key, no_space};
+use crate::transaction::{no_key, no_space};
 use crate::{public, sign};
 
 /// Shortest time that a deleted key can wait for its destruction, in seconds: a day to find out that it
@@ -131,7 +131,7 @@ impl Operator<'_> {
                 return Err(space_taken(to));
             }
             let id = root.space_id(from);
-            writing.spaces.remove(id.as_slice())?;
+            writing.spaces.take(&id)?;
             writing.put_space(&root, to, created)?;
             let mut count = 0;
             while let Some(key) = writing.next_key(&id, &id)? {
@@ -152,12 +152,9 @@ impl Operator<'_> {
         self.0.transact(|writing| {
             writing.space(space)?;
             let id = writing.root.space_id(space);
-            writing.spaces.remove(id.as_slice())?;
+            writing.spaces.take(&id)?;
             let mut count = 0;
-            writing.keys.retain_in(id.as_slice()..=last_of(&id).as_slice(), |_, _| {
-                count += 1;
-                false
-            })?;
+            writing.keys.take_all_of(&id, |_| count += 1)?;
             Ok(count)
         })
     }
@@ -255,7 +252,7 @@ impl Operator<'_> {
             let text = match writing.key(path)?.state {
                 KeyState::Deleted { until } if until <= now => {
                     let id = writing.root.key_id(path);
-                    writing.keys.remove(id.as_slice())?;
+                    writing.keys.take(&id)?;
                     return Ok(());
                 }
                 KeyState::Deleted { until } => {
@@ -286,11 +283,13 @@ impl Operator<'_> {
                 Ok(())
             })
         })?;
-        if total == found.keys {
-            Ok(found)
-        } else {
-            Err(KeyspaceError::Damaged("a key stands outside of every key space".to_owned()))
+        if total != found.keys {
+            return Err(KeyspaceError::Damaged(
+                "a key stands outside of every key space".to_owned(),
+            ));
         }
+        snapshot.check_sum()?;
+        Ok(found)
     }
 
     fn stored(&self, path: &KeyPath) -> Result<KeyRecord, KeyspaceError> {

@@ -9,6 +9,9 @@ use crate::key::KeyRecord;
 use crate::seal::{NONCE_BYTES, RootKeys, open, seal};
 use crate::secret::public_random;
 
+/// What a record begins with: its generation and its nonce.
+pub(crate) const PREFIX_BYTES: usize = 8 + NONCE_BYTES;
+
 /// What a record is. The number is part of what is sealed, so none can stand in for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -85,7 +88,7 @@ impl Place<'_> {
         let mut r = Reader::new(bytes);
         let (generation, nonce) =
             r.u64().and_then(|g| Ok((g, r.array()?))).map_err(|Malformed| damaged())?;
-        let sealed = bytes.get(8 + NONCE_BYTES..).ok_or_else(damaged)?;
+        let sealed = bytes.get(PREFIX_BYTES..).ok_or_else(damaged)?;
         if generation > latest {
             return Err(damaged());
         }

@@ -94,7 +94,7 @@ impl Operator<'_> {
             })?;
             for (space, created) in spaces {
                 let old = writing.root.space_id(&space);
-                writing.spaces.remove(old.as_slice())?;
+                writing.spaces.take(&old)?;
                 writing.put_space(root, &space, created)?;
                 while let Some(id) = writing.next_key(&old, &old)? {
                     let record = writing.take_key(&id)?;

@@ -25,6 +25,7 @@ pub(crate) const TAG_BYTES: usize = 16;
 const HEADER_LABEL: &[u8] = b"ccks1 header";
 const INDEX_LABEL: &[u8] = b"ccks1 index";
 const RECORD_LABEL: &[u8] = b"ccks1 record";
+const SUM_LABEL: &[u8] = b"ccks1 sum";
 
 /// Cost of deriving a key from a passphrase (RFC 9106 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +130,7 @@ pub(crate) struct RootKeys {
     extracted: Secret<32>,
     index: Secret<32>,
     header: Secret<32>,
+    sum: Secret<32>,
 }
 
 impl RootKeys {
@@ -139,7 +141,8 @@ impl RootKeys {
         })?;
         let index = expand(&extracted, INDEX_LABEL)?;
         let header = expand(&extracted, HEADER_LABEL)?;
-        Ok(Self { extracted, index, header })
+        let sum = expand(&extracted, SUM_LABEL)?;
+        Ok(Self { extracted, index, header, sum })
     }
 
     /// The key that seals the record with this id.
@@ -167,6 +170,11 @@ impl RootKeys {
         }
         let whole: [u8; 32] = mac.finalize().into_bytes().into();
         std::array::from_fn(|at| whole.get(at).copied().unwrap_or_default())
+    }
+
+    /// What hashes the parts of the sum over all records.
+    pub(crate) fn sum_mac(&self) -> Hmac<Sha256> {
+        self.sum.expose(keyed)
     }
 
     /// The tag over a header, which commits to the root key as well.

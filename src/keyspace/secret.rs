@@ -172,7 +172,7 @@ mod tests {
     /// What of this crate prints itself, and how: nothing that holds a secret does.
     #[test]
     fn what_prints_itself_is_known_by_name() {
-        const PRINTED: [&str; 13] = [
+        const PRINTED: [&str; 14] = [
             "Container",
             "Stanza",
             "Importing",
@@ -180,6 +180,7 @@ mod tests {
             "KeyspaceError",
             "CommitError",
             "Header",
+            "HiddenSum",
             "Home",
             "Verified",
             "Kind",
@@ -243,6 +244,9 @@ mod tests {
             "salt",
             "nonce",
             "wrapped",
+            "sum",
+            "nonce",
+            "hidden",
             "tag",
         ];
         let found: Vec<&str> =

@@ -12,6 +12,7 @@ use crate::key::KeyRecord;
 use crate::record::{Kind, Place};
 use crate::seal::RootKeys;
 use crate::store::{HEADER, KEYS, META, SPACES, Unlocked};
+use crate::sum::Sum;
 use crate::transaction::last_of;
 
 /// The keyspace as it was at one moment, with the keys of that moment.
@@ -129,6 +130,15 @@ impl Snapshot {
         Ok(self.reading.open_table(KEYS)?.len()?)
     }
 
+    /// Refuses records that are not those of the last commit.
+    pub(crate) fn check_sum(&self) -> Result<(), KeyspaceError> {
+        let header = read_header(&self.reading)?;
+        if header.is_of(&self.root) && are_of(&self.reading, &header, &self.root)? {
+            return Ok(());
+        }
+        Err(KeyspaceError::Damaged(OTHER_RECORDS.to_owned()))
+    }
+
     fn open_space(&self, id: &[u8], sealed: &[u8]) -> Result<(Name, u64), KeyspaceError> {
         let place = Place { file_id: self.file_id, kind: Kind::Space, id };
         place.open_space(&self.root, self.latest, sealed)
@@ -138,6 +148,20 @@ impl Snapshot {
         let place = Place { file_id: self.file_id, kind: Kind::Key, id };
         place.open_key(&self.root, self.latest, sealed)
     }
+}
+
+/// What is wrong where the sum over the records is another.
+pub(crate) const OTHER_RECORDS: &str =
+    "its records are not those of its last commit: one was put back, exchanged or taken out";
+
+/// Whether the records are those of the commit that wrote the header. One without a sum is believed.
+pub(crate) fn are_of(
+    reading: &ReadTransaction,
+    header: &Header,
+    root: &RootKeys,
+) -> Result<bool, KeyspaceError> {
+    let Some(sum) = header.sum(root) else { return Ok(true) };
+    Ok(Sum::of(&reading.open_table(SPACES)?, &reading.open_table(KEYS)?, root)? == sum)
 }
 
 /// The header that is in the file.

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::{FileBackend, InMemoryBackend};
@@ -18,7 +18,7 @@ use crate::record::{Kind, Place};
 use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret, public_random};
 use crate::sign;
-use crate::snapshot::{read_header, read_meta};
+use crate::snapshot::{OTHER_RECORDS, are_of, read_header, read_meta};
 use crate::staged::Staged;
 
 const FILE: &str = "keyspace.redb";
@@ -58,6 +58,8 @@ pub struct Unlocked {
     pub(crate) service: Service,
     /// What was accepted when it was opened, though it is not what was here last.
     accepted: Option<String>,
+    /// Whether the next commit sums up all records anew, because it was opened as it is.
+    pub(crate) sums_anew: AtomicBool,
 }
 
 /// The service's own key pair.
@@ -111,6 +113,7 @@ impl Locked {
             Ok((root, service, accepted)) => {
                 let mut unlocked =
                     Unlocked::new(self.database, root, &self.header, service, self.pin);
+                unlocked.sums_anew = AtomicBool::new(accepted.is_some());
                 unlocked.accepted = accepted;
                 // Also where there was no note, or one that was said not to count.
                 unlocked.note(&self.header);
@@ -126,12 +129,19 @@ impl Locked {
         opening: Opening,
     ) -> Result<(RootKeys, Service, Option<String>), KeyspaceError> {
         let (_, root, _) = self.header.unlock(passphrase, opening.slot)?;
-        let sealed = read_meta(&self.database.begin_read()?, SERVICE)?;
+        let reading = self.database.begin_read()?;
+        let sealed = read_meta(&reading, SERVICE)?;
         let sealed = sealed.ok_or_else(|| KeyspaceError::Damaged("no service key".to_owned()))?;
         let place = service_place(self.header.file_id);
         let seed = place.open(&root, self.header.generation, &sealed)?;
         let service = Service::of(Secret::try_fill(|bytes| bytes.copy_from(&seed))?)?;
-        let accepted = match self.pin.check(&self.header) {
+        let checked = match self.pin.check(&self.header) {
+            Ok(()) if !are_of(&reading, &self.header, &root)? => {
+                Err(KeyspaceError::Older(OTHER_RECORDS.to_owned()))
+            }
+            checked => checked,
+        };
+        let accepted = match checked {
             Err(KeyspaceError::Older(what)) if opening.accept_older => Some(what),
             checked => checked.map(|()| None)?,
         };
@@ -275,7 +285,8 @@ impl Unlocked {
     ) -> Self {
         let generation = AtomicU64::new(header.generation);
         let (root, file_id) = (RwLock::new(Arc::new(keys)), header.file_id);
-        Self { database, root, file_id, generation, pin, service, accepted: None }
+        let (accepted, sums_anew) = (None, AtomicBool::new(false));
+        Self { database, root, file_id, generation, pin, service, accepted, sums_anew }
     }
 }
 

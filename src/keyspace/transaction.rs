@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use redb::{ReadableTable, StorageError, Table, TransactionError, WriteTransaction};
+use hmac::Hmac;
+use redb::{Database, ReadableTable, StorageError, Table, TransactionError, WriteTransaction};
+use sha2::Sha256;
 use wire::{KeyPath, Name};
 
 use crate::error::KeyspaceError;
@@ -12,14 +14,58 @@ use crate::key::KeyRecord;
 use crate::record::{Kind, Place, generation, put_space};
 use crate::seal::RootKeys;
 use crate::store::{HEADER, KEYS, META, SPACES, Unlocked, service_place};
+use crate::sum::Sum;
 
 /// The tables of one transaction, and the generation that it makes.
 pub(crate) struct Writing<'t> {
     pub(crate) meta: Table<'t, &'static str, &'static [u8]>,
-    pub(crate) spaces: Table<'t, &'static [u8], &'static [u8]>,
-    pub(crate) keys: Table<'t, &'static [u8], &'static [u8]>,
+    pub(crate) spaces: Records<'t>,
+    pub(crate) keys: Records<'t>,
     pub(crate) root: Arc<RootKeys>,
     pub(crate) header: Header,
+}
+
+/// A table of records, and what its changes add to the sum over all of them.
+pub(crate) struct Records<'t> {
+    pub(crate) table: Table<'t, &'static [u8], &'static [u8]>,
+    kind: Kind,
+    mac: Hmac<Sha256>,
+    added: Sum,
+    removed: Sum,
+}
+
+impl Records<'_> {
+    /// Writes a record; whether there was none in its place.
+    pub(crate) fn put(&mut self, id: &[u8], sealed: &[u8]) -> Result<bool, KeyspaceError> {
+        self.added.add(Sum::of_record(&self.mac, self.kind, id, sealed));
+        let Some(old) = self.table.insert(id, sealed)? else { return Ok(true) };
+        self.removed.add(Sum::of_record(&self.mac, self.kind, id, old.value()));
+        Ok(false)
+    }
+
+    /// Takes a record out, if there is one.
+    pub(crate) fn take(&mut self, id: &[u8]) -> Result<Option<Vec<u8>>, KeyspaceError> {
+        let Some(old) = self.table.remove(id)?.map(|old| old.value().to_vec()) else {
+            return Ok(None);
+        };
+        self.removed.add(Sum::of_record(&self.mac, self.kind, id, &old));
+        Ok(Some(old))
+    }
+
+    /// Takes all keys of a key space out, and shows each as it was sealed.
+    pub(crate) fn take_all_of(
+        &mut self,
+        space: &[u8; 16],
+        mut show: impl FnMut(&[u8]),
+    ) -> Result<(), KeyspaceError> {
+        let Self { table, kind, mac, removed, .. } = self;
+        table.retain_in(space.as_slice()..=last_of(space).as_slice(), |id, old| {
+            removed.add(Sum::of_record(mac, *kind, id, old));
+            show(old);
+            false
+        })?;
+        Ok(())
+    }
 }
 
 impl Unlocked {
@@ -29,10 +75,11 @@ impl Unlocked {
         write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         let transaction = self.database.begin_write().map_err(KeyspaceError::from)?;
-        let (done, header) = self.write(&transaction, write)?;
+        let (done, header) = self.write(&transaction, None, write)?;
         // Before the commit: a reader must never meet a record that is later than this number.
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
         transaction.commit().map_err(KeyspaceError::from)?;
+        self.sums_anew.store(false, Ordering::SeqCst);
         self.note(&header);
         Ok(done)
     }
@@ -51,11 +98,13 @@ impl Unlocked {
         write: impl FnOnce(&mut Writing<'_>, &RootKeys) -> Result<R, KeyspaceError>,
     ) -> Result<R, KeyspaceError> {
         let transaction = self.database.begin_write()?;
-        let (done, header) = self.write(&transaction, |writing| write(writing, &root))?;
+        let (done, header) =
+            self.write(&transaction, Some(&root), |writing| write(writing, &root))?;
         // Whoever reads meanwhile waits, so that nobody reads the new file with the old keys.
         let mut held = self.root.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
         transaction.commit()?;
+        self.sums_anew.store(false, Ordering::SeqCst);
         *held = Arc::new(root);
         drop(held);
         self.note(&header);
@@ -65,6 +114,7 @@ impl Unlocked {
     fn write<R, E: From<KeyspaceError>>(
         &self,
         transaction: &WriteTransaction,
+        new_root: Option<&RootKeys>,
         write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
     ) -> Result<(R, Header), E> {
         let failed = |error: redb::TableError| KeyspaceError::from(error);
@@ -74,11 +124,15 @@ impl Unlocked {
         // No other transaction is under way, so these are the keys of what is read here.
         let root = self.root();
         let header = next_header(&meta, &root)?;
+        let records = |table, kind| {
+            let (added, removed, mac) = (Sum::default(), Sum::default(), root.sum_mac());
+            Records { table, kind, mac, added, removed }
+        };
+        let (spaces, keys) = (records(spaces, Kind::Space), records(keys, Kind::Key));
         let mut writing = Writing { meta, spaces, keys, root, header };
         let done = write(&mut writing)?;
-        let bytes = writing.header.to_bytes();
-        writing.meta.insert(HEADER, bytes.as_slice()).map_err(KeyspaceError::from)?;
-        Ok((done, writing.header))
+        let is_anew = self.sums_anew.load(Ordering::SeqCst);
+        Ok((done, writing.finish(new_root, is_anew)?))
     }
 
     pub(crate) fn note(&self, header: &Header) {
@@ -88,18 +142,42 @@ impl Unlocked {
 }
 
 impl Writing<'_> {
+    /// Writes the header with the sum over the records. All are summed up anew where there was no sum, where it
+    /// was under other keys, and where records were accepted that it does not match.
+    fn finish(
+        mut self,
+        new_root: Option<&RootKeys>,
+        is_anew: bool,
+    ) -> Result<Header, KeyspaceError> {
+        let root = new_root.unwrap_or(&self.root);
+        let before = self.header.sum(root).filter(|_| new_root.is_none() && !is_anew);
+        let sum = match before {
+            Some(mut sum) => {
+                for records in [&self.spaces, &self.keys] {
+                    sum.add(records.added);
+                    sum.subtract(records.removed);
+                }
+                sum
+            }
+            None => Sum::of(&self.spaces.table, &self.keys.table, root)?,
+        };
+        let header = self.header.with_sum(sum, root)?;
+        self.meta.insert(HEADER, header.to_bytes().as_slice())?;
+        Ok(header)
+    }
+
     pub(crate) fn place<'a>(&self, kind: Kind, id: &'a [u8]) -> Place<'a> {
         Place { file_id: self.header.file_id, kind, id }
     }
 
     pub(crate) fn has_space(&self, space: &Name) -> Result<bool, KeyspaceError> {
-        Ok(self.spaces.get(self.root.space_id(space).as_slice())?.is_some())
+        Ok(self.spaces.table.get(self.root.space_id(space).as_slice())?.is_some())
     }
 
     /// When a key space was made, in Unix seconds.
     pub(crate) fn space(&self, space: &Name) -> Result<u64, KeyspaceError> {
         let id = self.root.space_id(space);
-        let sealed = self.spaces.get(id.as_slice())?.ok_or_else(|| no_space(space))?;
+        let sealed = self.spaces.table.get(id.as_slice())?.ok_or_else(|| no_space(space))?;
         let place = self.place(Kind::Space, &id);
         Ok(place.open_space(&self.root, self.header.generation, sealed.value())?.1)
     }
@@ -114,24 +192,24 @@ impl Writing<'_> {
         let id = root.space_id(space);
         let place = self.place(Kind::Space, &id);
         let sealed = place.seal(root, self.header.generation, &put_space(space, created))?;
-        Ok(self.spaces.insert(id.as_slice(), sealed.as_slice())?.is_none())
+        self.spaces.put(&id, &sealed)
     }
 
     /// The generation in which a key space was written, if there is one.
     pub(crate) fn space_written_at(&self, space: &Name) -> Result<Option<u64>, KeyspaceError> {
-        let stored = self.spaces.get(self.root.space_id(space).as_slice())?;
+        let stored = self.spaces.table.get(self.root.space_id(space).as_slice())?;
         Ok(stored.and_then(|sealed| generation(sealed.value())))
     }
 
     /// The same of a key.
     pub(crate) fn key_written_at(&self, path: &KeyPath) -> Result<Option<u64>, KeyspaceError> {
-        let stored = self.keys.get(self.root.key_id(path).as_slice())?;
+        let stored = self.keys.table.get(self.root.key_id(path).as_slice())?;
         Ok(stored.and_then(|sealed| generation(sealed.value())))
     }
 
     pub(crate) fn key(&self, path: &KeyPath) -> Result<KeyRecord, KeyspaceError> {
         let id = self.root.key_id(path);
-        let sealed = self.keys.get(id.as_slice())?.ok_or_else(|| no_key(path))?;
+        let sealed = self.keys.table.get(id.as_slice())?.ok_or_else(|| no_key(path))?;
         self.open_key(&id, sealed.value())
     }
 
@@ -148,12 +226,12 @@ impl Writing<'_> {
         let id = root.key_id(&record.path);
         let place = self.place(Kind::Key, &id);
         let sealed = place.seal(root, self.header.generation, &record.put())?;
-        Ok(self.keys.insert(id.as_slice(), sealed.as_slice())?.is_none())
+        self.keys.put(&id, &sealed)
     }
 
     /// Takes a stored key out, by its id.
     pub(crate) fn take_key(&mut self, id: &[u8]) -> Result<KeyRecord, KeyspaceError> {
-        let sealed = self.keys.remove(id)?.map(|sealed| sealed.value().to_vec());
+        let sealed = self.keys.take(id)?;
         let sealed = sealed.ok_or_else(|| KeyspaceError::Damaged("a key is gone".to_owned()))?;
         self.open_key(id, &sealed)
     }
@@ -164,7 +242,7 @@ impl Writing<'_> {
         space: &[u8; 16],
         from: &[u8],
     ) -> Result<Option<Vec<u8>>, KeyspaceError> {
-        let mut range = self.keys.range(from..=last_of(space).as_slice())?;
+        let mut range = self.keys.table.range(from..=last_of(space).as_slice())?;
         Ok(range.next().transpose()?.map(|(id, _)| id.value().to_vec()))
     }
 

@@ -21,8 +21,19 @@ fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
     let header = meta.get("header").unwrap().unwrap().value().to_vec();
     let root = unwrap_root(&header);
     let file_id = &header[8..24];
-    let keys: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
-    let keys = transaction.open_table(keys).unwrap();
+    let table = |name| {
+        let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(name);
+        transaction.open_table(table).unwrap()
+    };
+    let (spaces, keys) = (table("spaces"), table("keys"));
+    let mut records = Vec::new();
+    for (kind, table) in [(1, &spaces), (2, &keys)] {
+        for record in table.iter().unwrap() {
+            let (id, sealed) = record.unwrap();
+            records.push([[1, kind].as_slice(), &sealed.value()[..32], id.value()].concat());
+        }
+    }
+    check_sum(&header, &root, &records);
     let open = |id: &[u8], sealed: &[u8]| {
         let (generation, rest) = sealed.split_at(8);
         let (nonce, sealed) = rest.split_at(24);
@@ -42,8 +53,30 @@ fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
         .collect()
 }
 
+/// Section 1: what the header says of all records.
+fn check_sum(header: &[u8], root: &[u8; 32], records: &[Vec<u8>]) {
+    let key = expand(root, b"ccks1 sum");
+    let (nonce, said) = header[header.len() - 80..header.len() - 32].split_at(16);
+    let mut sum = [0_u8; 32];
+    for part in records.iter().chain([&[[0].as_slice(), nonce].concat()]) {
+        let mut carry = 0;
+        for (byte, added) in sum.iter_mut().zip(hmac(&key, part)).rev() {
+            carry += u16::from(*byte) + u16::from(added);
+            *byte = carry.to_le_bytes()[0];
+            carry >>= 8;
+        }
+    }
+    assert_eq!(sum, said, "the sum over the records");
+}
+
+fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    use hkdf::hmac::{Hmac, KeyInit, Mac};
+    let mac = Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
+    mac.chain_update(message).finalize().into_bytes().into()
+}
+
 fn unwrap_root(header: &[u8]) -> [u8; 32] {
-    assert_eq!(&header[..8], b"CCKS\0\x01\0\x01");
+    assert_eq!(&header[..8], b"CCKS\0\x02\0\x01");
     let slot = &header[44..];
     assert_eq!(slot[0], 1);
     let number = |at: usize| u32::from_be_bytes(slot[at..at + 4].try_into().unwrap());
@@ -52,7 +85,7 @@ fn unwrap_root(header: &[u8]) -> [u8; 32] {
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let mut kek = [0; 32];
     argon2.hash_password_into(PASSPHRASE.as_bytes(), salt, &mut kek).unwrap();
-    let aad = [&header[..24], &slot[..37]].concat();
+    let aad = [b"CCKS\0\x01\0\x01".as_slice(), &header[8..24], &slot[..37]].concat();
     decrypt(&kek, nonce, wrapped, &aad).try_into().unwrap()
 }
 
