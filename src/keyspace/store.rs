@@ -20,6 +20,7 @@ use crate::secret::{Passphrase, Secret, public_random};
 use crate::sign;
 use crate::snapshot::{OTHER_RECORDS, are_of, read_header, read_meta};
 use crate::staged::Staged;
+use crate::transaction::begin_write;
 
 const FILE: &str = "keyspace.redb";
 /// Memory for pages of the file, in bytes: a million keys take six times as much on disk, and the process that
@@ -264,7 +265,7 @@ impl Unlocked {
         let service = Service::of(Secret::random()?)?;
         let place = service_place(header.file_id);
         let sealed = service.seed.expose(|seed| place.seal(&keys, header.generation, seed))?;
-        let transaction = database.begin_write()?;
+        let transaction = begin_write(&database)?;
         {
             let mut meta = transaction.open_table(META)?;
             meta.insert(HEADER, header.to_bytes().as_slice())?;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::{BufRead, BufReader, Lines};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -300,4 +300,47 @@ fn acknowledged_changes_survive_kills_at_any_moment() {
     }
     println!("{}", run.shown(killed));
     assert!(run.has_met_all(), "not everything was met: {}", run.shown(killed));
+}
+
+/// The generation in the header of this file, if it opens.
+fn generation(file: &Path) -> Option<u64> {
+    let database = redb::Database::open(file).ok()?;
+    let reading = redb::ReadableDatabase::begin_read(&database).ok()?;
+    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    let header = reading.open_table(meta).ok()?.get("header").ok()??.value().to_vec();
+    Some(u64::from_be_bytes(header.get(24..32)?.try_into().ok()?))
+}
+
+/// The database is repaired when it is opened after a kill, before any passphrase.
+#[test]
+fn a_bit_that_flips_after_a_kill_never_brings_the_commit_before_the_last_back() {
+    let scratch = Scratch::new();
+    let home = scratch.path("home");
+    let mut command = Command::new(hostile("keyspace_writer"));
+    command.arg(&home).arg("1").stdout(Stdio::piped());
+    let mut writer = command.spawn().unwrap();
+    let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().map(Result::unwrap).any(|line| line.starts_with("did create")));
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let whole = std::fs::read(home.join("keyspace.redb")).unwrap();
+    let file = scratch.path("flipped.redb");
+    std::fs::write(&file, &whole).unwrap();
+    let latest = generation(&file).unwrap();
+    let (mut tried, mut refused) = (0, 0);
+    for page in (4096..whole.len()).step_by(4096) {
+        // The first bytes of a page, and some of what is in it.
+        for at in [0, 5, 100].map(|at| page + at).into_iter().filter(|at| *at < whole.len()) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&file, &flipped).unwrap();
+            // Damage may end the process that meets it.
+            match std::panic::catch_unwind(|| generation(&file)).unwrap_or_default() {
+                Some(found) => assert_eq!(found, latest, "byte {at}"),
+                None => refused += 1,
+            }
+            tried += 1;
+        }
+    }
+    assert!(refused > 3, "{refused} of {tried}: the flips met nothing");
 }
