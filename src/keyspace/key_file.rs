@@ -1,6 +1,5 @@
 //! Private keys that others made: their files come encrypted to this keyspace, and are read here.
 
-use nkeys::decode_seed;
 use pkcs8::der::asn1::ObjectIdentifier;
 use pkcs8::der::{Decode, pem};
 use pkcs8::{PrivateKeyInfoRef, SecretDocument};
@@ -14,6 +13,7 @@ use crate::age::{self, Container, Key, Protect};
 use crate::error::KeyspaceError;
 use crate::header::CopyFrom;
 use crate::key::KeyRecord;
+use crate::nkey;
 use crate::operator::Operator;
 use crate::seal::Cost;
 use crate::secret::Secret;
@@ -29,8 +29,6 @@ const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10")
 
 const BEGIN_OF_CURVE: &str = "-----BEGIN EC PARAMETERS-----";
 const END_OF_CURVE: &str = "-----END EC PARAMETERS-----";
-/// Characters of the seed of an nkey.
-const NKEY_SEED: usize = 58;
 
 impl Operator<'_> {
     /// Makes a key of a private key that others made: its file, encrypted to [`Operator::recipient`]. What
@@ -114,14 +112,26 @@ fn read_any(file: &[u8]) -> Result<(Option<Algorithm>, Secret<32>), KeyspaceErro
         }
         Ok("OPENSSH PRIVATE KEY") => of_openssh(text).map(known),
         Ok(_) => Err(unreadable()),
-        Err(_) if text.starts_with('S') && text.len() == NKEY_SEED => {
-            let (_, seed) = decode_seed(text).map_err(|_| unreadable())?;
-            Ok(known((Algorithm::Ed25519, secret_of(&seed)?)))
+        Err(_) if text.starts_with('S') && text.len() == nkey::SEED_CHARACTERS => {
+            of_nkey(text).map(known)
         }
         Err(_) => {
             let hex = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
             let hex = Zeroizing::new(hex.unwrap_or_default());
             Ok((None, secret_of(if hex.len() == 32 { &hex } else { file })?))
+        }
+    }
+}
+
+/// Those of users sign, and those of curves (xkeys) encrypt. What is signed with any other means something else to NATS
+/// than the `U...` that it would be shown as here.
+fn of_nkey(text: &str) -> Result<(Algorithm, Secret<32>), KeyspaceError> {
+    match nkey::seed(text).ok_or_else(unreadable)? {
+        (nkey::USER, seed) => Ok((Algorithm::Ed25519, seed)),
+        (nkey::CURVE, seed) => Ok((Algorithm::X25519, seed)),
+        _ => {
+            let text = "the nkey is neither a user's (`SU...`) nor one to encrypt with (`SX...`)";
+            Err(KeyspaceError::Cannot(text.to_owned()))
         }
     }
 }
@@ -182,4 +192,47 @@ fn unreadable() -> KeyspaceError {
          of Ed25519, X25519, P-256 or secp256k1"
             .to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use nkeys::{KeyPair, KeyPairType};
+
+    use super::*;
+
+    /// RFC 8032 §7.1, test 1, and RFC 7748 §6.1, Alice's.
+    const ED25519: [&str; 2] = [
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+    ];
+    const X25519: [&str; 2] = [
+        "77076d0a7318a57d3c16c17251b26645df4b97cd18ec00a6a9c2f2a4f8e1a0ad",
+        "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
+    ];
+
+    fn seed(kind: KeyPairType, seed: &str) -> String {
+        let seed = HEXLOWER.decode(seed.as_bytes()).unwrap().try_into().unwrap();
+        KeyPair::new_from_raw(kind, seed).unwrap().seed().unwrap()
+    }
+
+    #[test]
+    fn an_nkey_is_a_key_of_its_kind_or_none() {
+        for (kind, algorithm, [secret, public]) in [
+            (KeyPairType::User, Algorithm::Ed25519, ED25519),
+            (KeyPairType::Curve, Algorithm::X25519, X25519),
+        ] {
+            let text = seed(kind, secret);
+            let (found, secret) = parse(text.as_bytes(), None).unwrap();
+            let made = sign::public_key(found, &secret).unwrap();
+            assert_eq!((found, HEXLOWER.encode(&made).as_str()), (algorithm, public), "{text}");
+            let other = parse(text.as_bytes(), Some(Algorithm::P256));
+            assert!(matches!(other, Err(KeyspaceError::Cannot(_))), "it says what it is for");
+        }
+        for kind in [KeyPairType::Account, KeyPairType::Operator, KeyPairType::Server] {
+            let text = seed(kind, ED25519[0]);
+            let refused = parse(text.as_bytes(), None).err().unwrap().to_string();
+            assert!(refused.contains("neither a user's"), "{text}: {refused}");
+        }
+    }
 }

@@ -23,6 +23,7 @@ mod key_file;
 mod listing;
 #[cfg(test)]
 mod model;
+mod nkey;
 mod operator;
 #[cfg(test)]
 mod operator_tests;

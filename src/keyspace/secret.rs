@@ -61,6 +61,19 @@ impl<const N: usize> Secret<N> {
         Ok(Self(Held::Heap(secret)))
     }
 
+    /// A copy of these bytes, of which there must be so many.
+    ///
+    /// # Errors
+    /// When there are more or fewer.
+    pub(crate) fn copied(bytes: &[u8]) -> Result<Self, KeyspaceError> {
+        let other = |_| KeyspaceError::Damaged("a secret of another length".to_owned());
+        let bytes: &[u8; N] = bytes.try_into().map_err(other)?;
+        Self::try_fill(|secret| {
+            secret.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
     /// New random bytes from the kernel.
     ///
     /// # Errors
