@@ -18,6 +18,7 @@ use crate::operator::Operator;
 use crate::seal::Cost;
 use crate::secret::Secret;
 use crate::sign;
+use crate::stack::wiped;
 use crate::stream::{Sealing, Unsealing};
 
 // RFC 8410 §3, RFC 5480 §2.1.1, SEC 2 §A.2.
@@ -47,7 +48,7 @@ impl Operator<'_> {
         let file_key = container.open(&Key::Own(&self.own_secret()?))?;
         let key = age::payload_key_after(&mut wrapped, &file_key)?;
         let file = Unsealing::new(wrapped, &key).read_all(MAX_WRAPPED_BYTES)?;
-        let (algorithm, secret) = parse(&file, algorithm)?;
+        let (algorithm, secret) = wiped(|| parse(&file, algorithm))?;
         self.add(&KeyRecord::of(path.clone(), algorithm, secret, now))?;
         Ok(algorithm)
     }

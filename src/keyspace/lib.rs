@@ -38,6 +38,7 @@ mod secret;
 mod sign;
 mod slot;
 mod snapshot;
+mod stack;
 mod staged;
 mod store;
 mod stream;

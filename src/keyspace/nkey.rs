@@ -14,6 +14,12 @@ const SEED: u8 = 18 << 3;
 /// Characters of a seed.
 pub(crate) const SEED_CHARACTERS: usize = 58;
 
+/// The nkey of a public key.
+pub(crate) fn public(prefix: u8, key: &[u8]) -> String {
+    let body = [[prefix].as_slice(), key].concat();
+    BASE32_NOPAD.encode(&[body.as_slice(), &crc(&body).to_le_bytes()].concat())
+}
+
 /// The seed of an nkey: the prefix of what it is for, and its bytes.
 pub(crate) fn seed(text: &str) -> Option<(u8, Secret<32>)> {
     let mut bytes = Zeroizing::new([0; 36]);
@@ -27,14 +33,14 @@ pub(crate) fn seed(text: &str) -> Option<(u8, Secret<32>)> {
         return None;
     }
     // Five bits say that it is a seed, and the next five what it is for.
-    let prefix = (prefixes[0] & 7) << 5 | (prefixes[1] & 0xf8) >> 3;
+    let prefix = ((prefixes[0] & 7) << 5) | ((prefixes[1] & 0xf8) >> 3);
     Some((prefix, Secret::copied(seed).ok()?))
 }
 
 /// CRC-16/XMODEM.
 fn crc(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
             let shifted = crc << 1;
             if crc & 0x8000 == 0 { shifted } else { shifted ^ 0x1021 }
         })
@@ -44,6 +50,19 @@ fn crc(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_public_key_is_written_as_the_library_writes_it() {
+        for _ in 0..100 {
+            for (kind, prefix) in
+                [(nkeys::KeyPairType::User, USER), (nkeys::KeyPairType::Server, SERVER)]
+            {
+                let text = nkeys::KeyPair::new(kind).public_key();
+                let (found, key) = nkeys::from_public_key(&text).unwrap();
+                assert_eq!((found, public(prefix, &key)), (prefix, text));
+            }
+        }
+    }
 
     #[test]
     fn a_seed_is_read_as_the_library_reads_it_and_not_with_another_letter() {

@@ -8,6 +8,7 @@ use wire::{Algorithm, KeyPath, KeyState, Name};
 
 use crate::error::KeyspaceError;
 use crate::key::KeyRecord;
+use crate::stack::wiped;
 use crate::store::Unlocked;
 use crate::transaction::{no_key, no_space};
 use crate::{public, sign};
@@ -80,7 +81,11 @@ impl Operator<'_> {
     ///
     /// # Errors
     /// When there is none, or `take` fails.
-    pub fn key(&self, path: &KeyPath, mut take: impl FnMut(Row) -> Told) -> Told {
+    pub fn key(&self, path: &KeyPath, take: impl FnMut(Row) -> Told) -> Told {
+        wiped(|| self.tell_key(path, take))
+    }
+
+    fn tell_key(&self, path: &KeyPath, mut take: impl FnMut(Row) -> Told) -> Told {
         let record = self.stored(path)?;
         take(Row::Key(record.row()?))?;
         let mut versions: Vec<_> = record.versions().collect();
@@ -104,7 +109,7 @@ impl Operator<'_> {
     /// # Errors
     /// When there is no such key, or it cannot be written so.
     pub fn public_key(&self, path: &KeyPath, form: PublicForm) -> Result<String, KeyspaceError> {
-        public::written(&self.stored(path)?, form)
+        wiped(|| public::written(&self.stored(path)?, form))
     }
 
     /// Makes a key space; `now` is Unix seconds, here and below.
@@ -169,7 +174,7 @@ impl Operator<'_> {
         algorithm: Algorithm,
         now: u64,
     ) -> Result<(), KeyspaceError> {
-        self.add(&KeyRecord::generate(path.clone(), algorithm, now)?)
+        wiped(|| self.add(&KeyRecord::generate(path.clone(), algorithm, now)?))
     }
 
     pub(crate) fn add(&self, record: &KeyRecord) -> Result<(), KeyspaceError> {

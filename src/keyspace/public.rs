@@ -8,7 +8,7 @@ use wire::script::PublicForm;
 
 use crate::error::KeyspaceError;
 use crate::key::KeyRecord;
-use crate::sign;
+use crate::{nkey, sign};
 
 // `SubjectPublicKeyInfo` up to the bytes of the key: they are the same for every key of an algorithm.
 /// RFC 8410 §4, id-Ed25519.
@@ -37,11 +37,7 @@ pub(crate) fn written(key: &KeyRecord, form: PublicForm) -> Result<String, Keysp
         PublicForm::Jwk => jwk(algorithm, &public),
         PublicForm::Ssh => ssh(algorithm, &public).ok_or_else(|| unfit("a line of OpenSSH")),
         PublicForm::Nkey => match algorithm {
-            Algorithm::Ed25519 => {
-                let pair =
-                    secret.expose(|s| nkeys::KeyPair::new_from_raw(nkeys::KeyPairType::User, *s));
-                pair.map(|pair| pair.public_key()).map_err(|_| unfit("an nkey"))
-            }
+            Algorithm::Ed25519 => Ok(nkey::public(nkey::USER, &public)),
             Algorithm::Secp256k1 | Algorithm::P256 | Algorithm::X25519 | Algorithm::Symmetric => {
                 Err(unfit("an nkey"))
             }

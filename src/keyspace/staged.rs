@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::commit::{Change, Changes};
 use crate::error::{CommitError, KeyspaceError};
 use crate::key::KeyRecord;
+use crate::stack::wiped;
 use crate::store::Unlocked;
 use crate::view::View;
 use crate::{encrypt, public, sign};
@@ -107,7 +108,7 @@ impl<'k> Staged<'k> {
         if self.is_key(&path)? {
             return Ok(Some(false));
         }
-        let record = KeyRecord::generate(path.clone(), algorithm, now)?;
+        let record = wiped(|| KeyRecord::generate(path.clone(), algorithm, now))?;
         let change = self.changes.keys.entry(path);
         change.or_insert(Change { delete_stored: false, create: None }).create = Some(record);
         Ok(Some(true))
@@ -350,13 +351,13 @@ impl<'k> Staged<'k> {
         path: &KeyPath,
         read: impl FnOnce(&KeyRecord) -> Result<R, KeyspaceError>,
     ) -> Result<Option<R>, KeyspaceError> {
-        match self.changes.keys.get(path) {
+        wiped(|| match self.changes.keys.get(path) {
             Some(change) => change.create.as_ref().map(read).transpose(),
             None if self.shows_stored(&path.space) => {
                 self.keyspace.key(path)?.as_ref().map(read).transpose()
             }
             None => Ok(None),
-        }
+        })
     }
 }
 

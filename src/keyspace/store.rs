@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Database, ReadableDatabase, TableDefinition};
+use wire::Algorithm;
 use wire::operator::{KdfCost, SlotKind};
 
 use crate::error::KeyspaceError;
@@ -17,10 +18,11 @@ use crate::pin::Pin;
 use crate::record::{Kind, Place};
 use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret, public_random};
-use crate::sign;
 use crate::snapshot::{OTHER_RECORDS, are_of, read_header, read_meta};
+use crate::stack::wiped;
 use crate::staged::Staged;
 use crate::transaction::begin_write;
+use crate::{nkey, sign};
 
 const FILE: &str = "keyspace.redb";
 /// Memory for pages of the file, in bytes: a million keys take six times as much on disk, and the process that
@@ -110,7 +112,7 @@ impl Locked {
         passphrase: &Passphrase,
         opening: Opening,
     ) -> Result<Unlocked, (Box<Self>, KeyspaceError)> {
-        match self.open_with(passphrase, opening) {
+        match wiped(|| self.open_with(passphrase, opening)) {
             Ok((root, service, accepted)) => {
                 let mut unlocked =
                     Unlocked::new(self.database, root, &self.header, service, self.pin);
@@ -152,10 +154,8 @@ impl Locked {
 
 impl Service {
     pub(crate) fn of(seed: Secret<32>) -> Result<Self, KeyspaceError> {
-        let pair =
-            seed.expose(|seed| nkeys::KeyPair::new_from_raw(nkeys::KeyPairType::Server, *seed));
-        let pair = pair.map_err(|_| KeyspaceError::Damaged("the service key".to_owned()))?;
-        Ok(Self { nkey: pair.public_key(), seed })
+        let public = sign::public_key(Algorithm::Ed25519, &seed)?;
+        Ok(Self { nkey: nkey::public(nkey::SERVER, &public), seed })
     }
 }
 
@@ -239,7 +239,7 @@ impl Unlocked {
     /// Signs as the service.
     #[must_use]
     pub fn sign_as_service(&self, message: &[u8]) -> [u8; 64] {
-        sign::ed25519(&self.service.seed, message)
+        wiped(|| sign::ed25519(&self.service.seed, message))
     }
 
     /// Begins a session: what it changes is seen by it alone until it is committed.

@@ -13,6 +13,7 @@ use crate::header::Header;
 use crate::key::KeyRecord;
 use crate::record::{Kind, Place, generation, put_space};
 use crate::seal::RootKeys;
+use crate::stack::wiped;
 use crate::store::{HEADER, KEYS, META, SPACES, Unlocked, service_place};
 use crate::sum::Sum;
 
@@ -75,7 +76,7 @@ impl Unlocked {
         write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         let transaction = begin_write(&self.database)?;
-        let (done, header) = self.write(&transaction, None, write)?;
+        let (done, header) = wiped(|| self.write(&transaction, None, write))?;
         // Before the commit: a reader must never meet a record that is later than this number.
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
         transaction.commit().map_err(KeyspaceError::from)?;
@@ -99,7 +100,7 @@ impl Unlocked {
     ) -> Result<R, KeyspaceError> {
         let transaction = begin_write(&self.database)?;
         let (done, header) =
-            self.write(&transaction, Some(&root), |writing| write(writing, &root))?;
+            wiped(|| self.write(&transaction, Some(&root), |writing| write(writing, &root)))?;
         // Whoever reads meanwhile waits, so that nobody reads the new file with the old keys.
         let mut held = self.root.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.generation.fetch_max(header.generation, Ordering::SeqCst);

@@ -167,7 +167,7 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_key_is_in_the_broker_and_nowhere_else() {
+async fn a_private_key_is_in_the_broker_for_one_use_and_nowhere_else() {
     let nats = Nats::plain();
     let limits = "[limits]\nwall_clock = \"60 s\"\noperations = 1_000_000_000_000\n";
     let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
@@ -214,6 +214,8 @@ async fn a_private_key_is_in_the_broker_and_nowhere_else() {
     for pid in [worker, zygote, listener, launcher] {
         assert!(!memory_holds(pid, &needles), "another process knows the key");
     }
+    // The broker has signed with it, and has it no more.
+    assert!(!memory_holds(service.process.pid(), &needles), "the broker keeps the key");
     for pid in [worker, zygote, listener, launcher, service.process.pid()] {
         for file in ["environ", "cmdline"] {
             if file == "environ" && !is_root() {
