@@ -148,7 +148,7 @@ impl KeyRecord {
             if number <= versions.last().map_or(0, |last| last.number) {
                 return Err(damaged(Malformed));
             }
-            let secret = Secret::try_fill(|secret| secret.copy_from(bytes))?;
+            let secret = Secret::try_fill_one_of_many(|secret| secret.copy_from(bytes))?;
             if !sign::fits(algorithm, &secret) {
                 return Err(damaged(Malformed));
             }

@@ -145,6 +145,11 @@ impl RootKeys {
         Ok(Self { extracted, index, header, sum })
     }
 
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> [&Secret<32>; 4] {
+        [&self.extracted, &self.index, &self.header, &self.sum]
+    }
+
     /// The key that seals the record with this id.
     pub(crate) fn record(&self, id: &[u8]) -> Result<Secret<32>, KeyspaceError> {
         expand(&self.extracted, &[RECORD_LABEL, id].concat())

@@ -52,7 +52,25 @@ impl<const N: usize> Secret<N> {
     /// # Errors
     /// What `fill` returns.
     pub(crate) fn try_fill<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
-        if let Some(mut cell) = secret_memory().and_then(SecretMemory::take) {
+        Self::try_fill_in(secret_memory().and_then(SecretMemory::take), fill)
+    }
+
+    /// The same of a key's secret, of which a script can hold very many: they leave room for the keys below the
+    /// root key.
+    ///
+    /// # Errors
+    /// What `fill` returns.
+    pub(crate) fn try_fill_one_of_many<E>(
+        fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        Self::try_fill_in(secret_memory().and_then(SecretMemory::take_one_of_many), fill)
+    }
+
+    fn try_fill_in<E>(
+        cell: Option<SecretCell>,
+        fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        if let Some(mut cell) = cell {
             fill(cell.bytes_mut())?;
             return Ok(Self(Held::Cell(cell)));
         }
@@ -169,6 +187,20 @@ pub(crate) fn public_random<const N: usize>() -> Result<[u8; N], KeyspaceError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_many_keys_are_held_the_root_key_and_those_below_it_are_in_memory_of_their_own() {
+        let is_apart = |secret: &Secret<32>| matches!(secret.0, Held::Cell(_));
+        let many = || Secret::<32>::try_fill_one_of_many(|_| Ok::<(), ()>(())).unwrap();
+        let mut held = vec![many()];
+        assert!(is_apart(&held[0]));
+        while is_apart(held.last().unwrap()) {
+            held.push(many());
+        }
+        let root = Secret::random().unwrap();
+        let keys = crate::seal::RootKeys::below(&root).unwrap();
+        assert!(is_apart(&root) && keys.all().into_iter().all(is_apart));
+    }
 
     #[test]
     fn one_line_end_is_not_part_of_a_passphrase() {

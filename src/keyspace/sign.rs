@@ -9,7 +9,7 @@ use wire::script::Scheme;
 use wire::{Algorithm, Name};
 
 use crate::error::KeyspaceError;
-use crate::secret::{Secret, public_random};
+use crate::secret::{Secret, no_random, public_random};
 
 /// What every message of `sign_in` begins with. `sign` refuses messages that begin so, which keeps
 /// the two apart: no signature of one is a signature of the other.
@@ -33,7 +33,8 @@ pub(crate) fn in_namespace(namespace: &Name, message: &[u8]) -> Vec<u8> {
 /// A new secret for keys of an algorithm: for the curves of ECDSA a scalar between 0 and the order.
 pub(crate) fn new_secret(algorithm: Algorithm) -> Result<Secret<32>, KeyspaceError> {
     for _ in 0..MOST_DRAWS {
-        let secret = Secret::random()?;
+        let secret = Secret::try_fill_one_of_many(|bytes| getrandom::fill(bytes));
+        let secret = secret.map_err(no_random)?;
         if fits(algorithm, &secret) {
             return Ok(secret);
         }

@@ -12,10 +12,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Bytes of a cell: the longest secret that is held for long has 32.
 pub const CELL_BYTES: usize = 64;
-/// Cells: more than are in use at once but for keys of very many versions. Their pages take 32 KiB of what
-/// a process may lock, of which the least that systems grant is 64 KiB.
-const CELLS: u16 = 512;
-const BYTES: usize = CELL_BYTES * CELLS as usize;
+/// Cells, where a process may lock that much: 1 MiB, more than the new keys that any policy grants one script.
+const CELLS: u16 = 16 * 1024;
+/// Cells where it may not: 32 KiB, half of the least that systems grant.
+const FEW_CELLS: u16 = 512;
+/// Cells that are kept back for what lives long, however many others hold at once.
+const KEPT_BACK: usize = 128;
 
 /// What the kernel grants to the memory for secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,16 +79,32 @@ impl SecretMemory {
     /// A cell of zeros, unless all are taken.
     #[must_use]
     pub fn take(&'static self) -> Option<SecretCell> {
+        self.take_above(0)
+    }
+
+    /// A cell of zeros for one of many secrets, which leaves some for others: `None` when no more are free than
+    /// are kept back.
+    #[must_use]
+    pub fn take_one_of_many(&'static self) -> Option<SecretCell> {
+        self.take_above(KEPT_BACK)
+    }
+
+    fn take_above(&'static self, left: usize) -> Option<SecretCell> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.pop().map(|number| SecretCell { memory: self, number })
+        let number = if free.len() > left { free.pop() } else { None };
+        number.map(|number| SecretCell { memory: self, number })
     }
 
     fn map() -> io::Result<Self> {
-        let (base, kind) = match map_secret() {
-            Ok(base) => (base, SecretKind::Secret),
-            Err(_) => map_locked()?,
+        let secret =
+            |cells| map_secret(bytes_of(cells)).map(|base| (base, SecretKind::Secret, cells));
+        let locked = |cells| map_locked(bytes_of(cells)).map(|(base, kind)| (base, kind, cells));
+        let made = secret(CELLS).or_else(|_| secret(FEW_CELLS));
+        let (base, kind, cells) = match made.or_else(|_| locked(CELLS))? {
+            (_, SecretKind::Plain, _) => locked(FEW_CELLS)?,
+            made => made,
         };
-        Ok(Self { base, kind, free: Mutex::new((0..CELLS).rev().collect()) })
+        Ok(Self { base, kind, free: Mutex::new((0..cells).rev().collect()) })
     }
 }
 
@@ -107,7 +125,7 @@ impl SecretCell {
 
     fn at<const N: usize>(&self) -> NonNull<[u8; N]> {
         const { assert!(N <= CELL_BYTES, "a cell is too small for it") };
-        // SAFETY: `number` is one of `CELLS`, so that the whole cell lies within the mapping; bytes have no
+        // SAFETY: `number` is one of the cells that were mapped, so that the whole cell lies within the mapping; bytes have no
         // alignment.
         unsafe { self.memory.base.add(usize::from(self.number) * CELL_BYTES).cast() }
     }
@@ -125,33 +143,37 @@ impl Drop for SecretCell {
     }
 }
 
-fn map_secret() -> io::Result<NonNull<u8>> {
+fn bytes_of(cells: u16) -> usize {
+    CELL_BYTES * usize::from(cells)
+}
+
+fn map_secret(bytes: usize) -> io::Result<NonNull<u8>> {
     // SAFETY: the call takes flags alone, and gives a new descriptor or an error.
     let number = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     let number = i32::try_from(number).ok().filter(|number| *number >= 0);
     let number = number.ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the descriptor is new and nobody else's.
     let file = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::fs::ftruncate(&file, BYTES as u64)?;
-    map(libc::MAP_SHARED, file.as_raw_fd())
+    rustix::fs::ftruncate(&file, bytes as u64)?;
+    map(bytes, libc::MAP_SHARED, file.as_raw_fd())
 }
 
-fn map_locked() -> io::Result<(NonNull<u8>, SecretKind)> {
-    let base = map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+fn map_locked(bytes: usize) -> io::Result<(NonNull<u8>, SecretKind)> {
+    let base = map(bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
     let start = base.as_ptr().cast();
     // SAFETY: the whole of a mapping that is ours; both calls change how the kernel keeps it and not what is in it.
     let (dumps, locks) =
-        unsafe { (libc::madvise(start, BYTES, libc::MADV_DONTDUMP), libc::mlock(start, BYTES)) };
+        unsafe { (libc::madvise(start, bytes, libc::MADV_DONTDUMP), libc::mlock(start, bytes)) };
     if dumps != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok((base, if locks == 0 { SecretKind::Locked } else { SecretKind::Plain }))
 }
 
-fn map(flags: i32, file: i32) -> io::Result<NonNull<u8>> {
+fn map(bytes: usize, flags: i32, file: i32) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
-    let base = unsafe { libc::mmap(std::ptr::null_mut(), BYTES, protection, flags, file, 0) };
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, file, 0) };
     if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -180,6 +202,17 @@ mod tests {
     }
 
     #[test]
+    fn many_secrets_leave_room_for_those_that_live_long() {
+        let memory: &SecretMemory = Box::leak(Box::new(SecretMemory::map().unwrap()));
+        let many: Vec<_> = std::iter::from_fn(|| memory.take_one_of_many()).collect();
+        assert!(many.len() >= usize::from(FEW_CELLS) - KEPT_BACK, "{}", many.len());
+        let kept: Vec<_> = std::iter::from_fn(|| memory.take()).collect();
+        assert_eq!(kept.len(), KEPT_BACK);
+        drop(many);
+        assert!(memory.take_one_of_many().is_some());
+    }
+
+    #[test]
     fn not_even_the_kernel_reads_it_for_a_debugger() {
         let memory = secret_memory().unwrap();
         let mut cell = memory.take().unwrap();
@@ -195,7 +228,7 @@ mod tests {
 
     #[test]
     fn pages_of_the_second_kind_are_in_no_core_file_and_locked_if_that_is_said() {
-        let (base, kind) = map_locked().unwrap();
+        let (base, kind) = map_locked(bytes_of(FEW_CELLS)).unwrap();
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mapping = maps.split_once(&format!("{:x}-", base.as_ptr().addr())).unwrap().1;
         let flags = mapping.lines().find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
