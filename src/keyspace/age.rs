@@ -29,8 +29,10 @@ const SCRYPT: &str = "scrypt";
 const WRAP_LABEL: &[u8] = b"age-encryption.org/v1/X25519";
 /// Largest header, in bytes: 16 recipients take 2 KiB, and other programs add stanzas of their own.
 pub(crate) const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Most memory that deriving the key of a bundle may take, in KiB: more than is ever written.
-const MOST_MEMORY: u32 = 256 * 1024;
+/// Most memory that deriving the key of a bundle may take, in KiB, and most memory times passes: more than is ever
+/// written, and under a second for whoever is given a hostile bundle.
+const MOST_MEMORY: u32 = 128 * 1024;
+const MOST_WHOLE: u64 = 512 * 1024;
 /// A wrapped file key: 16 bytes and a tag.
 const WRAPPED_BYTES: usize = 32;
 
@@ -311,7 +313,7 @@ fn derived(arguments: &[String], derive: &Derive<'_>) -> Result<Secret<32>, Keys
         return Err(KeyspaceError::bad_bundle("its passphrase stanza is none"));
     };
     let cost = Cost { memory, passes, lanes };
-    if !cost.within_bounds() || cost.memory > MOST_MEMORY {
+    if !cost.within_bounds() || cost.memory > MOST_MEMORY || cost.whole() > MOST_WHOLE {
         return Err(KeyspaceError::bad_bundle("its key derivation cost is out of bounds"));
     }
     let salt: Option<[u8; 16]> = decode(salt).and_then(|salt| salt.try_into().ok());
@@ -346,5 +348,34 @@ fn read_text(from: &mut impl Read) -> Result<String, KeyspaceError> {
             }
             line_at = text.len();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_costs_much_more_than_any_that_is_written_is_refused_before_it_is_paid() {
+        let is_paid = |memory: u32, passes: u32, lanes: u32| {
+            let paid = Cell::new(None);
+            let derive = |_: &[u8; 16], cost: Cost| {
+                paid.set(Some(cost));
+                Secret::random()
+            };
+            let salt = BASE64_NOPAD.encode(&[7; 16]);
+            let numbers = [memory, passes, lanes].map(|number| number.to_string());
+            let arguments = [std::slice::from_ref(&salt), &numbers].concat();
+            let done = derived(&arguments, &derive);
+            assert_eq!(done.is_ok(), paid.get().is_some());
+            done.is_ok()
+        };
+        let Cost { memory, passes, lanes } = Cost::WRITTEN;
+        assert!(is_paid(memory, passes, lanes) && is_paid(19 * 1024, 10, 8));
+        assert!(is_paid(128 * 1024, 4, 8) && is_paid(64 * 1024, 8, 1));
+        assert!(!is_paid(128 * 1024 + 1, 2, 1) && !is_paid(256 * 1024, 2, 8));
+        assert!(!is_paid(128 * 1024, 5, 1) && !is_paid(64 * 1024, 9, 1));
     }
 }

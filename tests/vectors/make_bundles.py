@@ -246,7 +246,8 @@ def good_ones(recipient):
 def bad_costs():
     for name, why, how in [
         ("memory-too-low", "19455 kib of memory", {"memory": 19_455}),
-        ("memory-too-high", "262145 kib of memory", {"memory": 262_145}),
+        ("memory-too-high", "131073 kib of memory", {"memory": 131_073}),
+        ("memory-times-passes-too-high", "131072 kib of memory and 5 passes", {"memory": 131_072, "passes": 5}),
         ("memory-huge", "4294967295 kib of memory", {"told": (2**32 - 1, 2, 1)}),
         ("memory-of-33-bits", "memory that is 19456 in 32 bits", {"told": (2**32 + 19_456, 2, 1)}),
         ("memory-with-leading-zero", "a zero before the memory", {"told": ("019456", 2, 1)}),

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf import argon2, hkdf
 
 HEADER_LIMIT, CHUNK, ITEM_LIMIT = 16 * 1024, 64 * 1024, 16 * 1024
-MEMORY, PASSES, LANES = range(19 * 1024, 256 * 1024 + 1), range(2, 11), range(1, 9)
+MEMORY, PASSES, LANES = range(19 * 1024, 128 * 1024 + 1), range(2, 11), range(1, 9)
+WHOLE = 512 * 1024  # most memory times passes
 ALGORITHMS = {1: "ed25519", 2: "secp256k1", 3: "p256", 4: "x25519", 5: "symmetric"}
 STATES = {1: "enabled", 2: "disabled", 3: "deleted"}
 RAW = {"ed25519": ed25519.Ed25519PrivateKey, "x25519": x25519.X25519PrivateKey}
@@ -75,6 +76,7 @@ def file_key_by_passphrase(stanzas, passphrase):
     need(all(re.fullmatch(rb"[1-9][0-9]{0,9}", told) for told in cost), "a cost that is not decimal")
     memory, passes, lanes = map(int, cost)
     need(memory in MEMORY and passes in PASSES and lanes in LANES, "a cost out of bounds")
+    need(memory * passes <= WHOLE, "a cost out of bounds")
     kek = argon2.Argon2id(salt=salt, length=32, memory_cost=memory, iterations=passes, lanes=lanes).derive(passphrase)
     return unseal(kek, bytes(12), body, "another passphrase")
 
