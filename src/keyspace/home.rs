@@ -42,11 +42,9 @@ impl Home {
             let private = fs::Permissions::from_mode(0o700);
             fs::set_permissions(path, private).map_err(io_at(path))?;
         }
-        let is_new = !path.exists();
+        let changed = changed_by_creating(path);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_at(path))?;
-        if let Some(parent) = path.parent().filter(|parent| is_new && parent.is_dir()) {
-            sync(parent)?;
-        }
+        changed.into_iter().try_for_each(sync)?;
         Self::open(path)
     }
 
@@ -95,6 +93,17 @@ fn sync(folder: &Path) -> Result<(), KeyspaceError> {
     File::open(folder).and_then(|opened| opened.sync_all()).map_err(io_at(folder))
 }
 
+/// The folders that get a new entry when this one is made with all above it: each must be durable, or what is made in
+/// them is lost with them.
+fn changed_by_creating(path: &Path) -> Vec<&Path> {
+    let missing = path.ancestors().take_while(|folder| !folder.exists());
+    let parents = missing.filter_map(Path::parent);
+    // The parent of a relative name without a folder is where the process stands.
+    parents
+        .map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        .collect()
+}
+
 fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
@@ -117,4 +126,21 @@ pub(crate) fn exposed(path: &Path, what: &'static str) -> KeyspaceError {
 pub(crate) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> KeyspaceError {
     let path = path.to_owned();
     move |source| KeyspaceError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_gets_a_new_entry_is_made_durable() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let [a, b, c] = ["a", "a/b", "a/b/c"].map(|name| folder.path().join(name));
+        assert_eq!(changed_by_creating(&c), [b.as_path(), a.as_path(), folder.path()]);
+        Home::create(&c).unwrap();
+        assert!(changed_by_creating(&c).is_empty(), "it is there");
+        assert_eq!(changed_by_creating(&c.join("d")), [&c]);
+        let relative = Path::new("none-of-that-name/below");
+        assert_eq!(changed_by_creating(relative), [Path::new("none-of-that-name"), Path::new(".")]);
+    }
 }
