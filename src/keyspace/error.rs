@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use wire::admin::Reason;
 
-/// A keyspace operation that failed. Nothing was changed.
+/// A keyspace operation that failed. Nothing was changed, except where the disk failed at the very end of a commit:
+/// that one says that the change may or may not have been made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyspaceError {
     /// There is no keyspace in the home.
@@ -104,6 +105,16 @@ impl KeyspaceError {
         Self::BadBundle(what.to_owned())
     }
 
+    /// A commit that the disk did not confirm.
+    pub(crate) fn unconfirmed(error: redb::CommitError) -> Self {
+        let error = Self::from(error);
+        if let Self::Storage(what) = error {
+            Self::Storage(format!("{what}: the change may or may not have been made"))
+        } else {
+            error
+        }
+    }
+
     /// Of what kind it is, for whoever asked.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -127,7 +138,7 @@ impl KeyspaceError {
     }
 }
 
-/// A commit that did not happen. Nothing was changed.
+/// A commit that did not happen, as [`KeyspaceError`] has it.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// Another script changed the same thing first.

@@ -332,3 +332,22 @@ fn a_fault_while_passphrases_change_leaves_the_old_ones_or_the_new() {
 fn opens(locked: Locked, text: &str) -> bool {
     locked.unlock(&passphrase(text), Opening::default()).is_ok()
 }
+
+/// The last call of a commit, whatever it is, may have reached the disk although it failed.
+#[test]
+fn a_commit_that_the_disk_does_not_confirm_is_not_said_to_have_changed_nothing() {
+    let before = before();
+    let calls = {
+        let disk = disk(&before.bytes);
+        let keyspace = open(&disk, &before.root).unwrap();
+        let first = disk.0.lock().unwrap().calls;
+        keyspace.as_operator().new_space(&name("b"), 2).unwrap();
+        let last = disk.0.lock().unwrap().calls;
+        last - first
+    };
+    let disk = disk(&before.bytes);
+    let keyspace = open(&disk, &before.root).unwrap();
+    disk.0.lock().unwrap().left = Some((calls - 1, Fault::Broken));
+    let told = keyspace.as_operator().new_space(&name("b"), 2).unwrap_err().to_string();
+    assert!(told.contains("may or may not have been made"), "{told}");
+}

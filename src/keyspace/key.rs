@@ -58,12 +58,14 @@ impl KeyRecord {
     /// Adds one more version, or changes nothing.
     pub(crate) fn rotate(&mut self, now: u64) -> Result<(), KeyspaceError> {
         self.check_usable()?;
+        let too_many =
+            |what: &str| KeyspaceError::Unfit(format!("the key `{}` has {what}", self.path));
+        if self.versions.len() >= MOST_VERSIONS {
+            return Err(too_many(&format!("{MOST_VERSIONS} versions, the most there are")));
+        }
         let next = self.current()?.number.checked_add(1);
-        let Some(number) = next.filter(|_| self.versions.len() < MOST_VERSIONS) else {
-            let text =
-                format!("the key `{}` has {MOST_VERSIONS} versions, the most there are", self.path);
-            return Err(KeyspaceError::Unfit(text));
-        };
+        let number =
+            next.ok_or_else(|| too_many("the highest number of a version that there is"))?;
         let secret = sign::new_secret(self.algorithm)?;
         self.versions.push(Version { number, created: now, secret });
         Ok(())
@@ -161,4 +163,19 @@ impl KeyRecord {
 
 fn take_state(r: &mut Reader<'_>) -> Result<KeyState, Malformed> {
     KeyState::from_numbers(r.u8()?, r.u64()?).ok_or(Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::path;
+
+    #[test]
+    fn a_key_that_cannot_be_rotated_says_of_what_it_has_too_much() {
+        let mut key = KeyRecord::generate(path("a/k"), Algorithm::Ed25519, 1).unwrap();
+        key.versions[0].number = u32::MAX;
+        let refused = key.rotate(2).unwrap_err().to_string();
+        assert_eq!(refused, "the key `a/k` has the highest number of a version that there is");
+        assert_eq!(key.versions.len(), 1);
+    }
 }

@@ -79,7 +79,7 @@ impl Unlocked {
         let (done, header) = wiped(|| self.write(&transaction, None, write))?;
         // Before the commit: a reader must never meet a record that is later than this number.
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
-        transaction.commit().map_err(KeyspaceError::from)?;
+        transaction.commit().map_err(KeyspaceError::unconfirmed)?;
         self.sums_anew.store(false, Ordering::SeqCst);
         self.note(&header);
         Ok(done)
@@ -104,7 +104,7 @@ impl Unlocked {
         // Whoever reads meanwhile waits, so that nobody reads the new file with the old keys.
         let mut held = self.root.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
-        transaction.commit()?;
+        transaction.commit().map_err(KeyspaceError::unconfirmed)?;
         self.sums_anew.store(false, Ordering::SeqCst);
         *held = Arc::new(root);
         drop(held);
