@@ -105,6 +105,15 @@ impl KeyspaceError {
         Self::BadBundle(what.to_owned())
     }
 
+    /// The same, said of what has this name.
+    pub(crate) fn about(self, name: &impl std::fmt::Display) -> Self {
+        if let Self::Damaged(what) = self {
+            Self::Damaged(format!("{what}, `{name}`"))
+        } else {
+            self
+        }
+    }
+
     /// A commit that the disk did not confirm.
     pub(crate) fn unconfirmed(error: redb::CommitError) -> Self {
         let error = Self::from(error);

@@ -5,6 +5,8 @@
 mod age;
 mod bundle;
 mod commit;
+#[cfg(test)]
+mod damage_tests;
 mod encrypt;
 mod error;
 mod export;

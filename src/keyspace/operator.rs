@@ -17,6 +17,9 @@ use crate::{public, sign};
 /// was the wrong one.
 const SHORTEST_WAIT: u64 = 24 * 60 * 60;
 
+/// Most faults that are told at once.
+const MOST_FAULTS: usize = 20;
+
 /// The operator of a keyspace.
 pub struct Operator<'k>(pub(crate) &'k Unlocked);
 
@@ -248,13 +251,18 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Destroys a deleted key whose time has come.
+    /// Destroys a deleted key whose time has come, or one whose record does not open: nobody can use it, and it
+    /// stands in the way of what reads all keys.
     ///
     /// # Errors
     /// When there is no such key, it is not deleted, or still waits.
     pub fn destroy_key(&self, path: &KeyPath, now: u64) -> Result<(), KeyspaceError> {
         self.0.transact(|writing| {
-            let text = match writing.key(path)?.state {
+            let state = match writing.key(path) {
+                Err(KeyspaceError::Damaged(_)) => KeyState::Deleted { until: 0 },
+                key => key?.state,
+            };
+            let text = match state {
                 KeyState::Deleted { until } if until <= now => {
                     let id = writing.root.key_id(path);
                     writing.keys.take(&id)?;
@@ -275,26 +283,21 @@ impl Operator<'_> {
     /// Opens every record.
     ///
     /// # Errors
-    /// The first that is damaged.
+    /// When any is damaged: which ones, as far as they fit a line.
     pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Verified, KeyspaceError> {
         let snapshot = self.0.snapshot()?;
         let (slots, total) = (self.header()?.slots().collect(), snapshot.all_keys()?);
-        let mut found = Verified { spaces: 0, keys: 0, slots };
-        snapshot.each_space(|space, _| {
-            found.spaces += 1;
-            snapshot.each_key(&space, |_| {
-                found.keys += 1;
-                progress(found.keys, total);
-                Ok(())
-            })
-        })?;
-        if total != found.keys {
-            return Err(KeyspaceError::Damaged(
-                "a key stands outside of every key space".to_owned(),
-            ));
+        let (spaces, keys, faults) = snapshot.check_all(|keys| progress(keys, total))?;
+        if !faults.is_empty() {
+            let shown = faults.iter().take(MOST_FAULTS).cloned().collect::<Vec<_>>().join("; ");
+            let more = match faults.len().saturating_sub(MOST_FAULTS) {
+                0 => String::new(),
+                more => format!("; and {more} more"),
+            };
+            return Err(KeyspaceError::Damaged(format!("{shown}{more}")));
         }
         snapshot.check_sum()?;
-        Ok(found)
+        Ok(Verified { spaces, keys, slots })
     }
 
     fn stored(&self, path: &KeyPath) -> Result<KeyRecord, KeyspaceError> {

@@ -1,5 +1,6 @@
 //! Sealed records: what stands in the database, and nothing of it can be read without the root key.
 
+use data_encoding::HEXLOWER;
 use wire::Name;
 use wire::codec::{Malformed, Reader, Writer};
 use zeroize::Zeroizing;
@@ -21,6 +22,16 @@ pub(crate) enum Kind {
     Service = 3,
 }
 
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Space => "key space",
+            Self::Key => "key",
+            Self::Service => "service key",
+        }
+    }
+}
+
 /// Where a record stands.
 pub(crate) struct Place<'a> {
     pub(crate) file_id: [u8; 16],
@@ -35,6 +46,12 @@ impl Place<'_> {
         aad.extend_from_slice(&generation.to_be_bytes());
         aad.extend_from_slice(self.id);
         aad
+    }
+
+    /// What is wrong with the record in this place. Its name is sealed; its id is not.
+    pub(crate) fn damaged(&self, what: &str) -> KeyspaceError {
+        let (kind, id) = (self.kind.word(), HEXLOWER.encode(self.id));
+        KeyspaceError::Damaged(format!("{what}: the {kind} {id}"))
     }
 
     /// Seals a record written in this generation of the file.
@@ -58,7 +75,7 @@ impl Place<'_> {
     ) -> Result<(Name, u64), KeyspaceError> {
         let (name, created) = take_space(&self.open(keys, latest, sealed)?)?;
         if keys.space_id(&name) != *self.id {
-            return Err(KeyspaceError::Damaged("a key space stands in another's place".to_owned()));
+            return Err(self.damaged("a key space stands in another's place"));
         }
         Ok((name, created))
     }
@@ -72,7 +89,7 @@ impl Place<'_> {
     ) -> Result<KeyRecord, KeyspaceError> {
         let record = KeyRecord::take(&self.open(keys, latest, sealed)?)?;
         if keys.key_id(&record.path) != *self.id {
-            return Err(KeyspaceError::Damaged("a key stands in another's place".to_owned()));
+            return Err(self.damaged("a key stands in another's place"));
         }
         Ok(record)
     }
@@ -84,7 +101,7 @@ impl Place<'_> {
         latest: u64,
         bytes: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KeyspaceError> {
-        let damaged = || KeyspaceError::Damaged("a record does not open".to_owned());
+        let damaged = || self.damaged("a record does not open");
         let mut r = Reader::new(bytes);
         let (generation, nonce) =
             r.u64().and_then(|g| Ok((g, r.array()?))).map_err(|Malformed| damaged())?;

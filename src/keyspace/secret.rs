@@ -246,6 +246,7 @@ mod tests {
                 "golden",
                 "vectors",
                 "sealing_tests",
+                "damage_tests",
             ];
             let stem = path.file_stem().unwrap().to_str().unwrap();
             if !is_source || tests.contains(&stem) {

@@ -1,5 +1,6 @@
 //! What is read: the keyspace as it was at one moment.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -75,7 +76,8 @@ impl Snapshot {
         let id = self.root.space_id(space);
         let table = self.reading.open_table(SPACES)?;
         let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
-        Ok(Some(self.open_space(&id, sealed.value())?.1))
+        let opened = self.open_space(&id, sealed.value());
+        Ok(Some(opened.map_err(|error| error.about(space))?.1))
     }
 
     /// Each key space, in the order of ids, with the time it was made in Unix seconds.
@@ -95,7 +97,7 @@ impl Snapshot {
         let table = self.reading.open_table(KEYS)?;
         let id = self.root.key_id(path);
         let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
-        self.open_key(&id, sealed.value()).map(Some)
+        self.open_key(&id, sealed.value()).map(Some).map_err(|error| error.about(path))
     }
 
     /// Each key of a key space, in the order of ids.
@@ -130,6 +132,31 @@ impl Snapshot {
         Ok(self.reading.open_table(KEYS)?.len()?)
     }
 
+    /// Opens every record: how many key spaces and keys there are, and what is wrong with any.
+    pub(crate) fn check_all(
+        &self,
+        mut progress: impl FnMut(u64),
+    ) -> Result<(u64, u64, Vec<String>), KeyspaceError> {
+        let (mut spaces, mut keys, mut faults) = (BTreeSet::new(), 0, Vec::new());
+        for entry in self.reading.open_table(SPACES)?.iter()? {
+            let (id, sealed) = entry?;
+            note_fault(self.open_space(id.value(), sealed.value()), &mut faults)?;
+            spaces.insert(id.value().to_vec());
+        }
+        for entry in self.reading.open_table(KEYS)?.iter()? {
+            let (id, sealed) = entry?;
+            note_fault(self.open_key(id.value(), sealed.value()), &mut faults)?;
+            if !id.value().get(..16).is_some_and(|space| spaces.contains(space)) {
+                let place = Place { file_id: self.file_id, kind: Kind::Key, id: id.value() };
+                let outside = place.damaged("a key stands outside of every key space");
+                note_fault(Err::<(), _>(outside), &mut faults)?;
+            }
+            keys += 1;
+            progress(keys);
+        }
+        Ok((spaces.len() as u64, keys, faults))
+    }
+
     /// Refuses records that are not those of the last commit.
     pub(crate) fn check_sum(&self) -> Result<(), KeyspaceError> {
         let header = read_header(&self.reading)?;
@@ -148,6 +175,20 @@ impl Snapshot {
         let place = Place { file_id: self.file_id, kind: Kind::Key, id };
         place.open_key(&self.root, self.latest, sealed)
     }
+}
+
+/// Notes what is wrong with a record, and goes on unless nothing can be read any more.
+fn note_fault<T>(
+    opened: Result<T, KeyspaceError>,
+    faults: &mut Vec<String>,
+) -> Result<(), KeyspaceError> {
+    match opened {
+        Ok(_) => {}
+        Err(KeyspaceError::Damaged(what)) => faults.push(what),
+        Err(KeyspaceError::Foreign(what)) => faults.push(what.to_owned()),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// What is wrong where the sum over the records is another.

@@ -180,7 +180,8 @@ impl Writing<'_> {
         let id = self.root.space_id(space);
         let sealed = self.spaces.table.get(id.as_slice())?.ok_or_else(|| no_space(space))?;
         let place = self.place(Kind::Space, &id);
-        Ok(place.open_space(&self.root, self.header.generation, sealed.value())?.1)
+        let opened = place.open_space(&self.root, self.header.generation, sealed.value());
+        Ok(opened.map_err(|error| error.about(space))?.1)
     }
 
     /// Writes a key space; whether there was none.
@@ -211,7 +212,7 @@ impl Writing<'_> {
     pub(crate) fn key(&self, path: &KeyPath) -> Result<KeyRecord, KeyspaceError> {
         let id = self.root.key_id(path);
         let sealed = self.keys.table.get(id.as_slice())?.ok_or_else(|| no_key(path))?;
-        self.open_key(&id, sealed.value())
+        self.open_key(&id, sealed.value()).map_err(|error| error.about(path))
     }
 
     fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
