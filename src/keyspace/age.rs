@@ -14,7 +14,6 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
-use crate::header::CopyFrom;
 use crate::seal::{Cost, derive};
 use crate::secret::{Passphrase, Secret, public_random};
 
@@ -232,7 +231,7 @@ impl Stanza {
         let cipher = kek.expose(|kek| ChaCha20Poly1305::new(kek.into()));
         let opened = cipher.decrypt(&Nonce::default(), self.body.as_slice());
         let Ok(opened) = opened.map(Zeroizing::new) else { return Ok(None) };
-        Secret::try_fill(|bytes| bytes.copy_from(&opened)).map(Some)
+        Secret::copied(&opened).map(Some)
     }
 }
 

@@ -181,11 +181,7 @@ fn data_key(text: &str) -> Result<Secret<32>, KeyspaceError> {
     let unfit =
         || KeyspaceError::Unfit("that is no key: make one with `generate_key()`".to_owned());
     let bytes = BASE64.decode(text.as_bytes()).map(Zeroizing::new).map_err(|_| unfit())?;
-    Secret::try_fill(|key| {
-        let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| unfit())?;
-        key.copy_from_slice(bytes);
-        Ok(())
-    })
+    Secret::copied(&bytes).map_err(|_| unfit())
 }
 
 fn not_ours() -> KeyspaceError {

@@ -8,7 +8,7 @@ use wire::Algorithm;
 use wire::admin::Row;
 use wire::operator::{KdfCost, Protection, SlotKind};
 
-use crate::header::{CopyFrom, Header};
+use crate::header::Header;
 use crate::operator::Operator;
 use crate::pin::Pin;
 use crate::seal::{Cost, RootKeys};
@@ -192,7 +192,7 @@ fn open(disk: &Backend, root: &Secret<32>) -> Result<Unlocked, KeyspaceError> {
         assert!(header.is_of(&keys), "the header is whole");
         let sealed = read_meta(&reading, SERVICE)?.unwrap();
         let seed = service_place(header.file_id).open(&keys, header.generation, &sealed)?;
-        (header, Service::of(Secret::try_fill(|bytes| bytes.copy_from(&seed))?)?)
+        (header, Service::of(Secret::copied(&seed)?)?)
     };
     Ok(Unlocked::new(database, keys, &header, service, Pin::none()))
 }

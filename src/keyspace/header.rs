@@ -197,21 +197,6 @@ impl Header {
     }
 }
 
-/// Copies between slices that must be of one length.
-pub(crate) trait CopyFrom {
-    fn copy_from(&mut self, bytes: &[u8]) -> Result<(), KeyspaceError>;
-}
-
-impl<const N: usize> CopyFrom for [u8; N] {
-    fn copy_from(&mut self, bytes: &[u8]) -> Result<(), KeyspaceError> {
-        if bytes.len() != N {
-            return Err(KeyspaceError::Damaged("a secret of another length".to_owned()));
-        }
-        self.copy_from_slice(bytes);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,6 @@ use wire::{Algorithm, KeyPath, KeyState};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
-use crate::header::CopyFrom;
 use crate::secret::Secret;
 use crate::sign;
 
@@ -150,7 +149,7 @@ impl KeyRecord {
             if number <= versions.last().map_or(0, |last| last.number) {
                 return Err(damaged(Malformed));
             }
-            let secret = Secret::try_fill_one_of_many(|secret| secret.copy_from(bytes))?;
+            let secret = Secret::copied_one_of_many(bytes)?;
             if !sign::fits(algorithm, &secret) {
                 return Err(damaged(Malformed));
             }

@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use crate::age::{self, Container, Key, Protect};
 use crate::error::KeyspaceError;
-use crate::header::CopyFrom;
 use crate::key::KeyRecord;
 use crate::nkey;
 use crate::operator::Operator;
@@ -184,7 +183,7 @@ fn of_openssh(text: &str) -> Result<(Algorithm, Secret<32>), KeyspaceError> {
 }
 
 fn secret_of(bytes: &[u8]) -> Result<Secret<32>, KeyspaceError> {
-    Secret::try_fill(|secret| secret.copy_from(bytes)).map_err(|_: KeyspaceError| unreadable())
+    Secret::copied(bytes).map_err(|_| unreadable())
 }
 
 fn unreadable() -> KeyspaceError {

@@ -13,7 +13,6 @@ use wire::{KeyPath, Name};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
-use crate::header::CopyFrom;
 use crate::secret::{Passphrase, Secret};
 
 /// Bytes of a nonce of XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03 §2.3): long enough to be random.
@@ -135,10 +134,8 @@ pub(crate) struct RootKeys {
 
 impl RootKeys {
     pub(crate) fn below(root: &Secret<32>) -> Result<Self, KeyspaceError> {
-        let extracted = Secret::try_fill(|bytes| {
-            let (extracted, _) = root.expose(|root| Hkdf::<Sha256>::extract(None, root));
-            bytes.copy_from(&Zeroizing::new(<[u8; 32]>::from(extracted))[..])
-        })?;
+        let (extracted, _) = root.expose(|root| Hkdf::<Sha256>::extract(None, root));
+        let extracted = Secret::copied(&Zeroizing::new(<[u8; 32]>::from(extracted))[..])?;
         let index = expand(&extracted, INDEX_LABEL)?;
         let header = expand(&extracted, HEADER_LABEL)?;
         let sum = expand(&extracted, SUM_LABEL)?;

@@ -10,12 +10,7 @@ use crate::secret::Secret;
 use crate::stream::{CHUNK_BYTES, Sealing, Unsealing};
 
 fn secret(bytes: [u8; 32]) -> Secret<32> {
-    Secret::try_fill(|secret| {
-        secret.copy_from_slice(&bytes);
-        Ok::<(), ()>(())
-    })
-    .ok()
-    .unwrap()
+    Secret::copied(&bytes).unwrap()
 }
 
 /// The bytes with one bit of one of them turned over.

@@ -84,12 +84,15 @@ impl<const N: usize> Secret<N> {
     /// # Errors
     /// When there are more or fewer.
     pub(crate) fn copied(bytes: &[u8]) -> Result<Self, KeyspaceError> {
-        let other = |_| KeyspaceError::Damaged("a secret of another length".to_owned());
-        let bytes: &[u8; N] = bytes.try_into().map_err(other)?;
-        Self::try_fill(|secret| {
-            secret.copy_from_slice(bytes);
-            Ok(())
-        })
+        Self::try_fill(|secret| copy(bytes, secret))
+    }
+
+    /// The same of a key's secret.
+    ///
+    /// # Errors
+    /// When there are more or fewer.
+    pub(crate) fn copied_one_of_many(bytes: &[u8]) -> Result<Self, KeyspaceError> {
+        Self::try_fill_one_of_many(|secret| copy(bytes, secret))
     }
 
     /// New random bytes from the kernel.
@@ -107,6 +110,14 @@ impl<const N: usize> Secret<N> {
             Held::Heap(secret) => read(secret.expose_secret()),
         }
     }
+}
+
+fn copy(bytes: &[u8], secret: &mut [u8]) -> Result<(), KeyspaceError> {
+    if bytes.len() != secret.len() {
+        return Err(KeyspaceError::Damaged("a secret of another length".to_owned()));
+    }
+    secret.copy_from_slice(bytes);
+    Ok(())
 }
 
 /// What an operator types to unlock a keyspace. As closed as [`Secret`].

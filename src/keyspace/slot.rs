@@ -4,7 +4,7 @@ use wire::codec::{Malformed, Reader, Writer};
 use wire::operator::SlotKind;
 
 use crate::error::KeyspaceError;
-use crate::header::{CopyFrom, MAGIC, SUITE, VERSION};
+use crate::header::{MAGIC, SUITE, VERSION};
 use crate::seal::{Cost, NONCE_BYTES, TAG_BYTES, derive, open, seal};
 use crate::secret::{Passphrase, Secret, public_random};
 
@@ -60,7 +60,7 @@ impl Slot {
         let Some(root) = open(&kek, self.nonce, &self.wrapped, &self.aad(file_id)) else {
             return Ok(None);
         };
-        Secret::try_fill(|bytes| bytes.copy_from(&root)).map(Some)
+        Secret::copied(&root).map(Some)
     }
 
     /// Everything that must not be changed about a slot: its place and its cost.

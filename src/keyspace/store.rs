@@ -12,7 +12,7 @@ use wire::Algorithm;
 use wire::operator::{KdfCost, SlotKind};
 
 use crate::error::KeyspaceError;
-use crate::header::{CopyFrom, Header};
+use crate::header::Header;
 use crate::home::{self, Home, check_owner, exposed, io_at};
 use crate::pin::Pin;
 use crate::record::{Kind, Place};
@@ -137,7 +137,7 @@ impl Locked {
         let sealed = sealed.ok_or_else(|| KeyspaceError::Damaged("no service key".to_owned()))?;
         let place = service_place(self.header.file_id);
         let seed = place.open(&root, self.header.generation, &sealed)?;
-        let service = Service::of(Secret::try_fill(|bytes| bytes.copy_from(&seed))?)?;
+        let service = Service::of(Secret::copied(&seed)?)?;
         let checked = match self.pin.check(&self.header) {
             Ok(()) if !are_of(&reading, &self.header, &root)? => {
                 Err(KeyspaceError::Older(OTHER_RECORDS.to_owned()))

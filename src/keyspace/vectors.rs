@@ -15,11 +15,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn secret(bytes: &[u8]) -> Secret<32> {
-    Secret::try_fill(|secret| {
-        secret.copy_from_slice(bytes);
-        Ok::<(), ()>(())
-    })
-    .unwrap()
+    Secret::copied(bytes).unwrap()
 }
 
 fn signed(algorithm: Algorithm, scheme: Scheme, key: &str, message: &[u8]) -> Vec<u8> {

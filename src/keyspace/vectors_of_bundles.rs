@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use data_encoding::{BASE64, HEXLOWER};
 
 use crate::age::{Container, Key};
-use crate::header::CopyFrom;
 use crate::listing::{listing, said};
 use crate::seal::{Cost, derive};
 use crate::secret::{Passphrase, Secret};
@@ -52,9 +51,7 @@ fn vectors() -> Vec<Vector> {
         let head: BTreeMap<_, _> = head.lines().map(member).collect();
         let secret = head.get("secret").map(|hex| {
             let bytes = HEXLOWER.decode(hex.as_bytes()).unwrap();
-            let secret: Result<Secret<32>, KeyspaceError> =
-                Secret::try_fill(|s| s.copy_from(&bytes));
-            secret.unwrap()
+            Secret::copied(&bytes).unwrap()
         });
         let passphrase = head.get("passphrase");
         let passphrase = passphrase.map(|text| Passphrase::new(text.as_bytes().to_vec()).unwrap());
@@ -156,7 +153,7 @@ fn nothing_else_opens(vector: &Vector) {
         let (known_salt, known_cost, key) = derived.unwrap();
         let is_known = (*salt, cost) == (known_salt, known_cost);
         assert!(cost.within_bounds() && cost.memory <= 256 * 1024, "{shown}: {cost:?}");
-        Secret::try_fill(|other| other.copy_from(&if is_known { key } else { [0; 32] }))
+        Secret::copied(if is_known { &key } else { &[0; 32] })
     };
     let key = secret.as_ref().map_or(Key::Remembered(&remembered), Key::Own);
     let header = Container::read(&mut bundle.as_slice()).unwrap();
