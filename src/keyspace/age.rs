@@ -14,7 +14,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
-use crate::seal::{Cost, derive};
+use crate::seal::{Cost, derive, expand, keyed};
 use crate::secret::{Passphrase, Secret, public_random};
 
 const INTRO: &str = "age-encryption.org/v1";
@@ -254,11 +254,7 @@ fn file_key() -> Result<Secret<16>, KeyspaceError> {
 }
 
 fn mac(file_key: &Secret<16>, header: &[u8]) -> Result<Hmac<Sha256>, KeyspaceError> {
-    let key = expanded(file_key, None, b"header")?;
-    let keyed = key.expose(|key| <Hmac<Sha256> as KeyInit>::new_from_slice(key));
-    let mut mac = keyed.map_err(|error| KeyspaceError::Storage(error.to_string()))?;
-    mac.update(header);
-    Ok(mac)
+    Ok(expanded(file_key, None, b"header")?.expose(keyed).chain_update(header))
 }
 
 fn expanded(
@@ -266,9 +262,7 @@ fn expanded(
     salt: Option<&[u8]>,
     info: &[u8],
 ) -> Result<Secret<32>, KeyspaceError> {
-    let hkdf = file_key.expose(|key| Hkdf::<Sha256>::new(salt, key));
-    Secret::try_fill(|key| hkdf.expand(info, key))
-        .map_err(|_| KeyspaceError::Storage("key expansion".to_owned()))
+    expand(&file_key.expose(|key| Hkdf::new(salt, key)), info)
 }
 
 /// The key that wraps a file's key between two.
@@ -286,9 +280,7 @@ fn agreed(
         return Err(KeyspaceError::bad_bundle("a recipient is none"));
     }
     let salt = [share.as_slice(), recipient].concat();
-    let hkdf = Hkdf::<Sha256>::new(Some(&salt), shared.as_bytes());
-    Secret::try_fill(|key| hkdf.expand(WRAP_LABEL, key))
-        .map_err(|_| KeyspaceError::Storage("key expansion".to_owned()))
+    expand(&Hkdf::new(Some(&salt), shared.as_bytes()), WRAP_LABEL)
 }
 
 fn wrap(kek: &Secret<32>, file_key: &Secret<16>) -> Result<Vec<u8>, KeyspaceError> {

@@ -3,18 +3,17 @@
 
 use data_encoding::BASE64;
 use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
-use sha2::Sha256;
 use wire::Algorithm;
 use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
 use crate::key::KeyRecord;
-use crate::seal::{NONCE_BYTES, open, seal};
+use crate::seal::{NONCE_BYTES, expand, keyed, open, seal};
 use crate::secret::{Secret, public_random};
 
 /// The first byte of every such text.
@@ -79,8 +78,7 @@ pub fn new_data_key() -> Result<String, KeyspaceError> {
 /// HMAC-SHA-256 (RFC 2104) under the version in use of a symmetric key.
 pub(crate) fn hmac(key: &KeyRecord, message: &[u8]) -> Result<[u8; 32], KeyspaceError> {
     only(key, Algorithm::Symmetric, "make an hmac: use a key made as `symmetric`")?;
-    let mac = key.current()?.secret.expose(|secret| Hmac::<Sha256>::new_from_slice(secret));
-    let mac = mac.map_err(|_| KeyspaceError::Damaged("a secret of another length".to_owned()))?;
+    let mac = key.current()?.secret.expose(keyed);
     Ok(mac.chain_update(message).finalize().into_bytes().into())
 }
 
@@ -159,9 +157,7 @@ fn decrypt_under(secret: &Secret<32>, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>
 
 /// The key that encrypts: another than the secret itself, which makes HMACs.
 fn below(secret: &Secret<32>) -> Result<Secret<32>, KeyspaceError> {
-    let hkdf = secret.expose(|secret| Hkdf::<Sha256>::new(None, secret));
-    Secret::try_fill(|key| hkdf.expand(ENCRYPT_LABEL, key))
-        .map_err(|error| KeyspaceError::Storage(format!("key derivation: {error}")))
+    expand(&secret.expose(|secret| Hkdf::new(None, secret)), ENCRYPT_LABEL)
 }
 
 fn check_length(text: &[u8]) -> Result<(), KeyspaceError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use hkdf::Hkdf;
 use policy::Permit;
 use wire::operator::{KdfCost, MOST_RECIPIENTS, Protection};
 use wire::{CallName, Name};
@@ -11,7 +12,7 @@ use crate::age::{self, Protect};
 use crate::bundle::BundleWriter;
 use crate::error::KeyspaceError;
 use crate::operator::Operator;
-use crate::seal::Cost;
+use crate::seal::{Cost, expand};
 use crate::secret::{Passphrase, Secret};
 use crate::staged::{Staged, space_of};
 use crate::transaction::no_space;
@@ -82,9 +83,7 @@ impl Operator<'_> {
     /// service does.
     pub(crate) fn own_secret(&self) -> Result<Secret<32>, KeyspaceError> {
         let seed = &self.0.service.seed;
-        let hkdf = seed.expose(|seed| hkdf::Hkdf::<sha2::Sha256>::new(None, seed));
-        Secret::try_fill(|key| hkdf.expand(b"crypto-cli recipient 1", key))
-            .map_err(|_| KeyspaceError::Storage("key expansion".to_owned()))
+        expand(&seed.expose(|seed| Hkdf::new(None, seed)), b"crypto-cli recipient 1")
     }
 }
 

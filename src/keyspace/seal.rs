@@ -136,9 +136,9 @@ impl RootKeys {
     pub(crate) fn below(root: &Secret<32>) -> Result<Self, KeyspaceError> {
         let (extracted, _) = root.expose(|root| Hkdf::<Sha256>::extract(None, root));
         let extracted = Secret::copied(&Zeroizing::new(<[u8; 32]>::from(extracted))[..])?;
-        let index = expand(&extracted, INDEX_LABEL)?;
-        let header = expand(&extracted, HEADER_LABEL)?;
-        let sum = expand(&extracted, SUM_LABEL)?;
+        let index = below(&extracted, INDEX_LABEL)?;
+        let header = below(&extracted, HEADER_LABEL)?;
+        let sum = below(&extracted, SUM_LABEL)?;
         Ok(Self { extracted, index, header, sum })
     }
 
@@ -149,7 +149,7 @@ impl RootKeys {
 
     /// The key that seals the record with this id.
     pub(crate) fn record(&self, id: &[u8]) -> Result<Secret<32>, KeyspaceError> {
-        expand(&self.extracted, &[RECORD_LABEL, id].concat())
+        below(&self.extracted, &[RECORD_LABEL, id].concat())
     }
 
     /// The id of a key space.
@@ -194,13 +194,22 @@ impl RootKeys {
     }
 }
 
+/// HMAC-SHA-256 (RFC 2104) under this key.
 #[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104 §3)")]
-fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+pub(crate) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length")
 }
 
-fn expand(extracted: &Secret<32>, info: &[u8]) -> Result<Secret<32>, KeyspaceError> {
-    let failed = || KeyspaceError::Storage("key expansion".to_owned());
-    let hkdf = extracted.expose(|prk| Hkdf::<Sha256>::from_prk(prk)).map_err(|_| failed())?;
-    Secret::try_fill(|key| hkdf.expand(info, key)).map_err(|_| failed())
+/// The key that HKDF-SHA-256 expands for this use (RFC 5869 §2.3).
+pub(crate) fn expand(hkdf: &Hkdf<Sha256>, info: &[u8]) -> Result<Secret<32>, KeyspaceError> {
+    Secret::try_fill(|key| hkdf.expand(info, key)).map_err(|_| not_expanded())
+}
+
+fn below(extracted: &Secret<32>, info: &[u8]) -> Result<Secret<32>, KeyspaceError> {
+    let hkdf = extracted.expose(|prk| Hkdf::<Sha256>::from_prk(prk));
+    expand(&hkdf.map_err(|_| not_expanded())?, info)
+}
+
+fn not_expanded() -> KeyspaceError {
+    KeyspaceError::Storage("key expansion".to_owned())
 }
