@@ -98,7 +98,7 @@ impl Staged<'_> {
         permit: Permit,
         now: u64,
     ) -> Result<Option<Exported>, KeyspaceError> {
-        let space = space_of(&permit, &[CallName::ExportKeySpace])?;
+        let space = space_of(&permit, CallName::ExportKeySpace)?;
         if permit.recipients().is_empty() {
             return Err(KeyspaceError::WrongPermit);
         }

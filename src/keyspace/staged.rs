@@ -40,7 +40,7 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// When the keyspace is damaged or the permit is for another act.
     pub fn create_space(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
-        let space = space_of(&permit, &[CallName::CreateKeySpace])?;
+        let space = space_of(&permit, CallName::CreateKeySpace)?;
         if self.is_space(space)? {
             return Ok(false);
         }
@@ -55,7 +55,7 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// As [`Staged::create_space`].
     pub fn select_space(&self, permit: Permit) -> Result<bool, KeyspaceError> {
-        self.is_space(space_of(&permit, &[CallName::SelectKeySpace])?)
+        self.is_space(space_of(&permit, CallName::SelectKeySpace)?)
     }
 
     /// Deletes a key space with all its keys. `false` when there is none.
@@ -64,7 +64,7 @@ impl<'k> Staged<'k> {
     /// As [`Staged::create_space`], when a key of it is disabled or deleted, which is the operator's to end, or
     /// when the script's time is over.
     pub fn delete_space(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
-        let space = space_of(&permit, &[CallName::DeleteKeySpace])?.clone();
+        let space = space_of(&permit, CallName::DeleteKeySpace)?.clone();
         if !self.is_space(&space)? {
             return Ok(false);
         }
@@ -101,7 +101,7 @@ impl<'k> Staged<'k> {
         algorithm: Algorithm,
         now: u64,
     ) -> Result<Option<bool>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::CreateKeypair])?.clone();
+        let path = key_of(&permit, CallName::CreateKeypair)?.clone();
         if !self.is_space(&path.space)? {
             return Ok(None);
         }
@@ -119,7 +119,7 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// As [`Staged::create_space`], or when it has too many.
     pub fn rotate_key(&mut self, permit: Permit, now: u64) -> Result<Option<()>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::RotateKeypair])?.clone();
+        let path = key_of(&permit, CallName::RotateKeypair)?.clone();
         if let Some(change) = self.changes.keys.get_mut(&path) {
             // In its place: a change that lost its record would be a deletion.
             return change.create.as_mut().map(|record| record.rotate(now)).transpose();
@@ -136,7 +136,7 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// As [`Staged::create_space`].
     pub fn select_key(&self, permit: Permit) -> Result<bool, KeyspaceError> {
-        self.is_key(key_of(&permit, &[CallName::SelectKeypair])?)
+        self.is_key(key_of(&permit, CallName::SelectKeypair)?)
     }
 
     /// Deletes a key. `false` when there is none.
@@ -144,7 +144,7 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// As [`Staged::create_space`], or when it is disabled or deleted: that is the operator's to end.
     pub fn delete_key(&mut self, permit: Permit) -> Result<bool, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::DeleteKeypair])?.clone();
+        let path = key_of(&permit, CallName::DeleteKeypair)?.clone();
         if self.using_key(&path, |_| Ok(()))?.is_none() {
             return Ok(false);
         }
@@ -186,7 +186,7 @@ impl<'k> Staged<'k> {
         permit: Permit,
         form: PublicForm,
     ) -> Result<Option<String>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::PublicKey])?;
+        let path = key_of(&permit, CallName::PublicKey)?;
         self.with_key(path, |key| public::written(key, form))
     }
 
@@ -200,7 +200,7 @@ impl<'k> Staged<'k> {
         scheme: Scheme,
         message: &[u8],
     ) -> Result<Option<Vec<u8>>, KeyspaceError> {
-        let path = key_of(&permit, &[call_of(scheme)])?;
+        let path = key_of(&permit, call_of(scheme))?;
         self.using_key(path, |key| {
             sign::sign(key.algorithm, scheme, &key.current()?.secret, message)
         })
@@ -216,7 +216,7 @@ impl<'k> Staged<'k> {
         namespace: &Name,
         message: &[u8],
     ) -> Result<Option<Vec<u8>>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::SignIn])?;
+        let path = key_of(&permit, CallName::SignIn)?;
         let message = sign::in_namespace(namespace, message);
         self.using_key(path, |key| {
             sign::sign(key.algorithm, Scheme::Plain, &key.current()?.secret, &message)
@@ -233,7 +233,7 @@ impl<'k> Staged<'k> {
         message: &[u8],
         signature: &[u8],
     ) -> Result<Option<bool>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::Verify])?;
+        let path = key_of(&permit, CallName::Verify)?;
         self.with_key(path, |key| {
             let unfit =
                 || KeyspaceError::Unfit(format!("a key for {} does not sign", key.algorithm));
@@ -254,7 +254,7 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// As [`Staged::create_space`], or when the key is not symmetric.
     pub fn hmac(&self, permit: Permit, message: &[u8]) -> Result<Option<[u8; 32]>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::Hmac])?;
+        let path = key_of(&permit, CallName::Hmac)?;
         self.using_key(path, |key| encrypt::hmac(key, message))
     }
 
@@ -263,7 +263,7 @@ impl<'k> Staged<'k> {
     /// # Errors
     /// As [`Staged::hmac`].
     pub fn encrypt(&self, permit: Permit, text: &[u8]) -> Result<Option<String>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::Encrypt])?;
+        let path = key_of(&permit, CallName::Encrypt)?;
         self.using_key(path, |key| encrypt::encrypt(key, text))
     }
 
@@ -276,7 +276,7 @@ impl<'k> Staged<'k> {
         permit: Permit,
         text: &str,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::Decrypt])?;
+        let path = key_of(&permit, CallName::Decrypt)?;
         self.using_key(path, |key| encrypt::decrypt(key, text))
     }
 
@@ -289,7 +289,7 @@ impl<'k> Staged<'k> {
         permit: Permit,
         text: &str,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, KeyspaceError> {
-        let path = key_of(&permit, &[CallName::DecryptFrom])?;
+        let path = key_of(&permit, CallName::DecryptFrom)?;
         self.using_key(path, |key| encrypt::decrypt_from(key, text))
     }
 
@@ -361,19 +361,16 @@ impl<'k> Staged<'k> {
     }
 }
 
-pub(crate) fn space_of<'p>(
-    permit: &'p Permit,
-    calls: &[CallName],
-) -> Result<&'p Name, KeyspaceError> {
+pub(crate) fn space_of(permit: &Permit, call: CallName) -> Result<&Name, KeyspaceError> {
     match permit.target() {
-        Target::Space(space) if calls.contains(&permit.call()) => Ok(space),
+        Target::Space(space) if permit.call() == call => Ok(space),
         Target::Space(_) | Target::Nothing | Target::Key(_) => Err(KeyspaceError::WrongPermit),
     }
 }
 
-fn key_of<'p>(permit: &'p Permit, calls: &[CallName]) -> Result<&'p KeyPath, KeyspaceError> {
+fn key_of(permit: &Permit, call: CallName) -> Result<&KeyPath, KeyspaceError> {
     match permit.target() {
-        Target::Key(path) if calls.contains(&permit.call()) => Ok(path),
+        Target::Key(path) if permit.call() == call => Ok(path),
         Target::Key(_) | Target::Nothing | Target::Space(_) => Err(KeyspaceError::WrongPermit),
     }
 }
