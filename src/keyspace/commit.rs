@@ -62,7 +62,7 @@ fn write_changes(
             expect(all_seen, name)?;
         }
         if change.create.is_some() {
-            expect(writing.put_space(&root, name, now)?, name)?;
+            expect(writing.put_space(name, now)?, name)?;
         }
     }
     for (path, change) in &changes.keys {
@@ -77,7 +77,7 @@ fn write_changes(
             let made_here = changes.makes_space(&path.space);
             let here = here.is_some_and(|found| made_here || changes.saw(found.value()));
             expect(here, &path.space)?;
-            expect(writing.put_key(&root, record)?, path)?;
+            expect(writing.put_key(record)?, path)?;
         }
     }
     Ok(())

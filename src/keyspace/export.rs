@@ -182,10 +182,8 @@ mod tests {
     fn an_export_of_very_many_key_spaces_takes_little_longer_than_a_look_at_each() {
         let keyspace = Unlocked::ephemeral(1).unwrap();
         let filled = keyspace.transact::<_, KeyspaceError>(|writing| {
-            let root = writing.root.clone();
-            (0..20_000).try_for_each(|number| {
-                writing.put_space(&root, &name(&format!("s{number}")), 1).map(drop)
-            })
+            (0..20_000)
+                .try_for_each(|number| writing.put_space(&name(&format!("s{number}")), 1).map(drop))
         });
         filled.unwrap();
         let to = Protection::Recipients(vec![keyspace.as_operator().recipient().unwrap()]);
@@ -235,14 +233,13 @@ mod tests {
         let keyspace = Unlocked::ephemeral(1).unwrap();
         let fill = |from: usize, to: usize| {
             let filled = keyspace.transact::<_, KeyspaceError>(|writing| {
-                let root = writing.root.clone();
-                writing.put_space(&root, &name("a"), 1)?;
+                writing.put_space(&name("a"), 1)?;
                 let mut bytes = 0;
                 for number in from..to {
                     let path = path(&format!("a/key-{number:09}"));
                     let record = KeyRecord::generate(path, Algorithm::Ed25519, 1)?;
                     bytes += record.put().len();
-                    writing.put_key(&root, &record)?;
+                    writing.put_key(&record)?;
                 }
                 Ok(bytes)
             });

@@ -126,11 +126,10 @@ fn write_imported(
     importing: &Importing,
     done: &mut Imported,
 ) -> Result<(), KeyspaceError> {
-    let root = writing.root.clone();
     match item {
         Item::Space(space, created) => match writing.space_written_at(&space)? {
             None => {
-                writing.put_space(&root, &space, created)?;
+                writing.put_space(&space, created)?;
                 done.spaces += 1;
             }
             Some(at) if at == writing.header.generation => {
@@ -141,7 +140,7 @@ fn write_imported(
         },
         Item::Key(record) => match writing.key_written_at(&record.path)? {
             None => {
-                writing.put_key(&root, &record)?;
+                writing.put_key(&record)?;
                 done.keys += 1;
             }
             Some(at) if at == writing.header.generation => {

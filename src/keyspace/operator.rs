@@ -121,8 +121,7 @@ impl Operator<'_> {
     /// When there is one of that name.
     pub fn new_space(&self, space: &Name, now: u64) -> Result<(), KeyspaceError> {
         self.0.transact(|writing| {
-            let root = writing.root.clone();
-            if writing.put_space(&root, space, now)? { Ok(()) } else { Err(space_taken(space)) }
+            if writing.put_space(space, now)? { Ok(()) } else { Err(space_taken(space)) }
         })
     }
 
@@ -140,12 +139,12 @@ impl Operator<'_> {
             }
             let id = root.space_id(from);
             writing.spaces.take(&id)?;
-            writing.put_space(&root, to, created)?;
+            writing.put_space(to, created)?;
             let mut count = 0;
             while let Some(key) = writing.next_key(&id, &id)? {
                 let mut record = writing.take_key(&key)?;
                 record.path.space = to.clone();
-                writing.put_key(&root, &record)?;
+                writing.put_key(&record)?;
                 count += 1;
             }
             Ok(count)
@@ -182,9 +181,8 @@ impl Operator<'_> {
 
     pub(crate) fn add(&self, record: &KeyRecord) -> Result<(), KeyspaceError> {
         self.0.transact(|writing| {
-            let root = writing.root.clone();
             writing.space(&record.path.space)?;
-            if writing.put_key(&root, record)? { Ok(()) } else { Err(key_taken(&record.path)) }
+            if writing.put_key(record)? { Ok(()) } else { Err(key_taken(&record.path)) }
         })
     }
 
@@ -311,10 +309,9 @@ impl Operator<'_> {
         change: impl FnOnce(&mut KeyRecord) -> Result<(), KeyspaceError>,
     ) -> Result<u32, KeyspaceError> {
         self.0.transact(|writing| {
-            let root = writing.root.clone();
             let mut record = writing.key(path)?;
             change(&mut record)?;
-            writing.put_key(&root, &record)?;
+            writing.put_key(&record)?;
             Ok(record.current()?.number)
         })
     }

@@ -95,10 +95,10 @@ impl Operator<'_> {
             for (space, created) in spaces {
                 let old = writing.root.space_id(&space);
                 writing.spaces.take(&old)?;
-                writing.put_space(root, &space, created)?;
+                writing.put_space_under(root, &space, created)?;
                 while let Some(id) = writing.next_key(&old, &old)? {
                     let record = writing.take_key(&id)?;
-                    writing.put_key(root, &record)?;
+                    writing.put_key_under(root, &record)?;
                     count += 1;
                     progress(count, total);
                 }

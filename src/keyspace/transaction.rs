@@ -185,7 +185,12 @@ impl Writing<'_> {
     }
 
     /// Writes a key space; whether there was none.
-    pub(crate) fn put_space(
+    pub(crate) fn put_space(&mut self, space: &Name, created: u64) -> Result<bool, KeyspaceError> {
+        self.put_space_under(&self.root.clone(), space, created)
+    }
+
+    /// The same under other keys.
+    pub(crate) fn put_space_under(
         &mut self,
         root: &RootKeys,
         space: &Name,
@@ -220,7 +225,12 @@ impl Writing<'_> {
     }
 
     /// Writes a key; whether there was none.
-    pub(crate) fn put_key(
+    pub(crate) fn put_key(&mut self, record: &KeyRecord) -> Result<bool, KeyspaceError> {
+        self.put_key_under(&self.root.clone(), record)
+    }
+
+    /// The same under other keys.
+    pub(crate) fn put_key_under(
         &mut self,
         root: &RootKeys,
         record: &KeyRecord,
