@@ -21,7 +21,7 @@ const FLOORS: [(&str, u8); 10] = [
 ];
 
 /// Foreign crates that only these of ours may name.
-const WORLDS: [(&str, &[&str]); 30] = [
+const WORLDS: [(&str, &[&str]); 29] = [
     ("rhai", &["script"]),
     ("async-nats", &["client", "listener"]),
     ("tokio", &["client", "listener"]),
@@ -33,7 +33,6 @@ const WORLDS: [(&str, &[&str]); 30] = [
     ("chacha20poly1305", &["keyspace"]),
     ("hkdf", &["keyspace"]),
     ("hmac", &["keyspace"]),
-    ("secrecy", &["keyspace"]),
     ("hpke", &["keyspace"]),
     ("bech32", &["policy"]),
     ("pkcs8", &["keyspace"]),

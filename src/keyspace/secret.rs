@@ -1,9 +1,8 @@
 //! Secrets without accidental exits: filled in place, read through a closure, wiped on drop.
 
 use sandbox::{SecretCell, SecretMemory, secret_memory};
-use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
-
 use wire::Hidden;
+use zeroize::Zeroizing;
 
 use crate::error::KeyspaceError;
 
@@ -43,7 +42,7 @@ pub struct Secret<const N: usize>(Held<N>);
 /// Where the bytes are: in memory that the kernel keeps to this process, or on the heap where that is used up.
 enum Held<const N: usize> {
     Cell(SecretCell),
-    Heap(SecretBox<[u8; N]>),
+    Heap(Box<Zeroizing<[u8; N]>>),
 }
 
 impl<const N: usize> Secret<N> {
@@ -74,8 +73,8 @@ impl<const N: usize> Secret<N> {
             fill(cell.bytes_mut())?;
             return Ok(Self(Held::Cell(cell)));
         }
-        let mut secret = SecretBox::new(Box::new([0_u8; N]));
-        fill(secret.expose_secret_mut())?;
+        let mut secret = Box::new(Zeroizing::new([0_u8; N]));
+        fill(&mut secret)?;
         Ok(Self(Held::Heap(secret)))
     }
 
@@ -107,7 +106,7 @@ impl<const N: usize> Secret<N> {
     pub(crate) fn expose<R>(&self, read: impl FnOnce(&[u8; N]) -> R) -> R {
         match &self.0 {
             Held::Cell(cell) => read(cell.bytes()),
-            Held::Heap(secret) => read(secret.expose_secret()),
+            Held::Heap(secret) => read(secret),
         }
     }
 }
@@ -130,7 +129,7 @@ fn copy(bytes: &[u8], secret: &mut [u8]) -> Result<(), KeyspaceError> {
 /// fn copied<T: Clone>() {}
 /// copied::<keyspace::Passphrase>();
 /// ```
-pub struct Passphrase(SecretBox<Vec<u8>>);
+pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
     /// Takes the bytes of a passphrase, of which one line end at the end is not a part.
@@ -138,8 +137,7 @@ impl Passphrase {
     /// # Errors
     /// When they are empty, too long or hold a zero byte, as a binary file does.
     pub fn new(bytes: Vec<u8>) -> Result<Self, KeyspaceError> {
-        let mut secret = SecretBox::new(Box::new(bytes));
-        let bytes = secret.expose_secret_mut();
+        let mut bytes = Zeroizing::new(bytes);
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
@@ -155,7 +153,7 @@ impl Passphrase {
         } else {
             None
         };
-        fault.map_or(Ok(Self(secret)), |fault| Err(KeyspaceError::BadPassphrase(fault)))
+        fault.map_or(Ok(Self(bytes)), |fault| Err(KeyspaceError::BadPassphrase(fault)))
     }
 
     /// Takes one that came from another process.
@@ -171,7 +169,7 @@ impl Passphrase {
     /// # Errors
     /// When it is not.
     pub(crate) fn check_strength(&self) -> Result<(), KeyspaceError> {
-        if self.0.expose_secret().len() < MIN_PASSPHRASE_BYTES {
+        if self.0.len() < MIN_PASSPHRASE_BYTES {
             return Err(KeyspaceError::BadPassphrase(
                 "the passphrase has fewer than 8 bytes: use a longer one",
             ));
@@ -180,7 +178,7 @@ impl Passphrase {
     }
 
     pub(crate) fn expose<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
-        read(self.0.expose_secret())
+        read(&self.0)
     }
 }
 
