@@ -52,6 +52,8 @@ mod transaction;
 mod vectors;
 #[cfg(test)]
 mod vectors_of_bundles;
+#[cfg(test)]
+mod vectors_of_uses;
 mod view;
 
 pub use encrypt::{decrypt_with, encrypt_to, encrypt_with, new_data_key};

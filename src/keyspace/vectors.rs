@@ -80,6 +80,64 @@ fn ecdsa_signs_without_randomness_as_rfc_6979_says() {
     }
 }
 
+/// The same over secp256k1, which the RFC has no vectors for: those of Haskoin, which other libraries have as well, with
+/// the lower S.
+#[test]
+fn ecdsa_over_secp256k1_signs_as_other_libraries_do() {
+    let one = "0000000000000000000000000000000000000000000000000000000000000001";
+    for (message, signature) in [
+        (
+            "Satoshi Nakamoto",
+            "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8\
+             2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5",
+        ),
+        (
+            "Everything should be made as simple as possible, but not simpler.",
+            "33a69cd2065432a30f3d1ce4eb0d59b8ab58c74f27c41a7fdb5696ad4e6108c9\
+             6f807982866f785d3f6418d24163ddae117b7db4d5fdf0071de069fa54342262",
+        ),
+        (
+            "All those moments will be lost in time, like tears in rain. Time to die...",
+            "8600dbd41e348fe5c9465ab92d23e3db8b98b873beecd930736488696438cb6b\
+             547fe64427496db33bf66019dacbf0039c04199abb0122918601db38a72cfc21",
+        ),
+    ] {
+        let made = signed(Algorithm::Secp256k1, Scheme::Plain, one, message.as_bytes());
+        assert_eq!(made, hex(signature), "{message}");
+    }
+}
+
+/// BIP-340, test vectors 15 to 18: messages of any length.
+#[test]
+fn schnorr_signs_messages_of_any_length_as_bip_340_says() {
+    let key = secret(&hex(&"0340".repeat(16)));
+    for (message, signature) in [
+        (
+            String::new(),
+            "71535DB165ECD9FBBC046E5FFAEA61186BB6AD436732FCCC25291A55895464CF\
+             6069CE26BF03466228F19A3A62DB8A649F2D560FAC652827D1AF0574E427AB63",
+        ),
+        (
+            "11".to_owned(),
+            "08A20A0AFEF64124649232E0693C583AB1B9934AE63B4C3511F3AE1134C6A303\
+             EA3173BFEA6683BD101FA5AA5DBC1996FE7CACFC5A577D33EC14564CEC2BACBF",
+        ),
+        (
+            "0102030405060708090A0B0C0D0E0F1011".to_owned(),
+            "5130F39A4059B43BC7CAC09A19ECE52B5D8699D1A71E3C52DA9AFDB6B50AC370\
+             C4A482B77BF960F8681540E25B6771ECE1E5A37FD80E5A51897C5566A97EA5A5",
+        ),
+        (
+            "99".repeat(100),
+            "403B12B0D8555A344175EA7EC746566303321E5DBFA8BE6F091635163ECA79A8\
+             585ED3E3170807E7C03B720FC54C7B23897FCBA0E9D0B4A06894CFD249F22367",
+        ),
+    ] {
+        let made = sign::schnorr_sign(&key, &hex(&message), &[0; 32]).unwrap();
+        assert_eq!(made, hex(signature), "{message}");
+    }
+}
+
 /// BIP-340, test vectors 0, 1 and 2: key, auxiliary randomness, message, signature.
 #[test]
 fn schnorr_signs_as_bip_340_says() {
