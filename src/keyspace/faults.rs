@@ -319,7 +319,7 @@ fn a_fault_while_passphrases_change_leaves_the_old_ones_or_the_new() {
                 let database = redb::Database::builder().create_with_backend(self::disk(bytes));
                 let database = database.unwrap();
                 let header = read_header(&database.begin_read().unwrap()).unwrap();
-                Locked { database, header, pin: Pin::none() }
+                Locked { database, header, pin: Pin::none(), home: None }
             };
             assert!(is_new(locked(&left)) || done.is_err(), "{what} {fault:?} at {turn}: lost");
             let opened = locked(&left).unlock(&operators, Opening::default()).unwrap();

@@ -187,7 +187,7 @@ type Row = (&'static str, Vec<u8>, Vec<u8>);
 
 /// Every row of the tables by table and id.
 fn rows(keyspace: &Unlocked) -> Vec<Row> {
-    use redb::{ReadableDatabase, ReadableTable};
+    use redb::ReadableTable;
     let reading = keyspace.database.begin_read().unwrap();
     let mut rows = Vec::new();
     for (word, table) in [("spaces", SPACES), ("keys", KEYS)] {
@@ -220,7 +220,6 @@ fn put(keyspace: &Unlocked, table: &str, id: &[u8], value: Option<&[u8]>) {
 }
 
 fn header(keyspace: &Unlocked) -> Vec<u8> {
-    use redb::ReadableDatabase;
     let reading = keyspace.database.begin_read().unwrap();
     crate::snapshot::read_meta(&reading, HEADER).unwrap().unwrap()
 }

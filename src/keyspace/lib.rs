@@ -7,6 +7,7 @@ mod bundle;
 mod commit;
 #[cfg(test)]
 mod damage_tests;
+mod database;
 mod encrypt;
 mod error;
 mod export;

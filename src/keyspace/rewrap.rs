@@ -1,6 +1,5 @@
 //! What changes who opens a keyspace: its passphrases and its root key.
 
-use redb::ReadableDatabase;
 use wire::operator::{KdfCost, SlotKind};
 
 use crate::error::KeyspaceError;
@@ -61,7 +60,7 @@ impl Operator<'_> {
         })
     }
 
-    /// Gives the keyspace a new root key, and writes everything anew under it: how many keys. `current`
+    /// Gives the keyspace a new root key, and writes everything anew under it, to a new file: how many keys. `current`
     /// becomes the operator's passphrase, and the only one.
     ///
     /// # Errors
@@ -107,6 +106,12 @@ impl Operator<'_> {
             writing.header = writing.header.clone().with_only(slot, root);
             Ok(())
         })?;
+        if let Some(home) = &self.0.home {
+            self.0.database.renew(home).map_err(|error| {
+                let left = "there is a new root key, but what it replaced is still in the file";
+                KeyspaceError::Cannot(format!("{left}: rotate again: {error}"))
+            })?;
+        }
         Ok(count)
     }
 

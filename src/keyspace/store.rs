@@ -1,30 +1,29 @@
 //! The database file: locked, then unlocked, and one transaction for each commit.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::backends::{FileBackend, InMemoryBackend};
+use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, TableDefinition};
 use wire::Algorithm;
 use wire::operator::{KdfCost, SlotKind};
 
+use crate::database::{Draft, Shared, begin_write};
 use crate::error::KeyspaceError;
 use crate::header::Header;
 use crate::home::{self, Home, check_owner, exposed, io_at};
 use crate::pin::Pin;
 use crate::record::{Kind, Place};
 use crate::seal::{Cost, RootKeys};
-use crate::secret::{Passphrase, Secret, public_random};
+use crate::secret::{Passphrase, Secret};
 use crate::snapshot::{OTHER_RECORDS, are_of, read_header, read_meta};
 use crate::stack::wiped;
 use crate::staged::Staged;
-use crate::transaction::begin_write;
 use crate::{nkey, sign};
 
-const FILE: &str = "keyspace.redb";
+pub(crate) const FILE: &str = "keyspace.redb";
 /// Memory for pages of the file, in bytes: a million keys take six times as much on disk, and the process that
 /// holds them stays small.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -40,6 +39,7 @@ pub struct Locked {
     pub(crate) database: Database,
     pub(crate) header: Header,
     pub(crate) pin: Pin,
+    pub(crate) home: Option<Home>,
 }
 
 /// How a keyspace is opened.
@@ -53,12 +53,14 @@ pub struct Opening {
 
 /// A keyspace in use.
 pub struct Unlocked {
-    pub(crate) database: Database,
+    pub(crate) database: Shared,
     pub(crate) root: RwLock<Arc<RootKeys>>,
     pub(crate) file_id: [u8; 16],
     pub(crate) generation: AtomicU64,
     pub(crate) pin: Pin,
     pub(crate) service: Service,
+    /// Where its file is; `None` for one that has none.
+    pub(crate) home: Option<Home>,
     /// What was accepted when it was opened, though it is not what was here last.
     accepted: Option<String>,
     /// Whether the next commit sums up all records anew, because it was opened as it is.
@@ -87,7 +89,7 @@ impl Locked {
         check_owner(&path, &metadata)?;
         let database = builder().open(&path).map_err(|error| open_error(home, error))?;
         let header = read_header(&database.begin_read()?)?;
-        Ok(Self { header, database, pin: Pin::open(home)? })
+        Ok(Self { header, database, pin: Pin::open(home)?, home: Some(home.clone()) })
     }
 
     /// Unlocks it. The one derivation of a key from the passphrase happens here, for each slot that is
@@ -118,6 +120,7 @@ impl Locked {
                     Unlocked::new(self.database, root, &self.header, service, self.pin);
                 unlocked.sums_anew = AtomicBool::new(accepted.is_some());
                 unlocked.accepted = accepted;
+                unlocked.home = self.home;
                 // Also where there was no note, or one that was said not to count.
                 unlocked.note(&self.header);
                 Ok(unlocked)
@@ -188,13 +191,7 @@ impl Unlocked {
         let root = Secret::random()?;
         let keys = RootKeys::below(&root)?;
         let header = Header::create(passphrase, cost, &root, &keys, now)?;
-        let draft = Draft::new(home)?;
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft.0);
-        let file = file.map_err(io_at(&draft.0))?;
-        let database =
-            FileBackend::new(file).and_then(|backend| builder().create_with_backend(backend));
-        let database = database.map_err(|error| open_error(home, error))?;
+        let (draft, database) = Draft::new(home)?;
         let unlocked = Self::found(database, keys, &header, Pin::none())?;
         // A link, unlike a rename, does not replace a keyspace that was made meanwhile.
         fs::hard_link(&draft.0, &path).map_err(|error| {
@@ -205,7 +202,7 @@ impl Unlocked {
             }
         })?;
         drop(draft);
-        let unlocked = Self { pin: Pin::open(home)?, ..unlocked };
+        let unlocked = Self { pin: Pin::open(home)?, home: Some(home.clone()), ..unlocked };
         unlocked.note(&header);
         unlocked.pin.sync().map_err(io_at(&path))?;
         home.sync()?;
@@ -286,32 +283,16 @@ impl Unlocked {
     ) -> Self {
         let generation = AtomicU64::new(header.generation);
         let (root, file_id) = (RwLock::new(Arc::new(keys)), header.file_id);
+        let (database, home) = (Shared::new(database), None);
         let (accepted, sums_anew) = (None, AtomicBool::new(false));
-        Self { database, root, file_id, generation, pin, service, accepted, sums_anew }
+        Self { database, root, file_id, generation, pin, service, home, accepted, sums_anew }
     }
 }
 
-fn builder() -> redb::Builder {
+pub(crate) fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     builder
-}
-
-/// A file that is removed again unless it was linked to its place.
-struct Draft(PathBuf);
-
-impl Draft {
-    fn new(home: &Home) -> Result<Self, KeyspaceError> {
-        let tag = u64::from_be_bytes(public_random()?);
-        Ok(Self(home.file(&format!(".{FILE}.{tag:016x}"))))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // If it cannot be removed, a stale draft without a name of its own is all that is left.
-        let _left = fs::remove_file(&self.0);
-    }
 }
 
 pub(crate) fn service_place(file_id: [u8; 16]) -> Place<'static> {
@@ -319,7 +300,7 @@ pub(crate) fn service_place(file_id: [u8; 16]) -> Place<'static> {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of the storage library that grows")]
-fn open_error(home: &Home, error: redb::DatabaseError) -> KeyspaceError {
+pub(crate) fn open_error(home: &Home, error: redb::DatabaseError) -> KeyspaceError {
     let path: &Path = home.path();
     match redb::Error::from(error) {
         redb::Error::DatabaseAlreadyOpen => {

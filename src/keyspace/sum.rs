@@ -137,7 +137,6 @@ mod tests {
     }
 
     fn stored(keyspace: &Unlocked, key: &str) -> Vec<u8> {
-        use redb::ReadableDatabase;
         let table = keyspace.database.begin_read().unwrap().open_table(KEYS).unwrap();
         let id = keyspace.root().key_id(&path(key));
         table.get(id.as_slice()).unwrap().unwrap().value().to_vec()

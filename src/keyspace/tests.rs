@@ -288,7 +288,6 @@ fn a_record_in_anothers_place_or_of_another_file_is_refused() {
     staged.create_key(on_key(CallName::CreateKeypair, "space/two"), Algorithm::Ed25519, 5).unwrap();
     staged.commit(5).unwrap();
     let stored = |keyspace: &Unlocked, key: &str| {
-        use redb::ReadableDatabase;
         let table = keyspace.database.begin_read().unwrap().open_table(store::KEYS).unwrap();
         let id = keyspace.root().key_id(&path(key));
         table.get(id.as_slice()).unwrap().unwrap().value().to_vec()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hmac::Hmac;
-use redb::{Database, ReadableTable, StorageError, Table, TransactionError, WriteTransaction};
+use redb::{ReadableTable, StorageError, Table, TransactionError, WriteTransaction};
 use sha2::Sha256;
 use wire::{KeyPath, Name};
 
@@ -75,7 +75,8 @@ impl Unlocked {
         &self,
         write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
-        let transaction = begin_write(&self.database)?;
+        let _turn = self.database.turn();
+        let transaction = self.database.begin_write()?;
         let (done, header) = wiped(|| self.write(&transaction, None, write))?;
         // Before the commit: a reader must never meet a record that is later than this number.
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
@@ -98,7 +99,8 @@ impl Unlocked {
         root: RootKeys,
         write: impl FnOnce(&mut Writing<'_>, &RootKeys) -> Result<R, KeyspaceError>,
     ) -> Result<R, KeyspaceError> {
-        let transaction = begin_write(&self.database)?;
+        let _turn = self.database.turn();
+        let transaction = self.database.begin_write()?;
         let (done, header) =
             wiped(|| self.write(&transaction, Some(&root), |writing| write(writing, &root)))?;
         // Whoever reads meanwhile waits, so that nobody reads the new file with the old keys.
@@ -269,14 +271,6 @@ impl Writing<'_> {
         self.meta.insert(crate::store::SERVICE, sealed.as_slice())?;
         Ok(())
     }
-}
-
-/// Begins a transaction that commits in two phases: what is on disk then is never exchanged for the commit before
-/// it, which happens otherwise when the file is repaired after a kill and a page of the newer one is damaged.
-pub(crate) fn begin_write(database: &Database) -> Result<WriteTransaction, KeyspaceError> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_two_phase_commit(true);
-    Ok(transaction)
 }
 
 /// The header with its generation counted up, after checking that it is still ours.
