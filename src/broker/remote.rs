@@ -84,7 +84,7 @@ impl Desk for Remote<'_> {
             return;
         }
         self.progressed = Some(Instant::now());
-        // Who does not hear it will not hear the end either, and what was begun is finished.
+        // Who does not hear it will not hear the end either. An import notices when it reads on.
         let _unheard = self.say(&FromAdmin::Progress(done, total));
     }
 
@@ -101,6 +101,10 @@ impl Desk for Remote<'_> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Whoever has gone has given up on it: nothing is done behind an operator's back.
+        if self.is_deaf || !self.channel.is_silent() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let file = self.spool.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
         let count = file.read_at(buffer, self.at)?;
         self.at += u64::try_from(count).unwrap_or(u64::MAX);

@@ -100,8 +100,10 @@ impl Service {
 
     fn unanswered(&self, error: &dyn std::fmt::Display) -> Fault {
         let place = &self.place;
-        let text =
-            format!("the service in `{place}` did not answer: {error}: is it of another version?");
+        let text = format!(
+            "the service in `{place}` did not answer: {error}: it may be of another version, or have done what was \
+             asked all the same: check with `crypto-cli keyspace list`"
+        );
         Fault::new(Exit::Unavailable, text)
     }
 }

@@ -1,0 +1,58 @@
+//! Commands that end before their time, and what they leave behind.
+
+use std::path::Path;
+
+use sandbox::LocalSocket;
+use wire::admin::{ADMIN_SOCKET, FromAdmin, ToAdmin};
+use wire::operator::Act;
+use wire::{Channel, Hidden};
+
+use crate::operator::{Place, arg};
+use crate::support::*;
+
+/// Asks for an import as the command does, sends the file, and is gone before it is done.
+fn begin_import(home: &Path, bundle: &Path, passphrase: &str) {
+    let socket = LocalSocket::connect(home, ADMIN_SOCKET).unwrap();
+    let mut channel = Channel::<FromAdmin, ToAdmin>::new(socket);
+    let passphrase = Some(Hidden::new(passphrase.as_bytes().to_vec()));
+    let act = Act::Import { rename: None, skip_existing: false, passphrase };
+    channel.send(&ToAdmin::Act(act), None).unwrap();
+    assert_eq!(channel.receive(None).unwrap(), FromAdmin::Send);
+    for part in [std::fs::read(bundle).unwrap(), Vec::new()] {
+        assert_eq!(channel.receive(None).unwrap(), FromAdmin::More);
+        channel.send(&ToAdmin::Part(part), None).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_whose_operator_has_gone_is_not_carried_out() {
+    let nats = Nats::plain();
+    let service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let there = Place::new();
+    there.does("keyspace new team");
+    there.does("key new team/release");
+    let (bundle, secret) = (there.scratch.path("team.ccb"), "for the bundle");
+    let file = there.scratch.write("bundle-passphrase", secret);
+    let with = format!("--bundle-passphrase-file {}", arg(&file));
+    there.does(&format!("keyspace export team --output {} {with}", arg(&bundle)));
+    begin_import(&service.home, &bundle, secret);
+    let of_import = |entry: &serde_json::Value| entry["call"] == "keyspace import";
+    let status = wait_until("its end is recorded", || {
+        let audit = service.audit();
+        let last = audit.iter().rfind(|entry| of_import(entry) && entry["status"].is_string())?;
+        Some(last["status"].clone())
+    });
+    assert_eq!(status, "refused");
+    let mut list = cli();
+    list.args(["keyspace", "list", "--home"]).arg(&service.home);
+    assert_eq!(outcome(&list.output().unwrap()).1, "");
+}
+
+#[test]
+fn whoever_gets_no_answer_is_told_that_it_may_have_been_done() {
+    let place = Place::new();
+    let socket = LocalSocket::bind(&place.home, ADMIN_SOCKET).unwrap();
+    let service = std::thread::spawn(move || drop(socket.accept().unwrap()));
+    place.refuses("keyspace new team", 5, "have done what was asked all the same: check with");
+    service.join().unwrap();
+}
