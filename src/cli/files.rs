@@ -96,19 +96,6 @@ fn read_first(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
     read_from(file, &name, most)
 }
 
-/// Puts a whole file in the place of another, with the rights that that one has.
-pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), Fault> {
-    let cannot = |error| Fault::usage(format!("cannot write `{}`: {error}", path.display()));
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let rights = std::fs::metadata(path).map_err(cannot)?.permissions();
-    let written = std::fs::write(&beside, contents)
-        .and_then(|()| std::fs::set_permissions(&beside, rights))
-        .and_then(|()| File::open(&beside)?.sync_all())
-        .and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(cannot)
-}
-
 fn read_from(source: impl Read, name: &str, most: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX);

@@ -7,7 +7,8 @@ use wire::script::PublicForm;
 
 use crate::args::{ImportKeyArgs, KeyArgs, KeyCommand, PublicArgs, WrapArgs};
 use crate::exit::{Exit, Fault};
-use crate::operate::{Files, Output, key_path, name, operate};
+use crate::operate::{Files, key_path, name, operate};
+use crate::output::Output;
 use crate::{ask, files, say};
 
 /// Seconds of a day.

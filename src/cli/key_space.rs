@@ -8,7 +8,8 @@ use wire::operator::{Act, MOST_RECIPIENTS, Protection};
 
 use crate::args::{ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
 use crate::exit::{Exit, Fault};
-use crate::operate::{Files, Output, name, operate};
+use crate::operate::{Files, name, operate};
+use crate::output::Output;
 use crate::{ask, passphrase};
 
 pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {

@@ -1,6 +1,6 @@
 //! What an operator's command does: by the service that holds the home, or by itself.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use wire::operator::{Act, KdfCost, SlotKind};
 use wire::{KeyPath, KeyState, Name};
 
 use crate::admin::Service;
+use crate::output::Output;
 use crate::args::{Format, Kdf, OpenArgs, OperateArgs, Slot, Unlock};
 use crate::exit::{Exit, Fault};
 use crate::{files, passphrase, say};
@@ -59,7 +60,7 @@ fn perform(unlock: &Unlock, act: Act, desk: &mut Terminal) -> Result<String, Fau
 
 /// As the policy in the home has them, if there is a good one.
 fn settings(home: &Home) -> AuditSettings {
-    let text = fs::read_to_string(home.file("policy.toml")).unwrap_or_default();
+    let text = std::fs::read_to_string(home.file("policy.toml")).unwrap_or_default();
     let terms = Policy::parse("policy.toml", &text).map(|policy| policy.audit());
     let terms = terms.unwrap_or_default();
     AuditSettings { each_line: terms.each_line, rotate_bytes: terms.rotate_bytes }
@@ -70,73 +71,6 @@ fn settings(home: &Home) -> AuditSettings {
 pub(crate) struct Files {
     pub(crate) source: Option<File>,
     pub(crate) output: Option<Output>,
-}
-
-/// A file that is written whole and takes no other's place.
-pub(crate) struct Output {
-    path: PathBuf,
-    draft: PathBuf,
-    file: File,
-}
-
-impl Output {
-    /// Refuses a place that is taken, before anybody is asked anything.
-    pub(crate) fn check(path: &Path) -> Result<(), Fault> {
-        if fs::symlink_metadata(path).is_err() {
-            return Ok(());
-        }
-        let shown = path.display();
-        Err(Fault::usage(format!("`{shown}` is there already: it is left as it was")))
-    }
-
-    pub(crate) fn create(path: &Path) -> Result<Self, Fault> {
-        Self::check(path)?;
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(format!(".{}.part", std::process::id()));
-        let draft = PathBuf::from(draft);
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&draft);
-        let file = file.map_err(|error| {
-            Fault::usage(format!("cannot write `{}`: {error}", draft.display()))
-        })?;
-        Ok(Self { path: path.to_owned(), draft, file })
-    }
-
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let shown = self.draft.display();
-        self.file
-            .write_all(bytes)
-            .map_err(|error| io::Error::new(error.kind(), format!("`{shown}`: {error}")))
-    }
-
-    /// Puts it in its place, on disk.
-    pub(crate) fn finish(self) -> Result<(), Fault> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let placed = self.file.sync_all();
-        // A link, unlike a rename, does not take the place of a file that was made meanwhile.
-        let placed = placed.and_then(|()| match fs::hard_link(&self.draft, &self.path) {
-            // Not every file system has links.
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !self.path.exists() => {
-                fs::rename(&self.draft, &self.path)
-            }
-            linked => linked,
-        });
-        let placed = placed.and_then(|()| File::open(folder)?.sync_all());
-        placed.map_err(|error| {
-            Fault::new(
-                Exit::Unavailable,
-                format!("cannot write `{}`: {error}", self.path.display()),
-            )
-        })
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        // What is left over has no use, and is in nobody's way: its name is this process's.
-        let _left = fs::remove_file(&self.draft);
-    }
 }
 
 /// The operator's terminal.

@@ -13,7 +13,7 @@ use crate::args::{
 };
 use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
-use crate::{admin, files, report, say};
+use crate::{admin, files, output, report, say};
 
 pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
     let (mut findings, mut sources) = (Vec::new(), Vec::new());
@@ -146,7 +146,7 @@ pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {
         if args.check {
             say::line(&file)?;
         } else {
-            files::replace(path, laid_out.as_bytes())?;
+            output::replace(path, laid_out.as_bytes())?;
         }
     }
     Ok(if args.check && differs { Exit::Refused } else { Exit::Done })

@@ -56,3 +56,51 @@ fn whoever_gets_no_answer_is_told_that_it_may_have_been_done() {
     place.refuses("keyspace new team", 5, "have done what was asked all the same: check with");
     service.join().unwrap();
 }
+
+/// A file that its reader waits at, as a command waits at a prompt.
+pub(crate) fn fifo(scratch: &Scratch, name: &str) -> std::path::PathBuf {
+    let path = scratch.path(name);
+    let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&path).status();
+    assert!(made.unwrap().success());
+    path
+}
+
+/// Opens such a file once somebody waits at it.
+pub(crate) fn open_fifo(path: &Path) -> std::fs::File {
+    std::fs::OpenOptions::new().write(true).open(path).unwrap()
+}
+
+#[test]
+fn an_export_that_is_interrupted_leaves_no_file_behind() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let (folder, prompt) = (place.scratch.path("out"), fifo(&place.scratch, "prompt"));
+    std::fs::create_dir(&folder).unwrap();
+    let bundle_passphrase = place.scratch.write("bundle-passphrase", "for the bundle");
+    for signal in ["INT", "KILL"] {
+        let mut export = cli();
+        export.args(["keyspace", "export", "team", "--output"]).arg(folder.join("team.ccb"));
+        export.arg("--bundle-passphrase-file").arg(&bundle_passphrase);
+        export.arg("--passphrase-file").arg(&prompt).arg("--home").arg(&place.home);
+        let mut export = Running(export.spawn().unwrap());
+        let waiting = open_fifo(&prompt);
+        export.signal(signal);
+        assert!(!export.ended().success());
+        drop(waiting);
+        let left: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
+        assert!(left.is_empty(), "{signal}: {left:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_takes_no_file_is_told_by_the_name_that_was_asked_for() {
+    let place = Place::new();
+    let bundle_passphrase = place.scratch.write("bundle-passphrase", "for the bundle");
+    let output = place.scratch.path("none/team.ccb");
+    let words = format!(
+        "keyspace export --all --output {} --bundle-passphrase-file {}",
+        arg(&output),
+        arg(&bundle_passphrase)
+    );
+    place.refuses(&words, 2, &format!("cannot write `{}`: ", arg(&output)));
+}

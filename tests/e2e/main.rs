@@ -39,6 +39,7 @@ mod large;
 mod limits;
 mod losses;
 mod marker;
+mod mistakes;
 mod operator;
 mod payloads;
 mod policies;
