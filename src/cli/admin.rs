@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use broker::Desk;
+use keyspace::Home;
 use sandbox::{LocalSocket, Untraced};
 use wire::Channel;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, ToAdmin};
@@ -13,6 +14,10 @@ use crate::args::UnsealArgs;
 use crate::exit::{Exit, Fault};
 use crate::operate::Terminal;
 use crate::{files, passphrase, say};
+
+/// What is found where no service runs.
+const NOBODY: [ErrorKind; 3] =
+    [ErrorKind::NotFound, ErrorKind::ConnectionRefused, ErrorKind::NotADirectory];
 
 /// How long the service may take between two things that it says: a key space of a million keys is
 /// renamed in less.
@@ -49,12 +54,10 @@ impl Service {
         let place = home.display().to_string();
         match LocalSocket::connect(home, ADMIN_SOCKET) {
             Ok(socket) => Ok(Some(Self { channel: Channel::new(socket), place })),
-            Err(error)
-                if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) =>
-            {
-                Ok(None)
-            }
+            Err(error) if NOBODY.contains(&error.kind()) => Ok(None),
             Err(error) => {
+                // It can say more of a home that is not ours.
+                Home::open(home)?;
                 let text = format!("cannot reach the service in `{place}`: {error}");
                 Err(Fault::new(Exit::Unavailable, text))
             }

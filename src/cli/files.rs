@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use broker::{Audit, AuditSettings, ProofMark, Records};
-use keyspace::{Home, Locked, Passphrase};
+use keyspace::{Home, KeyspaceError, Locked, Passphrase};
 use policy::{AuditTerms, Caller, MAX_POLICY_BYTES, Policy};
 use wire::Hidden;
 use wire::script::MAX_SCRIPT_BYTES;
 
+use crate::admin::Service;
 use crate::args::Unlock;
 use crate::exit::{Exit, Fault};
 use crate::passphrase;
@@ -19,6 +21,11 @@ const MARK_FILE: &str = "used-proofs";
 
 /// Largest file with a private key, in bytes: that of OpenSSH for P-256 has 505.
 const MAX_KEY_FILE_BYTES: usize = 8 * 1024;
+
+/// How long a command that holds the keyspace is waited for.
+const HELD: Duration = Duration::from_secs(3);
+/// How often it is looked whether it has ended.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A policy with the text it was read from.
 pub(crate) struct PolicyFile {
@@ -104,17 +111,35 @@ fn read_from(source: impl Read, name: &str, most: usize) -> Result<Vec<u8>, Faul
     Ok(bytes)
 }
 
-/// Opens the keyspace that the arguments name, and reads its passphrase.
-pub(crate) fn open(unlock: &Unlock) -> Result<(Home, Locked, Passphrase), Fault> {
-    let (home, locked) = locked(unlock)?;
-    Ok((home, locked, passphrase::existing(&unlock.passphrase)?))
+/// The home that the arguments name, with a keyspace in it.
+pub(crate) fn home(named: Option<&Path>) -> Result<Home, Fault> {
+    let home = Home::open(&home_path(named)?)?;
+    home.check_keyspace()?;
+    Ok(home)
 }
 
-/// Opens the keyspace that the arguments name, and leaves it locked.
-pub(crate) fn locked(unlock: &Unlock) -> Result<(Home, Locked), Fault> {
-    let home = Home::open(&home_path(unlock.home.as_deref())?)?;
-    let locked = Locked::open(&home)?;
-    Ok((home, locked))
+/// Reads the passphrase of the keyspace that the arguments name, and then opens it: a prompt that nobody answers
+/// must hold nobody up.
+pub(crate) fn open(unlock: &Unlock) -> Result<(Home, Locked, Passphrase), Fault> {
+    let home = home(unlock.home.as_deref())?;
+    let passphrase = passphrase::existing(&unlock.passphrase)?;
+    let locked = hold(&home)?;
+    Ok((home, locked, passphrase))
+}
+
+/// Opens a keyspace, and leaves it locked. Another command may hold it for a moment; a service stays.
+pub(crate) fn hold(home: &Home) -> Result<Locked, Fault> {
+    let until = Instant::now() + HELD;
+    loop {
+        match Locked::open(home) {
+            Err(KeyspaceError::InUse { .. })
+                if Instant::now() < until && Service::reach(home.path())?.is_none() =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// Opens what the broker writes besides the keyspace.

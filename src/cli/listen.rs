@@ -19,13 +19,14 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     check_subject(&args.queue_group)?;
     let listener = arguments(args)?;
     let untraced = Untraced::begin()?;
+    let home = files::home(args.unlock.home.as_deref())?;
     let path = files::policy_path(args.policy.as_deref(), args.unlock.home.as_deref())?;
     let launcher = scripts::launcher(&listener, Some(&path))?;
     let policy = files::read_policy(&path)?;
     let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
-    let (home, locked) = files::locked(&args.unlock)?;
     let passphrase =
         if args.sealed { None } else { Some(passphrase::existing(&args.unlock.passphrase)?) };
+    let locked = files::hold(&home)?;
     let records = files::open_records(&home, &policy.policy)?;
     let admin = AdminSocket::open(home.path());
     let admin =

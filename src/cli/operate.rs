@@ -2,11 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
 use broker::{Audit, AuditSettings, Desk, Standalone};
-use keyspace::{Home, Locked, Opening, Passphrase, Source};
+use keyspace::{Home, Opening, Passphrase, Source};
 use policy::Policy;
 use sandbox::LocalPeer;
 use serde_json::{Map, Value, json};
@@ -15,9 +13,9 @@ use wire::operator::{Act, KdfCost, SlotKind};
 use wire::{KeyPath, KeyState, Name};
 
 use crate::admin::Service;
-use crate::output::Output;
 use crate::args::{Format, Kdf, OpenArgs, OperateArgs, Slot, Unlock};
 use crate::exit::{Exit, Fault};
+use crate::output::Output;
 use crate::{files, passphrase, say};
 
 /// Columns of a bar.
@@ -42,14 +40,23 @@ pub(crate) fn operate(args: &OperateArgs, act: Act, files: Files) -> Result<Exit
 }
 
 fn perform(unlock: &Unlock, act: Act, desk: &mut Terminal) -> Result<String, Fault> {
-    let home = Home::open(&files::home_path(unlock.home.as_deref())?)?;
-    if let Some(mut service) = Service::reach(home.path())? {
+    // Before the home is looked at: root reaches the service in a home that is another user's.
+    if let Some(mut service) = Service::reach(&files::home_path(unlock.home.as_deref())?)? {
         return service.ask(&ToAdmin::Act(act), desk);
     }
-    let locked = Locked::open(&home)?;
+    let home = files::home(unlock.home.as_deref())?;
+    // Before the keyspace is held: a prompt that nobody answers must hold nobody up.
     let passphrase = match act.current() {
         Some(current) => Passphrase::of(current)?,
         None => passphrase::existing(&unlock.passphrase)?,
+    };
+    let locked = match files::hold(&home) {
+        Ok(locked) => locked,
+        // A service may have been started meanwhile.
+        Err(held) => match Service::reach(home.path())? {
+            Some(mut service) => return service.ask(&ToAdmin::Act(act), desk),
+            None => return Err(held),
+        },
     };
     let keyspace = locked.unlock(&passphrase, unlock.open.opening())?;
     let audit = Audit::open(home.path(), settings(&home));

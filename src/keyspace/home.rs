@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::KeyspaceError;
+use crate::store::FILE;
 
 /// Bits of a mode that let others read, write or enter.
 const OTHERS: u32 = 0o077;
@@ -30,6 +31,19 @@ impl Home {
         }
         check_owner(path, &metadata)?;
         Ok(Self(path.to_owned()))
+    }
+
+    /// Sees whether there is a keyspace in it, before anybody is asked for a passphrase.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn check_keyspace(&self) -> Result<(), KeyspaceError> {
+        match fs::symlink_metadata(self.file(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(KeyspaceError::Missing(self.0.clone()))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes the folder, or accepts an existing one. An empty one is closed to others.
@@ -111,7 +125,7 @@ fn own_uid() -> u32 {
 /// Refuses a file or folder of another user, or that others can reach.
 pub(crate) fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyspaceError> {
     if metadata.uid() != own_uid() {
-        return Err(exposed(path, "belongs to another user"));
+        return Err(exposed(path, "belongs to another user: run this as that user"));
     }
     if metadata.mode() & OTHERS != 0 {
         return Err(exposed(path, "is open to other users: take their rights with `chmod go=`"));

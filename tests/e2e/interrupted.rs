@@ -1,6 +1,7 @@
 //! Commands that end before their time, and what they leave behind.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sandbox::LocalSocket;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, ToAdmin};
@@ -103,4 +104,33 @@ fn a_folder_that_takes_no_file_is_told_by_the_name_that_was_asked_for() {
         arg(&bundle_passphrase)
     );
     place.refuses(&words, 2, &format!("cannot write `{}`: ", arg(&output)));
+}
+
+#[test]
+fn a_command_that_waits_for_a_passphrase_holds_nobody_up() {
+    let place = Place::new();
+    let prompt = fifo(&place.scratch, "prompt");
+    let mut idle = cli();
+    idle.args(["keyspace", "list", "--passphrase-file"]).arg(&prompt);
+    let mut idle = Running(idle.arg("--home").arg(&place.home).spawn().unwrap());
+    let mut waiting = open_fifo(&prompt);
+    place.does("keyspace new team");
+    std::io::Write::write_all(&mut waiting, PASSPHRASE.as_bytes()).unwrap();
+    drop(waiting);
+    assert!(idle.ended().success());
+}
+
+#[test]
+fn a_home_that_is_in_use_for_a_moment_is_waited_for() {
+    let place = Place::new();
+    let held = std::fs::File::open(place.home.join("keyspace.redb")).unwrap();
+    held.lock().unwrap();
+    let begun = Instant::now();
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(held);
+    });
+    place.does("keyspace new team");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    holder.join().unwrap();
 }

@@ -30,6 +30,7 @@ mod export;
 mod identity;
 mod impostors;
 mod intruder;
+mod homes;
 mod interrupted;
 mod isolation;
 mod kept;
