@@ -28,6 +28,6 @@ fuzz_target!(|payload: &[u8]| {
     });
     told.unwrap();
     for space in spaces {
-        operator.delete_space(&space).unwrap();
+        operator.delete_space(&space, u64::MAX).unwrap();
     }
 });

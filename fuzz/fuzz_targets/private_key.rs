@@ -33,5 +33,5 @@ fuzz_target!(|data: &[u8]| {
     let read = operator.import_key(&path, None, &wrapped, 1);
     let read = read.or_else(|_| operator.import_key(&path, Some(Algorithm::Symmetric), &wrapped, 1));
     assert!(read.is_ok(), "what was wrapped is read");
-    operator.delete_space(&name("s")).unwrap();
+    operator.delete_space(&name("s"), 1).unwrap();
 });

@@ -179,7 +179,7 @@ fn attempt(
             Ok(format!("`{from}` is `{to}` from now on; keys in it: {keys}"))
         }
         Act::DeleteSpace(space) => {
-            let keys = operator.delete_space(&space)?;
+            let keys = operator.delete_space(&space, now)?;
             Ok(format!("destroyed the key space `{space}`; keys in it: {keys}"))
         }
         Act::ListKeys(space) => said(operator.keys(space.as_ref(), tell)),

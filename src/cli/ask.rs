@@ -14,14 +14,20 @@ pub(crate) fn is_confirmed(question: &str) -> Result<bool, Fault> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Goes on only when `--yes` was said, or a person says so.
+/// Refuses what needs a yes where nobody can be asked for it.
+pub(crate) fn needs_person(what: &str) -> Result<(), Fault> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    Err(Fault::usage(format!("pass `--yes` to {what}")))
+}
+
+/// Goes on only when `--yes` was passed, or a person says yes.
 pub(crate) fn before(what: &str, yes: bool) -> Result<(), Fault> {
     if yes {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() {
-        return Err(Fault::usage(format!("to {what}, say `--yes`")));
-    }
+    needs_person(what)?;
     if is_confirmed(&format!("{what}?"))? {
         return Ok(());
     }

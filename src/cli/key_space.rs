@@ -6,9 +6,9 @@ use policy::Recipient;
 use sandbox::Untraced;
 use wire::operator::{Act, MOST_RECIPIENTS, Protection};
 
-use crate::args::{ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
+use crate::args::{DestroySpaceArgs, ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
 use crate::exit::{Exit, Fault};
-use crate::operate::{Files, name, operate};
+use crate::operate::{Files, Session, name, operate};
 use crate::output::Output;
 use crate::{ask, passphrase};
 
@@ -26,11 +26,7 @@ pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
         KeyspaceCommand::Rename(args) => {
             operate(&args.operate, Act::RenameSpace(name(&args.name)?, name(&args.new)?), none)
         }
-        KeyspaceCommand::Delete(args) => {
-            let space = name(&args.space.name)?;
-            ask::before(&format!("destroy the key space `{space}` with all its keys"), args.yes)?;
-            operate(&args.space.operate, Act::DeleteSpace(space), none)
-        }
+        KeyspaceCommand::Delete(args) => delete(args),
         KeyspaceCommand::Export(args) => export(args),
         KeyspaceCommand::Import(args) => import(args),
         KeyspaceCommand::Passwd(args) => passwd(args),
@@ -41,6 +37,19 @@ pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
         }
         KeyspaceCommand::Verify(args) => operate(args, Act::Verify, none),
     }
+}
+
+fn delete(args: &DestroySpaceArgs) -> Result<Exit, Fault> {
+    let (space, operate) = (name(&args.space.name)?, &args.space.operate);
+    let mut session = Session::new(&operate.unlock);
+    let what = format!("destroy the key space `{space}`");
+    if !args.yes {
+        ask::needs_person(&what)?;
+        let keys = session.key_count(&space)?;
+        let keys = if keys == 1 { "its one key".to_owned() } else { format!("its {keys} keys") };
+        ask::before(&format!("{what} with {keys}"), false)?;
+    }
+    session.operate(operate.format, Act::DeleteSpace(space), Files::default())
 }
 
 fn export(args: &ExportArgs) -> Result<Exit, Fault> {

@@ -10,7 +10,7 @@ use sandbox::LocalPeer;
 use serde_json::{Map, Value, json};
 use wire::admin::{KeyRow, Row, SpaceRow, ToAdmin};
 use wire::operator::{Act, KdfCost, SlotKind};
-use wire::{KeyPath, KeyState, Name};
+use wire::{Hidden, KeyPath, KeyState, Name};
 
 use crate::admin::Service;
 use crate::args::{Format, Kdf, OpenArgs, OperateArgs, Slot, Unlock};
@@ -23,10 +23,31 @@ const BAR: u64 = 30;
 
 /// Does it, and prints what comes of it.
 pub(crate) fn operate(args: &OperateArgs, act: Act, files: Files) -> Result<Exit, Fault> {
+    Session::new(&args.unlock).operate(args.format, act, files)
+}
+
+/// One command, whose operator is asked for the passphrase once.
+pub(crate) struct Session<'a> {
+    unlock: &'a Unlock,
+    passphrase: Option<Hidden>,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(unlock: &'a Unlock) -> Self {
+        Self { unlock, passphrase: None }
+    }
+
+    /// Does it, and prints what comes of it.
+    pub(crate) fn operate(
+        &mut self,
+        format: Format,
+        act: Act,
+        files: Files,
+    ) -> Result<Exit, Fault> {
     let keys = matches!(act, Act::ListKeys(_)).then_some("keys");
     let listing = keys.or(matches!(act, Act::ListSpaces).then_some("key_spaces"));
     let mut desk = Terminal { files, ..Terminal::default() };
-    let done = perform(&args.unlock, act, &mut desk);
+    let done = self.perform(act, &mut desk);
     desk.end_bar();
     let text = done?;
     if let Some(output) = desk.files.output.take() {
@@ -35,11 +56,19 @@ pub(crate) fn operate(args: &OperateArgs, act: Act, files: Files) -> Result<Exit
     if listing.is_some() {
         desk.rows.sort_by_key(name_of);
     }
-    print(args.format, &desk.rows, listing, &text)?;
+    print(format, &desk.rows, listing, &text)?;
     Ok(Exit::Done)
 }
 
-fn perform(unlock: &Unlock, act: Act, desk: &mut Terminal) -> Result<String, Fault> {
+    /// How many keys there are in a key space.
+    pub(crate) fn key_count(&mut self, space: &Name) -> Result<u64, Fault> {
+        let mut desk = Terminal::default();
+        self.perform(Act::ShowSpace(space.clone()), &mut desk)?;
+        Ok(desk.rows.iter().find_map(counted).unwrap_or_default())
+    }
+
+fn perform(&mut self, act: Act, desk: &mut Terminal) -> Result<String, Fault> {
+    let unlock = self.unlock;
     // Before the home is looked at: root reaches the service in a home that is another user's.
     if let Some(mut service) = Service::reach(&files::home_path(unlock.home.as_deref())?)? {
         return service.ask(&ToAdmin::Act(act), desk);
@@ -48,7 +77,13 @@ fn perform(unlock: &Unlock, act: Act, desk: &mut Terminal) -> Result<String, Fau
     // Before the keyspace is held: a prompt that nobody answers must hold nobody up.
     let passphrase = match act.current() {
         Some(current) => Passphrase::of(current)?,
-        None => passphrase::existing(&unlock.passphrase)?,
+        None => {
+            let given = match self.passphrase.take() {
+                Some(given) => given,
+                None => passphrase::hidden(&unlock.passphrase)?,
+            };
+            Passphrase::of(self.passphrase.insert(given))?
+        }
     };
     let locked = match files::hold(&home) {
         Ok(locked) => locked,
@@ -63,6 +98,11 @@ fn perform(unlock: &Unlock, act: Act, desk: &mut Terminal) -> Result<String, Fau
     let audit = audit.map_err(|error| Fault::system("cannot open the audit log", &error))?;
     let uid = LocalPeer::this().uid;
     Ok(Standalone::new(keyspace, audit).perform(act, uid, files::now(), desk)?)
+}
+}
+
+fn counted(row: &Row) -> Option<u64> {
+    if let Row::Space(row) = row { row.keys } else { None }
 }
 
 /// As the policy in the home has them, if there is a good one.

@@ -167,7 +167,7 @@ mod tests {
             gone.push(entry.unwrap().1.value()[32..].to_vec());
         }
         drop(reading);
-        operator.delete_space(&name("a")).unwrap();
+        operator.delete_space(&name("a"), u64::MAX).unwrap();
         operator.new_space(&name("b"), 2).unwrap();
         let count = || {
             let file = fs::read(home.file(FILE)).unwrap();

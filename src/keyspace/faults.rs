@@ -231,7 +231,7 @@ const CHANGES: [(&str, Change); 6] = [
     ("create", |operator, _| operator.new_key(&path("a/k4"), Algorithm::P256, 2)),
     ("rotate", |operator, _| operator.rotate_key(&path("a/k2"), 2).map(drop)),
     ("rename", |operator, _| operator.rename_space(&name("a"), &name("b")).map(drop)),
-    ("delete", |operator, _| operator.delete_space(&name("a")).map(drop)),
+    ("delete", |operator, _| operator.delete_space(&name("a"), u64::MAX).map(drop)),
     ("disable", |operator, _| operator.enable_key(&path("a/k3"), false)),
     ("import", |operator, before| {
         let importing = Importing { rename: Some(name("c")), skip_existing: false };

@@ -154,14 +154,23 @@ impl Operator<'_> {
     /// Destroys a key space with all its keys: how many there were.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn delete_space(&self, space: &Name) -> Result<u64, KeyspaceError> {
+    /// When there is none, or a deleted key in it still waits.
+    pub fn delete_space(&self, space: &Name, now: u64) -> Result<u64, KeyspaceError> {
         self.0.transact(|writing| {
             writing.space(space)?;
             let id = writing.root.space_id(space);
             writing.spaces.take(&id)?;
             let mut count = 0;
-            writing.keys.take_all_of(&id, |_| count += 1)?;
+            while let Some(key) = writing.next_key(&id, &id)? {
+                match writing.take_key(&key) {
+                    Ok(KeyRecord { path, state: KeyState::Deleted { until }, .. }) if until > now => {
+                        return Err(waits(&path, until, now));
+                    }
+                    // One that does not open is of no use to anybody.
+                    Ok(_) | Err(KeyspaceError::Damaged(_)) => count += 1,
+                    Err(error) => return Err(error),
+                }
+            }
             Ok(count)
         })
     }
@@ -260,21 +269,17 @@ impl Operator<'_> {
                 Err(KeyspaceError::Damaged(_)) => KeyState::Deleted { until: 0 },
                 key => key?.state,
             };
-            let text = match state {
+            match state {
                 KeyState::Deleted { until } if until <= now => {
                     let id = writing.root.key_id(path);
                     writing.keys.take(&id)?;
-                    return Ok(());
+                    Ok(())
                 }
-                KeyState::Deleted { until } => {
-                    let left = until.saturating_sub(now).div_ceil(3600);
-                    format!("the key `{path}` waits for {left} hours more")
-                }
-                KeyState::Enabled | KeyState::Disabled => {
-                    format!("the key `{path}` is not deleted: use `crypto-cli key delete` first")
-                }
-            };
-            Err(KeyspaceError::Cannot(text))
+                KeyState::Deleted { until } => Err(waits(path, until, now)),
+                KeyState::Enabled | KeyState::Disabled => Err(KeyspaceError::Cannot(format!(
+                    "the key `{path}` is not deleted: use `crypto-cli key delete` first"
+                ))),
+            }
         })
     }
 
@@ -319,6 +324,11 @@ impl Operator<'_> {
 
 /// Whether what was told was heard.
 pub type Told = Result<(), KeyspaceError>;
+
+fn waits(path: &KeyPath, until: u64, now: u64) -> KeyspaceError {
+    let left = until.saturating_sub(now).div_ceil(3600);
+    KeyspaceError::Cannot(format!("the key `{path}` is deleted and waits for {left} hours more"))
+}
 
 fn space_taken(space: &Name) -> KeyspaceError {
     KeyspaceError::Taken { what: "key space", name: space.to_string() }

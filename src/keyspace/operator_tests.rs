@@ -149,8 +149,11 @@ fn a_key_space_keeps_everything_under_its_new_name() {
     renamed.sort_by_key(|row| row.key.clone());
     assert_eq!(rows(&keyspace), renamed);
     assert_eq!(operator.space(&name("new")).unwrap().created, 10);
-    assert_eq!(operator.delete_space(&name("new")).unwrap(), 5);
-    assert!(operator.delete_space(&name("new")).is_err());
+    // Its key `new/x25519` waits for a day, which the key space must not be a way around.
+    assert!(operator.delete_space(&name("new"), 13 + DAY - 1).is_err());
+    assert_eq!(rows(&keyspace), renamed, "nothing of it is gone");
+    assert_eq!(operator.delete_space(&name("new"), 13 + DAY).unwrap(), 5);
+    assert!(operator.delete_space(&name("new"), 13 + DAY).is_err(), "it is gone");
     assert_eq!(rows(&keyspace).len(), 5);
 }
 
@@ -234,7 +237,7 @@ fn an_older_file_or_another_ones_is_refused_until_told_otherwise() {
     let open = |accept_older| {
         Locked::open(&home).unwrap().unlock(&current, Opening { slot: None, accept_older })
     };
-    open(false).unwrap().as_operator().delete_space(&name("a")).unwrap();
+    open(false).unwrap().as_operator().delete_space(&name("a"), u64::MAX).unwrap();
     assert!(open(false).is_ok());
     std::fs::write(&file, &older).unwrap();
     assert!(matches!(open(false), Err(KeyspaceError::Older(_))));
@@ -272,7 +275,7 @@ fn a_bundle_brings_every_key_as_it_was_and_nothing_over_what_is_here() {
         Err(KeyspaceError::NotForUs)
     ));
     assert_eq!(rows(&to), before);
-    to.as_operator().delete_space(&name("b")).unwrap();
+    to.as_operator().delete_space(&name("b"), u64::MAX).unwrap();
     to.as_operator().new_space(&name("b"), 5).unwrap();
     to.as_operator().new_key(&path("b/ed25519"), Algorithm::Ed25519, 5).unwrap();
     let mine = publics(&to, "b/ed25519");

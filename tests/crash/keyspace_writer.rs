@@ -118,7 +118,7 @@ fn change(keyspace: &Unlocked, first: u64, mut opened_by: u64, changes_passphras
             });
             opened_by = new;
         } else if keys > MOST {
-            said("empty a", || operator.delete_space(&name("a")).map(drop).unwrap());
+            said("empty a", || operator.delete_space(&name("a"), 1).map(drop).unwrap());
             said("space a", || operator.new_space(&name("a"), 1).unwrap());
             (keys, last) = (0, None);
         } else if at == 0
@@ -129,7 +129,7 @@ fn change(keyspace: &Unlocked, first: u64, mut opened_by: u64, changes_passphras
             let space = format!("c{first}-{turn}");
             said(&format!("import {space}"), || import(keyspace, &space));
             said(&format!("empty {space}"), || {
-                operator.delete_space(&name(&space)).map(drop).unwrap();
+                operator.delete_space(&name(&space), 1).map(drop).unwrap();
             });
         } else {
             let made = format!("a/{first}-{turn}");

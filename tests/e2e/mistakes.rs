@@ -1,8 +1,11 @@
 //! Mistakes that an operator can make, and that they cost nothing.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
 
+use crate::operator::Place;
 use crate::support::*;
 
 const UNTIDY: &str = "version=1\n[service]\nname=\"s\"\n";
@@ -28,4 +31,36 @@ fn a_policy_is_laid_out_in_its_place_and_no_other_file_is_touched() {
     assert_eq!((after.uid(), after.mode() & 0o777), (owner, 0o640));
     assert_eq!(fs::read_to_string(&beside).unwrap(), "a draft of somebody");
     assert_eq!(fs::read_dir(scratch.path("")).unwrap().count(), 3);
+}
+
+/// A command at a terminal, at which this is typed.
+fn typed(command: &Command, lines: &str) -> (i32, String) {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &words.join(" "), "/dev/null"]);
+    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    script.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = script.wait_with_output().unwrap();
+    (output.status.code().unwrap(), text(&output.stdout))
+}
+
+#[test]
+fn a_key_space_is_not_destroyed_while_a_key_in_it_waits() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    place.does("key new team/a");
+    place.does("key new team/release");
+    place.does("key delete team/release --yes");
+    let why = "the key `team/release` is deleted and waits for 168 hours more";
+    place.refuses("keyspace delete team --yes", 2, why);
+    assert_eq!(place.does("key list").lines().count(), 2);
+    place.does("key restore team/release");
+    let question = place.command("keyspace delete team");
+    let (exit, told) = typed(&question, "n\n");
+    assert!(exit == 1 && told.contains("destroy the key space `team` with its 2 keys?"), "{told}");
+    let (exit, told) = typed(&place.command("keyspace delete none"), "y\n");
+    assert!(exit == 2 && told.contains("no key space `none`") && !told.contains('?'), "{told}");
+    assert_eq!(typed(&question, "y\n").0, 0);
+    assert_eq!(place.does("keyspace list"), "");
 }

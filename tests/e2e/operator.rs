@@ -99,7 +99,7 @@ fn a_day_at_work(place: &Place) -> Vec<String> {
     place.refuses("key show group/none", 2, "there is no key `group/none`");
     place.refuses("key show group", 2, "write it as `space/key`");
     place.refuses("key public group/data", 2, "has no public key");
-    place.refuses("keyspace delete group", 2, "say `--yes`");
+    place.refuses("keyspace delete group", 2, "pass `--yes` to destroy the key space `group`");
     place.refuses("key destroy group/data --yes", 2, "is not deleted: use `crypto-cli key delete`");
     place.refuses("key delete group/data --yes --wait-days 0", 2, "waits for a day or longer");
     let wrong = format!(
