@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use policy::AuditTerms;
 use proof::{LogPlace, MAX_LINE_BYTES};
 use wire::admin::Reason;
 
@@ -21,19 +22,10 @@ const MARK: &str = "audit.mark";
 /// Largest mark, in bytes: a number, a digest and a signature take 153.
 const MOST_MARK_BYTES: u64 = 256;
 
-/// How the log is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct AuditSettings {
-    /// Whether each line is on disk before what it tells of happens, rather than soon after.
-    pub each_line: bool,
-    /// Bytes after which a new file is begun.
-    pub rotate_bytes: u64,
-}
-
 /// Where records go.
 pub struct Audit {
     sink: Option<Mutex<Sink>>,
-    settings: AuditSettings,
+    terms: AuditTerms,
 }
 
 struct Sink {
@@ -81,7 +73,7 @@ impl Audit {
     ///
     /// # Errors
     /// When it cannot be opened or made.
-    pub fn open(folder: &Path, settings: AuditSettings) -> Result<Self, AuditError> {
+    pub fn open(folder: &Path, terms: AuditTerms) -> Result<Self, AuditError> {
         let file = append_to(&folder.join(FILE))?;
         let bytes = file.metadata()?.len();
         // A file whose name is not on disk is lost with the power.
@@ -96,13 +88,13 @@ impl Audit {
             is_marked: false,
             is_lost: false,
         };
-        Ok(Self { sink: Some(Mutex::new(sink)), settings })
+        Ok(Self { sink: Some(Mutex::new(sink)), terms })
     }
 
     /// Keeps nothing: for a keyspace that is in memory and goes with the process.
     #[must_use]
     pub fn ephemeral() -> Self {
-        Self { sink: None, settings: AuditSettings { each_line: false, rotate_bytes: u64::MAX } }
+        Self { sink: None, terms: AuditTerms::default() }
     }
 
     /// Finds the end of the log and sees that it is where it was left. Nothing is written.
@@ -133,11 +125,11 @@ impl Audit {
         sign: Sign<'_>,
     ) -> Result<Option<LogPlace>, AuditError> {
         let Some(mut sink) = self.sink() else { return Ok(None) };
-        if sink.bytes >= self.settings.rotate_bytes {
+        if sink.bytes >= self.terms.rotate_bytes {
             sink.rotate(service_nkey, sign)?;
         }
         sink.write(entry, sign)?;
-        if self.settings.each_line || entry.is_awaited {
+        if self.terms.each_line || entry.is_awaited {
             sink.sync()?;
         }
         Ok(Some(sink.place.clone()))
@@ -320,7 +312,8 @@ fn last_rotated(folder: &Path) -> io::Result<Option<PathBuf>> {
 
 fn append_to(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600).open(path)
+    let opened = options.read(true).append(true).create(true).mode(0o600).open(path);
+    opened.map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
 }
 
 #[cfg(test)]

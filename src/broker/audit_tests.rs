@@ -15,8 +15,7 @@ impl Log {
     }
 
     fn open(&self) -> Audit {
-        let settings = AuditSettings { each_line: false, rotate_bytes: u64::MAX };
-        let audit = Audit::open(self.folder.path(), settings).unwrap();
+        let audit = Audit::open(self.folder.path(), AuditTerms::default()).unwrap();
         audit.find_end(&self.service.public_key()).unwrap();
         audit.begin(&self.service.public_key(), &self.sign()).unwrap();
         audit
@@ -75,7 +74,7 @@ fn a_line_that_lacks_only_its_end_is_counted_with_it() {
     let length = log.length();
     append_to(&log.folder.path().join(FILE)).unwrap().set_len(length - 1).unwrap();
     let audit =
-        Audit::open(log.folder.path(), AuditSettings { each_line: false, rotate_bytes: u64::MAX });
+        Audit::open(log.folder.path(), AuditTerms::default());
     let audit = audit.unwrap();
     audit.find_end(&log.service.public_key()).unwrap();
     assert_eq!(log.length(), length);

@@ -35,7 +35,7 @@ use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
 use wire::script::Task;
 
 pub use admin::AdminSocket;
-pub use audit::{Audit, AuditError, AuditSettings, last_line_of};
+pub use audit::{Audit, AuditError, last_line_of};
 pub use gate::{Gate, Sealed};
 pub use lane::check;
 pub use lanes::{Lanes, LanesError};

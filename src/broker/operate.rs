@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use keyspace::{Importing, KeyspaceError, Passphrase, Source, Told, Unlocked};
+use policy::AuditTerms;
 use wire::admin::{Reason, Row};
 use wire::operator::{Act, SlotKind};
 
@@ -67,17 +69,17 @@ impl OperateError {
     }
 }
 
-/// A keyspace that no service holds, with the log of what is done to it.
+/// A keyspace that no service holds, with the folder of the log of what is done to it.
 pub struct Standalone {
     keyspace: Unlocked,
-    audit: Audit,
+    folder: PathBuf,
 }
 
 impl Standalone {
     /// Takes both.
     #[must_use]
-    pub fn new(keyspace: Unlocked, audit: Audit) -> Self {
-        Self { keyspace, audit }
+    pub fn new(keyspace: Unlocked, folder: &Path) -> Self {
+        Self { keyspace, folder: folder.to_owned() }
     }
 
     /// Does it for this user. What changes keys or lets them out is recorded before, as a service does, and
@@ -98,13 +100,15 @@ impl Standalone {
         }
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         let service = self.keyspace.service_nkey();
-        self.audit.find_end(service)?;
-        self.audit.begin(service, &sign)?;
-        let record = |entry: &Entry<'_>| self.audit.record(entry, service, &sign).map(drop);
+        // What only looks needs no log. All that is recorded here is on disk before it is done, whatever the policy.
+        let audit = Audit::open(&self.folder, AuditTerms::default())?;
+        audit.find_end(service)?;
+        audit.begin(service, &sign)?;
+        let record = |entry: &Entry<'_>| audit.record(entry, service, &sign).map(drop);
         if let Some(what) = accepted {
             record(&Entry::accepted(what))?;
         }
-        let end = || self.audit.mark(&sign);
+        let end = || audit.mark(&sign);
         recorded(act, uid, &record, &end, |act| perform(&self.keyspace, act, now, desk))
     }
 }
@@ -317,7 +321,6 @@ mod tests {
     use wire::operator::Protection;
 
     use super::*;
-    use crate::AuditSettings;
 
     /// An operator's end that takes so many parts of a file.
     struct Takes(usize);
@@ -346,13 +349,11 @@ mod tests {
     #[test]
     fn an_export_that_is_broken_off_may_have_left_in_part() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = AuditSettings { each_line: false, rotate_bytes: u64::MAX };
-        let audit = Audit::open(folder.path(), settings).unwrap();
         let keyspace = Unlocked::ephemeral(5).unwrap();
         let to = keyspace.as_operator().recipient().unwrap();
         let space = Name::parse("space").unwrap();
         keyspace.as_operator().new_space(&space, 5).unwrap();
-        let standalone = Standalone::new(keyspace, audit);
+        let standalone = Standalone::new(keyspace, folder.path());
         let export = |spaces: &[&Name], parts| {
             let spaces = spaces.iter().copied().cloned().collect();
             let act = Act::Export(spaces, Protection::Recipients(vec![to.clone()]));

@@ -14,7 +14,7 @@ const NO_POLICY: &str = "version = 1\n[service]\nname = \"doctor\"\n";
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<Exit, Fault> {
     let untraced = Untraced::begin()?;
     let policy = Policy::parse("doctor", NO_POLICY);
-    let policy = policy.map_err(|found| Fault::system("the policy of this command", &found))?;
+    let policy = policy.map_err(|found| Fault::new(Exit::Internal, found.to_string()))?;
     let lane = scripts::first_lane(&policy)?;
     let report = lane.report().clone();
     drop(lane);

@@ -51,9 +51,9 @@ impl Fault {
         Self::new(Exit::Usage, message)
     }
 
-    /// A fault of the system around us, with what was being done.
+    /// The system around us refused something: what was being done, and why not.
     pub(crate) fn system(doing: &str, error: &dyn std::fmt::Display) -> Self {
-        Self::new(Exit::Internal, format!("{doing}: {error}"))
+        Self::new(Exit::Unavailable, format!("{doing}: {error}"))
     }
 }
 
@@ -70,6 +70,7 @@ impl From<Reason> for Exit {
             Reason::Locked => Self::Locked,
             Reason::Integrity => Self::Integrity,
             Reason::Unavailable => Self::Unavailable,
+            Reason::Internal => Self::Internal,
         }
     }
 }

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use broker::{Audit, AuditSettings, ProofMark, Records};
+use broker::{Audit, ProofMark, Records};
 use keyspace::{Home, KeyspaceError, Locked, Passphrase};
-use policy::{AuditTerms, Caller, MAX_POLICY_BYTES, Policy};
+use policy::{Caller, MAX_POLICY_BYTES, Policy};
 use wire::Hidden;
 use wire::script::MAX_SCRIPT_BYTES;
 
@@ -148,11 +148,8 @@ pub(crate) fn open_records(home: &Home, policy: &Policy) -> Result<Records, Faul
         Fault::new(Exit::Unavailable, format!("`{}`: {error}", path.display()))
     };
     let mark = home.file(MARK_FILE);
-    let AuditTerms { each_line, rotate_bytes } = policy.audit();
-    let settings = AuditSettings { each_line, rotate_bytes };
-    let audit = Audit::open(home.path(), settings);
     let records = Records {
-        audit: audit.map_err(|error| unusable(home.path(), &error))?,
+        audit: Audit::open(home.path(), policy.audit())?,
         mark: ProofMark::open(&mark, now()).map_err(|error| unusable(&mark, &error))?,
     };
     // A file whose name is not on disk is lost with the power.
@@ -169,7 +166,7 @@ pub(crate) fn worker_path() -> Result<PathBuf, Fault> {
         return Ok(path);
     }
     let text = format!("`{}` is missing: install it beside `crypto-cli`", path.display());
-    Err(Fault::new(Exit::Internal, text))
+    Err(Fault::new(Exit::Unavailable, text))
 }
 
 /// The caller that `--as` names; without it the anonymous one.

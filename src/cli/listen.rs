@@ -29,8 +29,10 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     let locked = files::hold(&home)?;
     let records = files::open_records(&home, &policy.policy)?;
     let admin = AdminSocket::open(home.path());
-    let admin =
-        admin.map_err(|error| Fault::system("cannot open the socket in the home", &error))?;
+    let admin = admin.map_err(|error| {
+        let doing = format!("cannot open the socket in `{}`", home.path().display());
+        Fault::system(&doing, &error)
+    })?;
     let confined = Confined::broker(untraced, Some(home.path()))?;
     scripts::mention(&confined);
     let service = policy.policy.service().to_owned();

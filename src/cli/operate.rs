@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 
-use broker::{Audit, AuditSettings, Desk, Standalone};
-use keyspace::{Home, Opening, Passphrase, Source};
-use policy::Policy;
+use broker::{Desk, Standalone};
+use keyspace::{Opening, Passphrase, Source};
 use sandbox::LocalPeer;
 use serde_json::{Map, Value, json};
 use wire::admin::{KeyRow, Row, SpaceRow, ToAdmin};
@@ -94,23 +93,13 @@ fn perform(&mut self, act: Act, desk: &mut Terminal) -> Result<String, Fault> {
         },
     };
     let keyspace = locked.unlock(&passphrase, unlock.open.opening())?;
-    let audit = Audit::open(home.path(), settings(&home));
-    let audit = audit.map_err(|error| Fault::system("cannot open the audit log", &error))?;
     let uid = LocalPeer::this().uid;
-    Ok(Standalone::new(keyspace, audit).perform(act, uid, files::now(), desk)?)
+    Ok(Standalone::new(keyspace, home.path()).perform(act, uid, files::now(), desk)?)
 }
 }
 
 fn counted(row: &Row) -> Option<u64> {
     if let Row::Space(row) = row { row.keys } else { None }
-}
-
-/// As the policy in the home has them, if there is a good one.
-fn settings(home: &Home) -> AuditSettings {
-    let text = std::fs::read_to_string(home.file("policy.toml")).unwrap_or_default();
-    let terms = Policy::parse("policy.toml", &text).map(|policy| policy.audit());
-    let terms = terms.unwrap_or_default();
-    AuditSettings { each_line: terms.each_line, rotate_bytes: terms.rotate_bytes }
 }
 
 /// The files that go along with an act.

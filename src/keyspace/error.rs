@@ -132,17 +132,18 @@ impl KeyspaceError {
                 Reason::Integrity
             }
             Self::WrongPassphrase | Self::BadPassphrase(_) | Self::NotForUs => Reason::Locked,
-            Self::InUse { .. } | Self::Storage(_) | Self::Bundle(_) => Reason::Unavailable,
+            Self::InUse { .. } | Self::Io { .. } | Self::Storage(_) | Self::Bundle(_) => {
+                Reason::Unavailable
+            }
+            Self::WrongPermit => Reason::Internal,
             Self::Missing(_)
             | Self::Exists(_)
             | Self::Exposed { .. }
             | Self::Unknown { .. }
             | Self::Taken { .. }
             | Self::Cannot(_)
-            | Self::Io { .. }
-            | Self::Unfit(_)
             | Self::OutOfTime
-            | Self::WrongPermit => Reason::Usage,
+            | Self::Unfit(_) => Reason::Usage,
         }
     }
 }

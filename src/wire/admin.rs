@@ -58,12 +58,14 @@ pub enum Reason {
     Integrity = 3,
     /// The disk or the system refused.
     Unavailable = 4,
+    /// A fault of the program.
+    Internal = 5,
 }
 
 impl Reason {
     /// Every one.
     pub const ALL: &'static [Self] =
-        &[Self::Usage, Self::Locked, Self::Integrity, Self::Unavailable];
+        &[Self::Usage, Self::Locked, Self::Integrity, Self::Unavailable, Self::Internal];
 }
 
 /// One thing that an operator asked for.

@@ -7,7 +7,7 @@ use sandbox::LocalSocket;
 use wire::Channel;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, ToAdmin};
 
-use crate::operator::Place;
+use crate::operator::{Place, arg};
 use crate::support::*;
 
 /// A user that is not root: `nobody`.
@@ -39,4 +39,32 @@ fn root_reaches_the_service_in_the_home_of_another_user() {
     });
     place.refuses("keyspace list", 4, "ListSpaces");
     service.join().unwrap();
+}
+
+/// Folders are in the place of files, for root is kept from no file.
+#[test]
+fn a_home_that_cannot_be_written_to_is_no_fault_of_the_program() {
+    let place = Place::new();
+    let (log, socket) = (place.home.join("audit.log"), place.home.join(ADMIN_SOCKET));
+    fs::create_dir_all(&log).unwrap();
+    place.refuses("keyspace new team", 5, "audit.log`: Is a directory");
+    assert_eq!(place.does("keyspace list"), "", "what only looks is not recorded");
+    fs::remove_dir(&log).unwrap();
+    fs::create_dir_all(&socket).unwrap();
+    place.scratch.policy(OPEN_TO_ANYBODY);
+    let listen = format!(
+        "listen --server nats://localhost:1 --policy {}",
+        arg(&place.scratch.path("policy.toml"))
+    );
+    place.refuses(&listen, 5, &format!("cannot open the socket in `{}`: ", arg(&place.home)));
+}
+
+#[test]
+fn a_worker_that_is_not_installed_is_no_fault_of_the_program() {
+    let scratch = Scratch::new();
+    let alone = scratch.path("crypto-cli");
+    fs::copy(own(), &alone).unwrap();
+    let output = std::process::Command::new(&alone).arg("doctor").env_clear().output().unwrap();
+    let (exit, _, err) = outcome(&output);
+    assert!(exit == 5 && err.contains("install it beside `crypto-cli`"), "{exit} {err}");
 }
