@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use keyspace::{Importing, KeyspaceError, Passphrase, Source, Told, Unlocked};
 use policy::AuditTerms;
 use wire::admin::{Reason, Row};
-use wire::operator::{Act, SlotKind};
+use wire::operator::Act;
 
 use crate::entry::{Acted, Entry};
 use crate::{Audit, AuditError};
@@ -268,7 +268,7 @@ fn attempt(
         }
         Act::Verify => {
             let found = operator.verify(progress)?;
-            let slots: Vec<&str> = found.slots.iter().copied().map(SlotKind::word).collect();
+            let slots: Vec<String> = found.slots.iter().map(ToString::to_string).collect();
             let (spaces, keys, slots) = (found.spaces, found.keys, slots.join(", "));
             Ok(format!(
                 "every record opens; key spaces: {spaces}, keys: {keys}; passphrases: {slots}"

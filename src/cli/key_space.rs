@@ -4,9 +4,9 @@ use std::fs::File;
 
 use policy::Recipient;
 use sandbox::Untraced;
-use wire::operator::{Act, MOST_RECIPIENTS, Protection};
+use wire::operator::{Act, KdfCost, MOST_RECIPIENTS, Protection};
 
-use crate::args::{DestroySpaceArgs, ExportArgs, ImportArgs, KeyspaceCommand, PasswdArgs};
+use crate::args::{DestroySpaceArgs, ExportArgs, ImportArgs, Kdf, KeyspaceCommand, PasswdArgs};
 use crate::exit::{Exit, Fault};
 use crate::operate::{Files, Session, name, operate};
 use crate::output::Output;
@@ -99,6 +99,7 @@ fn passwd(args: &PasswdArgs) -> Result<Exit, Fault> {
     } else {
         Some(passphrase::another(&args.source(), &format!("{} passphrase", slot.word()))?)
     };
-    let act = Act::Passwd { current, slot, new, cost: args.kdf.cost() };
+    let cost = args.kdf.map_or(KdfCost::Kept, Kdf::cost);
+    let act = Act::Passwd { current, slot, new, cost };
     operate(&args.operate, act, Files::default())
 }

@@ -113,9 +113,14 @@ impl Header {
         Err(KeyspaceError::WrongPassphrase)
     }
 
-    /// Whose passphrases open it.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = SlotKind> {
-        self.slots.iter().map(|slot| slot.kind)
+    /// Whose passphrases open it, and what that costs.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (SlotKind, Cost)> {
+        self.slots.iter().map(|slot| (slot.kind, slot.cost))
+    }
+
+    /// What deriving a key from the passphrase of this slot costs, if there is one.
+    pub(crate) fn cost_of(&self, kind: SlotKind) -> Option<Cost> {
+        self.slots().find_map(|(each, cost)| (each == kind).then_some(cost))
     }
 
     /// The same with this slot in the place of one of its kind.

@@ -1,13 +1,14 @@
 //! What an operator does: one transaction each, without a policy. Whoever has this value has shown the
 //! passphrase, or is at the socket of a service that was shown it.
 
-use wire::admin::{Row, SpaceRow};
+use wire::admin::{Row, SlotRow, SpaceRow};
 use wire::operator::SlotKind;
 use wire::script::PublicForm;
 use wire::{Algorithm, KeyPath, KeyState, Name};
 
 use crate::error::KeyspaceError;
 use crate::key::KeyRecord;
+use crate::seal::Cost;
 use crate::stack::wiped;
 use crate::store::Unlocked;
 use crate::transaction::{no_key, no_space};
@@ -30,8 +31,8 @@ pub struct Verified {
     pub spaces: u64,
     /// Keys.
     pub keys: u64,
-    /// Whose passphrases open it.
-    pub slots: Vec<SlotKind>,
+    /// Whose passphrases open it, and what that costs.
+    pub slots: Vec<SlotRow>,
 }
 
 impl Unlocked {
@@ -289,7 +290,7 @@ impl Operator<'_> {
     /// When any is damaged: which ones, as far as they fit a line.
     pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Verified, KeyspaceError> {
         let snapshot = self.0.snapshot()?;
-        let (slots, total) = (self.header()?.slots().collect(), snapshot.all_keys()?);
+        let (slots, total) = (self.header()?.slots().map(slot_row).collect(), snapshot.all_keys()?);
         let (spaces, keys, faults) = snapshot.check_all(|keys| progress(keys, total))?;
         if !faults.is_empty() {
             let shown = faults.iter().take(MOST_FAULTS).cloned().collect::<Vec<_>>().join("; ");
@@ -324,6 +325,11 @@ impl Operator<'_> {
 
 /// Whether what was told was heard.
 pub type Told = Result<(), KeyspaceError>;
+
+fn slot_row((slot, cost): (SlotKind, Cost)) -> SlotRow {
+    let Cost { memory: memory_kib, passes, lanes } = cost;
+    SlotRow { slot, memory_kib, passes, lanes }
+}
 
 fn waits(path: &KeyPath, until: u64, now: u64) -> KeyspaceError {
     let left = until.saturating_sub(now).div_ceil(3600);

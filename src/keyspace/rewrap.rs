@@ -25,7 +25,11 @@ impl Operator<'_> {
         cost: KdfCost,
     ) -> Result<(), KeyspaceError> {
         let (header, root, _) = self.unlocked_header(current)?;
-        let slot = Slot::wrap(slot, new, Cost::asked(cost)?, &root, &header.file_id)?;
+        let asked = Cost::asked(cost)?;
+        // A new passphrase alone does not make guessing cheaper.
+        let now = header.cost_of(slot).filter(|now| now.whole() > asked.whole());
+        let cost = now.filter(|_| cost == KdfCost::Kept).unwrap_or(asked);
+        let slot = Slot::wrap(slot, new, cost, &root, &header.file_id)?;
         self.put_slot(slot, &RootKeys::below(&root)?)
     }
 
@@ -136,4 +140,37 @@ fn is_still(writing: &Writing<'_>, keys: &RootKeys) -> Result<(), KeyspaceError>
         return Ok(());
     }
     Err(KeyspaceError::Cannot("the root key was replaced meanwhile: ask again".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Unlocked;
+
+    #[test]
+    fn a_new_passphrase_is_as_dear_to_guess_as_the_one_before() {
+        let [first, second] =
+            ["the first one", "the second one"].map(|text| Passphrase::new(text.into()).unwrap());
+        let keyspace = Unlocked::ephemeral(1).unwrap();
+        let operator = keyspace.as_operator();
+        let dear = Cost { memory: 80 * 1024, ..Cost::WRITTEN };
+        let cost = || operator.header().unwrap().cost_of(SlotKind::Operator).unwrap();
+        let root = Secret::random().unwrap();
+        let slot = |file_id| Slot::wrap(SlotKind::Operator, &first, dear, &root, file_id).unwrap();
+        let made = keyspace.transact_under(RootKeys::below(&root).unwrap(), |writing, keys| {
+            let slot = slot(&writing.header.file_id);
+            writing.header = writing.header.clone().with_only(slot, keys);
+            Ok(())
+        });
+        made.unwrap();
+        let set = |from: &Passphrase, to: &Passphrase, cost| {
+            operator.set_passphrase(from, SlotKind::Operator, to, cost).unwrap();
+        };
+        set(&first, &second, KdfCost::Kept);
+        assert_eq!(cost(), dear);
+        set(&second, &first, KdfCost::Standard);
+        assert_eq!(cost(), Cost::WRITTEN, "as it was asked for");
+        set(&first, &second, KdfCost::Kept);
+        assert_eq!(cost(), Cost::WRITTEN);
+    }
 }

@@ -6,7 +6,7 @@ use crate::codec::{Frame, Malformed, Reader, Writer};
 use crate::hidden::Hidden;
 use crate::id::{KeyPath, Name};
 use crate::key_state::KeyState;
-use crate::operator::{Act, take_algorithm};
+use crate::operator::{Act, SlotKind, take_algorithm};
 
 /// The name of the socket, in the home.
 pub const ADMIN_SOCKET: &str = "admin.socket";
@@ -86,6 +86,27 @@ pub enum Row {
     },
     /// A text, such as a public key.
     Text(String),
+}
+
+/// A passphrase that opens the keyspace, and what deriving a key from it costs (Argon2id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotRow {
+    /// Whose it is.
+    pub slot: SlotKind,
+    /// KiB.
+    pub memory_kib: u32,
+    /// How often the memory is gone through.
+    pub passes: u32,
+    /// Threads.
+    pub lanes: u32,
+}
+
+impl std::fmt::Display for SlotRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { slot, memory_kib, passes, lanes } = self;
+        let (word, memory) = (slot.word(), memory_kib / 1024);
+        write!(f, "{word} ({memory} MiB, {passes} passes, {lanes} lanes)")
+    }
 }
 
 /// A key space.

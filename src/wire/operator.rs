@@ -102,6 +102,8 @@ pub enum SlotKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum KdfCost {
+    /// What it costs now, where that is more than the standard.
+    Kept = 0,
     /// 64 MiB, 3 passes, 4 lanes.
     Standard = 1,
     /// Of more memory, so that it takes about a second here; never less than the standard.
@@ -346,6 +348,7 @@ impl Act {
                 slot: SlotKind::from_number(r.u8()?).ok_or(Malformed)?,
                 new: r.option(Reader::hidden)?,
                 cost: match r.u8()? {
+                    0 => KdfCost::Kept,
                     1 => KdfCost::Standard,
                     2 => KdfCost::Calibrated,
                     _ => return Err(Malformed),

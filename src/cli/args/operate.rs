@@ -181,9 +181,9 @@ pub(crate) struct PasswdArgs {
     /// An open descriptor to read the new passphrase from.
     #[arg(long, value_name = "N")]
     pub(crate) new_passphrase_fd: Option<u32>,
-    /// What deriving a key from it costs.
-    #[arg(long, value_enum, default_value_t = Kdf::Standard)]
-    pub(crate) kdf: Kdf,
+    /// What deriving a key from it costs [default: what it costs now, and `standard` at least].
+    #[arg(long, value_enum)]
+    pub(crate) kdf: Option<Kdf>,
     /// Ask nothing.
     #[arg(long)]
     pub(crate) yes: bool,
