@@ -30,7 +30,8 @@ pub struct Audit {
 
 struct Sink {
     folder: PathBuf,
-    file: File,
+    /// None where there ought to be one: it is made once the log is known to end where it was left.
+    file: Option<File>,
     bytes: u64,
     place: LogPlace,
     /// Bytes after the last whole line, because the disk took only a part of one.
@@ -69,13 +70,18 @@ impl AuditError {
 type Sign<'s> = &'s dyn Fn(&[u8]) -> [u8; 64];
 
 impl Audit {
-    /// Opens the log in a folder, or makes it. Only its owner can read it.
+    /// Opens the log in a folder, or makes it where there was none. Only its owner can read it.
     ///
     /// # Errors
     /// When it cannot be opened or made.
     pub fn open(folder: &Path, terms: AuditTerms) -> Result<Self, AuditError> {
-        let file = append_to(&folder.join(FILE))?;
-        let bytes = file.metadata()?.len();
+        let path = folder.join(FILE);
+        let file = if folder.join(MARK).exists() && !path.exists() {
+            None
+        } else {
+            Some(append_to(&path)?)
+        };
+        let bytes = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|found| found.len()))?;
         // A file whose name is not on disk is lost with the power.
         File::open(folder)?.sync_all()?;
         let sink = Sink {
@@ -97,11 +103,16 @@ impl Audit {
         Self { sink: None, terms: AuditTerms::default() }
     }
 
-    /// Finds the end of the log and sees that it is where it was left. Nothing is written.
+    /// Finds the end of the log and sees that it is where it was left. No line is written.
     pub(crate) fn find_end(&self, service_nkey: &str) -> Result<(), AuditError> {
         let Some(mut sink) = self.sink() else { return Ok(()) };
         sink.find_end(service_nkey)?;
-        sink.compare_with_mark(service_nkey)
+        sink.compare_with_mark(service_nkey)?;
+        if sink.file.is_none() {
+            sink.file = Some(append_to(&sink.folder.join(FILE))?);
+            File::open(&sink.folder)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Says that a process begins.
@@ -111,7 +122,7 @@ impl Audit {
         sink.mark(sign)?;
         let torn = std::mem::take(&mut sink.torn);
         if !torn.is_empty() {
-            sink.file.set_len(sink.bytes)?;
+            sink.file()?.set_len(sink.bytes)?;
         }
         sink.write(&Entry::opened(service_nkey, &torn), sign)?;
         sink.mark(sign)
@@ -156,8 +167,15 @@ impl Audit {
 }
 
 impl Sink {
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn find_end(&mut self, service_nkey: &str) -> Result<(), AuditError> {
-        let (mut end, from) = last_of(&self.file, self.bytes)?;
+        let (mut end, from) = match &self.file {
+            Some(file) => last_of(file, self.bytes)?,
+            None => (Vec::new(), 0),
+        };
         let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         self.torn = end.split_off(whole);
         self.bytes = from + u64::try_from(whole).unwrap_or(0);
@@ -173,7 +191,7 @@ impl Sink {
             .map_err(|_| damaged("its last line is not as this service signed it"))?;
         // A line that lacks only its end was written.
         if let Ok(place) = self.place.read_next(&self.torn, service_nkey) {
-            self.file.write_all(b"\n")?;
+            self.file()?.write_all(b"\n")?;
             self.bytes += u64::try_from(self.torn.len() + 1).unwrap_or(0);
             self.place = place;
             self.torn.clear();
@@ -189,14 +207,17 @@ impl Sink {
         let mark = LogPlace::of_mark(&mark, service_nkey)
             .map_err(|_| damaged("the mark of its end, `audit.mark`, is not as it was left"))?;
         let is_there = self.place.reaches(&mark);
-        is_there.then_some(()).ok_or(damaged("it ends before lines that were written"))
+        is_there.then_some(()).ok_or(damaged(
+            "it ends before lines that were written: put back the file that was moved, or restore the home from a \
+             backup",
+        ))
     }
 
     fn write(&mut self, entry: &Entry<'_>, sign: Sign<'_>) -> Result<(), AuditError> {
         self.check_disk()?;
         // What the disk took of a line that it could not take whole is dropped before the next.
         if !self.torn.is_empty() {
-            self.file.set_len(self.bytes)?;
+            self.file()?.set_len(self.bytes)?;
             self.torn.clear();
         }
         let (mut line, place) = self.place.write_next(entry, sign);
@@ -207,7 +228,7 @@ impl Sink {
         self.torn = vec![0];
         self.is_on_disk = false;
         self.is_marked = false;
-        self.file.write_all(line.as_bytes())?;
+        self.file()?.write_all(line.as_bytes())?;
         self.torn.clear();
         self.bytes += u64::try_from(line.len()).unwrap_or(0);
         self.place = place;
@@ -234,7 +255,7 @@ impl Sink {
             std::fs::rename(&old, &current)?;
             return Err(error.into());
         }
-        self.file = file;
+        self.file = Some(file);
         self.bytes = u64::try_from(line.len()).unwrap_or(0);
         self.place = place;
         self.is_marked = false;
@@ -256,7 +277,7 @@ impl Sink {
         self.check_disk()?;
         if !self.is_on_disk {
             self.is_lost = true;
-            self.file.sync_data()?;
+            self.file()?.sync_data()?;
             (self.is_on_disk, self.is_lost) = (true, false);
         }
         Ok(())

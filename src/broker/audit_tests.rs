@@ -36,13 +36,14 @@ impl Log {
 fn a_disk_that_cannot_say_that_it_has_the_lines_stops_everything() {
     let log = Log::new();
     let audit = log.open();
-    audit.sink().unwrap().file = OpenOptions::new().append(true).open("/dev/null").unwrap();
+    audit.sink().unwrap().file =
+        Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
     log.record(&audit, "p").unwrap();
     assert!(audit.sync().is_err());
     assert!(log.record(&audit, "p").is_err(), "nobody knows what the disk has");
     assert!(audit.mark(&log.sign()).is_err());
     // A disk that has failed once may say the next time that all is well.
-    audit.sink().unwrap().file = append_to(&log.folder.path().join(FILE)).unwrap();
+    audit.sink().unwrap().file = Some(append_to(&log.folder.path().join(FILE)).unwrap());
     assert!(audit.sync().is_err() && audit.mark(&log.sign()).is_err());
     assert!(log.record(&audit, "p").is_err());
 }
@@ -51,7 +52,8 @@ fn a_disk_that_cannot_say_that_it_has_the_lines_stops_everything() {
 fn what_the_disk_has_is_not_put_there_again() {
     let log = Log::new();
     let audit = log.open();
-    audit.sink().unwrap().file = OpenOptions::new().append(true).open("/dev/null").unwrap();
+    audit.sink().unwrap().file =
+        Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
     assert!(audit.sync().is_ok());
 }
 
@@ -59,7 +61,8 @@ fn what_the_disk_has_is_not_put_there_again() {
 fn what_waits_for_its_record_waits_for_the_disk() {
     let log = Log::new();
     let audit = log.open();
-    audit.sink().unwrap().file = OpenOptions::new().append(true).open("/dev/null").unwrap();
+    audit.sink().unwrap().file =
+        Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
     let mut entry = Entry::loaded("p");
     entry.is_awaited = true;
     assert!(audit.record(&entry, &log.service.public_key(), &log.sign()).is_err());

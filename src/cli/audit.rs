@@ -236,12 +236,14 @@ pub(crate) fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     let current = folder.join("audit.log");
     let logs: Vec<_> = logs.into_iter().map(|(_, path)| path).collect();
     if !current.exists() && logs.is_empty() {
-        if folder.join(MARK).exists() {
-            let text =
-                format!("the audit log of `{}` was removed: its mark is there", folder.display());
-            return Err(Fault::new(Exit::Integrity, text));
+        let text = format!("there is no audit log in `{}`", folder.display());
+        if !folder.join(MARK).exists() {
+            return Err(Fault::usage(text));
         }
-        return Err(Fault::usage(format!("there is no audit log in `{}`", folder.display())));
+        let text = format!(
+            "{text}, though lines were written: put back the file that was moved, or restore the home from a backup"
+        );
+        return Err(Fault::new(Exit::Integrity, text));
     }
     Ok(logs.into_iter().chain(current.exists().then_some(current)).collect())
 }

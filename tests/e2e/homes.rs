@@ -68,3 +68,26 @@ fn a_worker_that_is_not_installed_is_no_fault_of_the_program() {
     let (exit, _, err) = outcome(&output);
     assert!(exit == 5 && err.contains("install it beside `crypto-cli`"), "{exit} {err}");
 }
+
+#[test]
+fn an_audit_log_that_was_moved_away_can_be_put_back() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let (log, away) = (place.home.join("audit.log"), place.home.join("audit.log.1"));
+    let verify = || outcome(&cli().args(["audit", "verify", "--home"]).arg(&place.home).output().unwrap());
+    fs::rename(&log, &away).unwrap();
+    place.refuses("keyspace new group", 4, "put back the file that was moved, or restore");
+    assert!(!log.exists(), "an empty log would hide what has happened");
+    let (exit, _, err) = verify();
+    assert!(exit == 4 && err.contains("put back the file that was moved, or restore"), "{err}");
+    fs::rename(&away, &log).unwrap();
+    place.does("keyspace new group");
+    assert_eq!(verify().0, 0);
+    // What the README says of one that is lost for good.
+    fs::remove_file(&log).unwrap();
+    for note in ["audit.mark", "audit.uses"] {
+        let _none = fs::remove_file(place.home.join(note));
+    }
+    place.does("keyspace new late");
+    assert_eq!(verify().0, 0);
+}
