@@ -54,11 +54,18 @@ pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
     } else {
         args.files.iter().map(|path| open(path)).collect::<Result<Vec<_>, Fault>>()?
     };
-    let service = match &args.service_nkey {
-        Some(nkey) => nkey.clone(),
-        None => service_of(logs.first())?,
-    };
+    let named = service_of(logs.first());
     let mut seen = Seen::default();
+    let service = match (&args.service_nkey, named) {
+        (Some(nkey), Ok(named)) if *nkey != named && !args.continued => {
+            let file = logs.first().map(|log| log.path.clone()).unwrap_or_default();
+            let why = format!("the log of the service `{named}`, and not of `{nkey}`");
+            seen.first_bad = Some(Bad { file, line: 1, why });
+            nkey.clone()
+        }
+        (Some(nkey), _) => nkey.clone(),
+        (None, named) => named?,
+    };
     for log in &logs {
         if seen.first_bad.is_none() {
             read(log, &service, args.continued, &mut seen)?;

@@ -91,3 +91,17 @@ fn an_audit_log_that_was_moved_away_can_be_put_back() {
     place.does("keyspace new late");
     assert_eq!(verify().0, 0);
 }
+
+#[test]
+fn a_log_is_not_judged_by_the_service_of_another_home() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let other = "NDW2G4A6Q2W5ZVRY3TZTFVCFYWE6SYGYUHKVFGOGH55HJQWBKC5SCFKP";
+    let mut verify = cli();
+    verify.env("CRYPTO_SERVICE_NKEY", other).args(["audit", "verify", "--home"]).arg(&place.home);
+    let (exit, _, err) = outcome(&verify.output().unwrap());
+    assert_eq!(exit, 0, "{err}");
+    let (exit, _, err) = outcome(&verify.args(["--service-nkey", other]).output().unwrap());
+    let why = format!("audit.log:1: the log of the service `{}`, and not of `{other}`", place.nkey);
+    assert!(exit == 4 && err.contains(&why), "{err}");
+}

@@ -15,21 +15,23 @@ use crate::support::*;
 pub(crate) struct Place {
     pub(crate) scratch: Scratch,
     pub(crate) home: PathBuf,
+    pub(crate) nkey: String,
     passphrase: PathBuf,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
         let scratch = Scratch::new();
-        let (home, _) = scratch.home();
+        let (home, nkey) = scratch.home();
         let passphrase = scratch.passphrase_file();
-        Self { scratch, home, passphrase }
+        Self { scratch, home, nkey, passphrase }
     }
 
     /// The home of a service that was unlocked: what is asked of it takes no passphrase, but for what needs one.
     pub(crate) fn of(service: &Service) -> Self {
         let passphrase = service.scratch.passphrase_file();
-        Self { scratch: Scratch::new(), home: service.home.clone(), passphrase }
+        let nkey = service.nkey.clone();
+        Self { scratch: Scratch::new(), home: service.home.clone(), nkey, passphrase }
     }
 
     pub(crate) fn command(&self, words: &str) -> Command {
@@ -178,10 +180,7 @@ fn verify_audit(home: &Path, nkey: &str) -> (i32, String, String) {
 
 #[test]
 fn an_operator_does_it_without_a_service_and_it_is_recorded() {
-    let scratch = Scratch::new();
-    let (home, nkey) = scratch.home();
-    let passphrase = scratch.passphrase_file();
-    let place = Place { scratch, home, passphrase };
+    let place = Place::new();
     is_a_day_at_work(&a_day_at_work(&place));
     let audit = recorded(&log_of(&place.home));
     for entry in [
@@ -198,7 +197,7 @@ fn an_operator_does_it_without_a_service_and_it_is_recorded() {
         assert!(audit.iter().any(|line| line == entry), "{entry}: {audit:#?}");
     }
     assert!(!audit.iter().any(|line| line.contains("key list")), "what only looks is not recorded");
-    let (exit, _, err) = verify_audit(&place.home, &nkey);
+    let (exit, _, err) = verify_audit(&place.home, &place.nkey);
     assert_eq!(exit, 0, "{err}");
 }
 
@@ -303,6 +302,7 @@ async fn a_sealed_service_answers_so_until_it_is_unsealed() {
     let wrong = Place {
         passphrase: place.scratch.write("wrong", "another passphrase\n"),
         home: service.home.clone(),
+        nkey: service.nkey.clone(),
         scratch: Scratch::new(),
     };
     wrong.refuses("unseal", 3, "the passphrase is wrong");

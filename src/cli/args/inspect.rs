@@ -54,7 +54,8 @@ pub(crate) struct AuditVerifyArgs {
     #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
     pub(crate) home: Option<PathBuf>,
     /// The public nkey of the service [default: the one that the log names].
-    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY")]
+    // Not from the environment: it is of one service, and `--home` may name the home of another.
+    #[arg(long, value_name = "N...")]
     pub(crate) service_nkey: Option<String>,
     /// The log begins in files that are kept elsewhere.
     #[arg(long)]
