@@ -1,7 +1,8 @@
 //! Files that the arguments name: bounded, and errors that say which.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use wire::script::MAX_SCRIPT_BYTES;
 use crate::admin::Service;
 use crate::args::Unlock;
 use crate::exit::{Exit, Fault};
-use crate::passphrase;
+use crate::{passphrase, say};
 
 /// The place of the mark of used proofs.
 const MARK_FILE: &str = "used-proofs";
@@ -76,7 +77,10 @@ pub(crate) fn read_private(path: &Path) -> Result<Hidden, Fault> {
     let read = if path == Path::new("-") {
         std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
     } else {
-        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        File::open(path).and_then(|file| {
+            warn_if_shown(&name, &file.metadata()?);
+            file.take(limit).read_to_end(&mut bytes)
+        })
     };
     let hidden = Hidden::new(bytes);
     read.map_err(|error| Fault::usage(format!("cannot read `{name}`: {error}")))?;
@@ -84,6 +88,13 @@ pub(crate) fn read_private(path: &Path) -> Result<Hidden, Fault> {
         return Err(Fault::usage(format!("`{name}` has more than {MAX_KEY_FILE_BYTES} bytes")));
     }
     Ok(hidden)
+}
+
+/// Says so where others may read a file that is secret.
+pub(crate) fn warn_if_shown(name: &str, metadata: &Metadata) {
+    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
+        say::talk(&format!("crypto-cli: warning: other users may read `{name}`: `chmod go=` it"));
+    }
 }
 
 /// A whole file of at most so many bytes.

@@ -11,6 +11,9 @@ use crate::operate::{Files, key_path, name, operate};
 use crate::output::Output;
 use crate::{ask, files, say};
 
+/// What every age file begins with.
+const WRAPPED: &[u8] = b"age-encryption.org/";
+
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
 
@@ -54,6 +57,13 @@ fn import(args: &ImportKeyArgs) -> Result<Exit, Fault> {
     let key = key_path(&args.key.key)?;
     let algorithm = args.algorithm.as_deref().map(algorithm).transpose()?;
     let wrapped = files::read_bounded(&args.file, MAX_WRAPPED_BYTES)?;
+    if !wrapped.starts_with(WRAPPED) {
+        let file = args.file.display();
+        return Err(Fault::usage(format!(
+            "`{file}` is not wrapped, or not as a binary age file: `crypto-cli key wrap {file} --to $(crypto-cli key \
+             recipient) --output {file}.age`"
+        )));
+    }
     operate(&args.key.operate, Act::ImportKey(key, algorithm, wrapped), Files::default())
 }
 

@@ -18,6 +18,12 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     check_subject(&args.subject)?;
     check_subject(&args.queue_group)?;
     let listener = arguments(args)?;
+    for path in [&args.nats.nkey_seed_file, &args.nats.creds].into_iter().flatten() {
+        // One that cannot be read is told of by the listener.
+        if let Ok(metadata) = path.metadata() {
+            files::warn_if_shown(&path.display().to_string(), &metadata);
+        }
+    }
     let untraced = Untraced::begin()?;
     let home = files::home(args.unlock.home.as_deref())?;
     let path = files::policy_path(args.policy.as_deref(), args.unlock.home.as_deref())?;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{IsTerminal, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keyspace::{MAX_PASSPHRASE_BYTES, Passphrase};
@@ -10,7 +9,7 @@ use wire::Hidden;
 
 use crate::args::PassphraseArgs;
 use crate::exit::{Exit, Fault};
-use crate::say;
+use crate::files;
 
 /// The name of the systemd credential (systemd.exec(5), `LoadCredential=`).
 const CREDENTIAL: &str = "crypto-cli-passphrase";
@@ -78,14 +77,12 @@ fn given(args: &PassphraseArgs) -> Result<Option<Hidden>, Fault> {
 }
 
 fn read(path: &Path) -> Result<Hidden, Fault> {
-    let name = path.display();
+    let name = path.display().to_string();
     let unreadable =
         |error| Fault::usage(format!("cannot read the passphrase from `{name}`: {error}"));
     let file = fs::File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
-        say::talk(&format!("crypto-cli: warning: other users may read `{name}`: `chmod go=` it"));
-    }
+    files::warn_if_shown(&name, &metadata);
     // Of its final size from the start: growing would leave copies behind.
     let mut bytes = Vec::with_capacity(MAX_PASSPHRASE_BYTES + 4);
     let limit = u64::try_from(MAX_PASSPHRASE_BYTES + 3).unwrap_or(u64::MAX);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 
-use crate::operator::Place;
+use crate::operator::{Place, arg};
 use crate::support::*;
 
 const UNTIDY: &str = "version=1\n[service]\nname=\"s\"\n";
@@ -63,4 +63,27 @@ fn a_key_space_is_not_destroyed_while_a_key_in_it_waits() {
     assert!(exit == 2 && told.contains("no key space `none`") && !told.contains('?'), "{told}");
     assert_eq!(typed(&question, "y\n").0, 0);
     assert_eq!(place.does("keyspace list"), "");
+}
+
+#[test]
+fn a_private_key_that_is_not_wrapped_is_told_how_to_be() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let seed = place.scratch.write("user.nk", nkeys::KeyPair::new_user().seed().unwrap());
+    let (shown, wrapped) = (arg(&seed), format!("{}.age", arg(&seed)));
+    let how = format!(
+        "`crypto-cli key wrap {shown} --to $(crypto-cli key recipient) --output {wrapped}`"
+    );
+    place.refuses(&format!("key import team/user {shown}"), 2, &how);
+    let recipient = place.does("key recipient");
+    let wrap = || {
+        let mut wrap = cli();
+        wrap.args(["key", "wrap", shown, "--to", recipient.trim(), "--output", &wrapped]);
+        outcome(&wrap.output().unwrap())
+    };
+    fs::set_permissions(&seed, fs::Permissions::from_mode(0o644)).unwrap();
+    let (exit, _, err) = wrap();
+    let warning = format!("other users may read `{shown}`: `chmod go=` it");
+    assert!(exit == 0 && err.contains(&warning), "{err}");
+    place.does(&format!("key import team/user {wrapped}"));
 }
