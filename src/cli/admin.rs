@@ -37,7 +37,7 @@ pub(crate) fn ask(home: &Path, what: &ToAdmin) -> Result<String, Fault> {
 pub(crate) fn unseal(args: &UnsealArgs) -> Result<Exit, Fault> {
     let _untraced = Untraced::begin()?;
     let home = files::home_path(args.home.as_deref())?;
-    let passphrase = passphrase::hidden(&args.passphrase)?;
+    let passphrase = passphrase::current(&args.passphrase)?;
     say::talk(&ask(&home, &ToAdmin::Unseal(passphrase))?);
     Ok(Exit::Done)
 }

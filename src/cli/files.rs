@@ -133,7 +133,7 @@ pub(crate) fn home(named: Option<&Path>) -> Result<Home, Fault> {
 /// must hold nobody up.
 pub(crate) fn open(unlock: &Unlock) -> Result<(Home, Locked, Passphrase), Fault> {
     let home = home(unlock.home.as_deref())?;
-    let passphrase = passphrase::existing(&unlock.passphrase)?;
+    let passphrase = passphrase::unlocking(&unlock.passphrase)?;
     let locked = hold(&home)?;
     Ok((home, locked, passphrase))
 }

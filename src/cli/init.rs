@@ -16,7 +16,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Fault> {
         say::talk("nothing was made");
         return Ok(Exit::Refused);
     }
-    let passphrase = passphrase::new(&args.passphrase, "passphrase")?;
+    let passphrase = passphrase::of_new_keyspace(&args.passphrase)?;
     let home = Home::create(&folder)?;
     let keyspace = Unlocked::create(&home, &passphrase, args.kdf.cost(), files::now())?;
     say::talk(&format!("made a keyspace in `{path}`; callers pin this service nkey:"));

@@ -32,7 +32,7 @@ pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
         KeyspaceCommand::Passwd(args) => passwd(args),
         KeyspaceCommand::Rotate(args) => {
             ask::before("encrypt everything anew and take all other passphrases away", args.yes)?;
-            let current = passphrase::hidden(&args.operate.unlock.passphrase)?;
+            let current = passphrase::current(&args.operate.unlock.passphrase)?;
             operate(&args.operate, Act::Rotate(current), none)
         }
         KeyspaceCommand::Verify(args) => operate(args, Act::Verify, none),
@@ -56,7 +56,7 @@ fn export(args: &ExportArgs) -> Result<Exit, Fault> {
     let names: Result<Vec<_>, Fault> = args.names.iter().map(|text| name(text)).collect();
     Output::check(&args.output)?;
     let protection = if args.to.is_empty() {
-        Protection::Passphrase(passphrase::another(&args.bundle.source(), "bundle passphrase")?)
+        Protection::Passphrase(passphrase::chosen(&args.bundle.source(", --to"))?)
     } else if args.to.len() > MOST_RECIPIENTS {
         return Err(Fault::usage(format!("a bundle has at most {MOST_RECIPIENTS} recipients")));
     } else {
@@ -81,7 +81,7 @@ fn import(args: &ImportArgs) -> Result<Exit, Fault> {
     let passphrase = if args.to_us {
         None
     } else {
-        Some(passphrase::other(&args.bundle.source(), "bundle passphrase")?)
+        Some(passphrase::of_bundle(&args.bundle.source(", --to-us"))?)
     };
     let files = Files { source: Some(source), output: None };
     let act = Act::Import { rename, skip_existing: args.skip_existing, passphrase };
@@ -93,11 +93,11 @@ fn passwd(args: &PasswdArgs) -> Result<Exit, Fault> {
     if args.remove {
         ask::before(&format!("take the {} passphrase away", slot.word()), args.yes)?;
     }
-    let current = passphrase::hidden(&args.operate.unlock.passphrase)?;
+    let current = passphrase::current(&args.operate.unlock.passphrase)?;
     let new = if args.remove {
         None
     } else {
-        Some(passphrase::another(&args.source(), &format!("{} passphrase", slot.word()))?)
+        Some(passphrase::chosen(&args.source())?)
     };
     let cost = args.kdf.map_or(KdfCost::Kept, Kdf::cost);
     let act = Act::Passwd { current, slot, new, cost };

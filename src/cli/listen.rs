@@ -31,7 +31,7 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
     let policy = files::read_policy(&path)?;
     let lanes = scripts::lanes(launcher, &policy.policy, &args.sandbox)?;
     let passphrase =
-        if args.sealed { None } else { Some(passphrase::existing(&args.unlock.passphrase)?) };
+        if args.sealed { None } else { Some(passphrase::unlocking(&args.unlock.passphrase)?) };
     let locked = files::hold(&home)?;
     let records = files::open_records(&home, &policy.policy)?;
     let admin = AdminSocket::open(home.path());

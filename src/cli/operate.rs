@@ -79,7 +79,7 @@ fn perform(&mut self, act: Act, desk: &mut Terminal) -> Result<String, Fault> {
         None => {
             let given = match self.passphrase.take() {
                 Some(given) => given,
-                None => passphrase::hidden(&unlock.passphrase)?,
+                None => passphrase::current(&unlock.passphrase)?,
             };
             Passphrase::of(self.passphrase.insert(given))?
         }

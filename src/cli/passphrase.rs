@@ -14,51 +14,65 @@ use crate::files;
 /// The name of the systemd credential (systemd.exec(5), `LoadCredential=`).
 const CREDENTIAL: &str = "crypto-cli-passphrase";
 
-/// The passphrase of an existing keyspace.
-pub(crate) fn existing(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
-    Ok(Passphrase::of(&hidden(args)?)?)
+/// A passphrase that has options of its own.
+pub(crate) struct Source {
+    pub(crate) args: PassphraseArgs,
+    /// What those options begin with, such as `bundle-`.
+    pub(crate) prefix: &'static str,
+    /// What it is called.
+    pub(crate) name: String,
+    /// Another option that makes it needless, if there is one.
+    pub(crate) instead: &'static str,
 }
 
-/// The same, for whoever is to use it.
-pub(crate) fn hidden(args: &PassphraseArgs) -> Result<Hidden, Fault> {
-    match credential(args)? {
-        Some(passphrase) => Ok(passphrase),
-        None => typed("passphrase: "),
+impl Source {
+    /// That of the keyspace.
+    fn keyspace(args: &PassphraseArgs) -> Self {
+        Self { args: args.clone(), prefix: "", name: "passphrase".to_owned(), instead: "" }
     }
 }
 
-/// The passphrase of a new keyspace: typed twice where it is typed.
-pub(crate) fn new(args: &PassphraseArgs, name: &str) -> Result<Passphrase, Fault> {
-    let passphrase = credential(args)?.map_or_else(|| typed_twice(name), Ok)?;
+/// The passphrase of the keyspace as it is.
+pub(crate) fn current(args: &PassphraseArgs) -> Result<Hidden, Fault> {
+    let source = Source::keyspace(args);
+    match credential(&source)? {
+        Some(passphrase) => Ok(passphrase),
+        None => typed(&source, &format!("{}: ", source.name)),
+    }
+}
+
+/// The same, ready to unlock it.
+pub(crate) fn unlocking(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
+    Ok(Passphrase::of(&current(args)?)?)
+}
+
+/// The passphrase of a keyspace that is made: typed twice where it is typed.
+pub(crate) fn of_new_keyspace(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
+    let source = Source::keyspace(args);
+    let passphrase = credential(&source)?.map_or_else(|| typed_twice(&source), Ok)?;
     Ok(Passphrase::of(&passphrase)?)
 }
 
-/// A new passphrase of another kind, which the machine does not give.
-pub(crate) fn another(args: &PassphraseArgs, name: &str) -> Result<Hidden, Fault> {
-    match given(args)? {
-        Some(passphrase) => Ok(passphrase),
-        None => typed_twice(name),
-    }
+/// A passphrase that is chosen now, which the machine does not give.
+pub(crate) fn chosen(source: &Source) -> Result<Hidden, Fault> {
+    given(source)?.map_or_else(|| typed_twice(source), Ok)
 }
 
-/// A passphrase of another kind that there is already.
-pub(crate) fn other(args: &PassphraseArgs, name: &str) -> Result<Hidden, Fault> {
-    match given(args)? {
-        Some(passphrase) => Ok(passphrase),
-        None => typed(&format!("{name}: ")),
-    }
+/// The passphrase of a bundle that others made.
+pub(crate) fn of_bundle(source: &Source) -> Result<Hidden, Fault> {
+    given(source)?.map_or_else(|| typed(source, &format!("{}: ", source.name)), Ok)
 }
 
-fn typed_twice(name: &str) -> Result<Hidden, Fault> {
-    let first = typed(&format!("new {name}: "))?;
-    if !first.is_same(&typed("the same again: ")?) {
+fn typed_twice(source: &Source) -> Result<Hidden, Fault> {
+    let first = typed(source, &format!("new {}: ", source.name))?;
+    if !first.is_same(&typed(source, "the same again: ")?) {
         return Err(Fault::new(Exit::Locked, "the two passphrases differ"));
     }
     Ok(first)
 }
 
-fn credential(args: &PassphraseArgs) -> Result<Option<Hidden>, Fault> {
-    if let Some(given) = given(args)? {
+fn credential(source: &Source) -> Result<Option<Hidden>, Fault> {
+    if let Some(given) = given(source)? {
         return Ok(Some(given));
     }
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
@@ -66,7 +80,8 @@ fn credential(args: &PassphraseArgs) -> Result<Option<Hidden>, Fault> {
     credential.filter(|path| path.exists()).map(|path| read(&path)).transpose()
 }
 
-fn given(args: &PassphraseArgs) -> Result<Option<Hidden>, Fault> {
+fn given(source: &Source) -> Result<Option<Hidden>, Fault> {
+    let args = &source.args;
     if let Some(path) = &args.passphrase_file {
         return read(path).map(Some);
     }
@@ -90,15 +105,14 @@ fn read(path: &Path) -> Result<Hidden, Fault> {
     Ok(Hidden::new(bytes))
 }
 
-fn typed(question: &str) -> Result<Hidden, Fault> {
-    Ok(Hidden::new(prompt(question)?.into_bytes()))
-}
-
-fn prompt(question: &str) -> Result<String, Fault> {
+fn typed(source: &Source, question: &str) -> Result<Hidden, Fault> {
     if !std::io::stdin().is_terminal() {
-        let text = "no passphrase: use --passphrase-file, --passphrase-fd or a terminal";
-        return Err(Fault::usage(text));
+        let Source { args: _, prefix, name, instead } = source;
+        return Err(Fault::usage(format!(
+            "no {name}: use --{prefix}passphrase-file, --{prefix}passphrase-fd{instead} or a terminal"
+        )));
     }
     rpassword::prompt_password(question)
-        .map_err(|error| Fault::usage(format!("cannot read the passphrase: {error}")))
+        .map(|typed| Hidden::new(typed.into_bytes()))
+        .map_err(|error| Fault::usage(format!("cannot read the {}: {error}", source.name)))
 }

@@ -87,3 +87,25 @@ fn a_private_key_that_is_not_wrapped_is_told_how_to_be() {
     assert!(exit == 0 && err.contains(&warning), "{err}");
     place.does(&format!("key import team/user {wrapped}"));
 }
+
+#[test]
+fn a_passphrase_that_is_missing_is_told_by_its_own_options() {
+    let place = Place::new();
+    let bundle = place.scratch.write("bundle", "");
+    for (words, why) in [
+        (
+            format!("keyspace export --all --output {}.ccb", arg(&bundle)),
+            "no bundle passphrase: use --bundle-passphrase-file, --bundle-passphrase-fd, --to or a terminal",
+        ),
+        (
+            format!("keyspace import {}", arg(&bundle)),
+            "no bundle passphrase: use --bundle-passphrase-file, --bundle-passphrase-fd, --to-us or a terminal",
+        ),
+        (
+            "keyspace passwd --set backup".to_owned(),
+            "no backup passphrase: use --new-passphrase-file, --new-passphrase-fd or a terminal",
+        ),
+    ] {
+        place.refuses(&words, 2, why);
+    }
+}

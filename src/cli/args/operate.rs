@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::{Format, PassphraseArgs, Unlock};
+use crate::passphrase::Source;
 
 #[derive(Subcommand)]
 pub(crate) enum KeyspaceCommand {
@@ -280,15 +281,18 @@ pub(crate) struct PublicArgs {
 }
 
 impl BundlePassphraseArgs {
-    /// The same, as any passphrase.
-    pub(crate) fn source(&self) -> PassphraseArgs {
-        PassphraseArgs::of(self.bundle_passphrase_file.clone(), self.bundle_passphrase_fd)
+    /// The same, as any passphrase. What makes it needless is `instead`.
+    pub(crate) fn source(&self, instead: &'static str) -> Source {
+        let args = PassphraseArgs::of(self.bundle_passphrase_file.clone(), self.bundle_passphrase_fd);
+        Source { args, prefix: "bundle-", name: "bundle passphrase".to_owned(), instead }
     }
 }
 
 impl PasswdArgs {
     /// The new passphrase, as any passphrase.
-    pub(crate) fn source(&self) -> PassphraseArgs {
-        PassphraseArgs::of(self.new_passphrase_file.clone(), self.new_passphrase_fd)
+    pub(crate) fn source(&self) -> Source {
+        let args = PassphraseArgs::of(self.new_passphrase_file.clone(), self.new_passphrase_fd);
+        let name = format!("{} passphrase", self.set.kind().word());
+        Source { args, prefix: "new-", name, instead: "" }
     }
 }
