@@ -56,7 +56,7 @@ fn export(args: &ExportArgs) -> Result<Exit, Fault> {
     let names: Result<Vec<_>, Fault> = args.names.iter().map(|text| name(text)).collect();
     Output::check(&args.output)?;
     let protection = if args.to.is_empty() {
-        Protection::Passphrase(passphrase::chosen(&args.bundle.source(", --to"))?)
+        Protection::Passphrase(passphrase::chosen(&args.bundle.source(", --to", true))?)
     } else if args.to.len() > MOST_RECIPIENTS {
         return Err(Fault::usage(format!("a bundle has at most {MOST_RECIPIENTS} recipients")));
     } else {
@@ -81,7 +81,7 @@ fn import(args: &ImportArgs) -> Result<Exit, Fault> {
     let passphrase = if args.to_us {
         None
     } else {
-        Some(passphrase::of_bundle(&args.bundle.source(", --to-us"))?)
+        Some(passphrase::of_bundle(&args.bundle.source(", --to-us", false))?)
     };
     let files = Files { source: Some(source), output: None };
     let act = Act::Import { rename, skip_existing: args.skip_existing, passphrase };

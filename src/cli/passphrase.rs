@@ -23,18 +23,21 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// Another option that makes it needless, if there is one.
     pub(crate) instead: &'static str,
+    /// Whether it is chosen now, and has to be long enough.
+    pub(crate) is_new: bool,
 }
 
 impl Source {
     /// That of the keyspace.
-    fn keyspace(args: &PassphraseArgs) -> Self {
-        Self { args: args.clone(), prefix: "", name: "passphrase".to_owned(), instead: "" }
+    fn keyspace(args: &PassphraseArgs, is_new: bool) -> Self {
+        let (args, name) = (args.clone(), "passphrase".to_owned());
+        Self { args, prefix: "", name, instead: "", is_new }
     }
 }
 
 /// The passphrase of the keyspace as it is.
 pub(crate) fn current(args: &PassphraseArgs) -> Result<Hidden, Fault> {
-    let source = Source::keyspace(args);
+    let source = Source::keyspace(args, false);
     match credential(&source)? {
         Some(passphrase) => Ok(passphrase),
         None => typed(&source, &format!("{}: ", source.name)),
@@ -48,7 +51,7 @@ pub(crate) fn unlocking(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
 
 /// The passphrase of a keyspace that is made: typed twice where it is typed.
 pub(crate) fn of_new_keyspace(args: &PassphraseArgs) -> Result<Passphrase, Fault> {
-    let source = Source::keyspace(args);
+    let source = Source::keyspace(args, true);
     let passphrase = credential(&source)?.map_or_else(|| typed_twice(&source), Ok)?;
     Ok(Passphrase::of(&passphrase)?)
 }
@@ -77,21 +80,21 @@ fn credential(source: &Source) -> Result<Option<Hidden>, Fault> {
     }
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let credential = credentials.map(|folder| folder.join(CREDENTIAL));
-    credential.filter(|path| path.exists()).map(|path| read(&path)).transpose()
+    credential.filter(|path| path.exists()).map(|path| read(&path, source.is_new)).transpose()
 }
 
 fn given(source: &Source) -> Result<Option<Hidden>, Fault> {
-    let args = &source.args;
+    let (args, is_new) = (&source.args, source.is_new);
     if let Some(path) = &args.passphrase_file {
-        return read(path).map(Some);
+        return read(path, is_new).map(Some);
     }
     if let Some(number) = args.passphrase_fd {
-        return read(Path::new(&format!("/dev/fd/{number}"))).map(Some);
+        return read(Path::new(&format!("/dev/fd/{number}")), is_new).map(Some);
     }
     Ok(None)
 }
 
-fn read(path: &Path) -> Result<Hidden, Fault> {
+fn read(path: &Path, is_new: bool) -> Result<Hidden, Fault> {
     let name = path.display().to_string();
     let unreadable =
         |error| Fault::usage(format!("cannot read the passphrase from `{name}`: {error}"));
@@ -102,12 +105,17 @@ fn read(path: &Path) -> Result<Hidden, Fault> {
     let mut bytes = Vec::with_capacity(MAX_PASSPHRASE_BYTES + 4);
     let limit = u64::try_from(MAX_PASSPHRASE_BYTES + 3).unwrap_or(u64::MAX);
     file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(Hidden::new(bytes))
+    let hidden = Hidden::new(bytes);
+    // Where its place is known, for a wrong file is more likely than a wrong passphrase.
+    let passphrase = Passphrase::of(&hidden);
+    let checked = passphrase.and_then(|passphrase| if is_new { passphrase.check_strength() } else { Ok(()) });
+    checked.map_err(|error| Fault::usage(format!("`{name}`: {error}")))?;
+    Ok(hidden)
 }
 
 fn typed(source: &Source, question: &str) -> Result<Hidden, Fault> {
     if !std::io::stdin().is_terminal() {
-        let Source { args: _, prefix, name, instead } = source;
+        let Source { args: _, prefix, name, instead, is_new: _ } = source;
         return Err(Fault::usage(format!(
             "no {name}: use --{prefix}passphrase-file, --{prefix}passphrase-fd{instead} or a terminal"
         )));

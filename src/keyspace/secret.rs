@@ -168,7 +168,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// When it is not.
-    pub(crate) fn check_strength(&self) -> Result<(), KeyspaceError> {
+    pub fn check_strength(&self) -> Result<(), KeyspaceError> {
         if self.0.len() < MIN_PASSPHRASE_BYTES {
             return Err(KeyspaceError::BadPassphrase(
                 "the passphrase has fewer than 8 bytes: use a longer one",

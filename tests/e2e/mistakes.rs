@@ -109,3 +109,31 @@ fn a_passphrase_that_is_missing_is_told_by_its_own_options() {
         place.refuses(&words, 2, why);
     }
 }
+
+#[test]
+fn a_file_that_holds_no_passphrase_is_named() {
+    let place = Place::new();
+    let lines = place.scratch.write("lines", "one\ntwo\n");
+    let short = place.scratch.write("short", "1234567");
+    let (out, bundle) = (place.scratch.path("out.ccb"), place.scratch.write("bundle", ""));
+    for (words, file, why) in [
+        ("keyspace passwd --new-passphrase-file", &short, "has fewer than 8 bytes"),
+        ("keyspace passwd --new-passphrase-file", &lines, "a zero byte or a line break"),
+        ("keyspace import BUNDLE --bundle-passphrase-file", &lines, "a line break"),
+        ("keyspace export --all --bundle-passphrase-file", &short, "has fewer than 8 bytes"),
+    ] {
+        let mut command = place.command(&format!("{words} {}", arg(file)).replace("BUNDLE", arg(&bundle)));
+        if words.contains("export") {
+            command.arg("--output").arg(&out);
+        }
+        let (exit, _, err) = outcome(&command.output().unwrap());
+        let named = format!("`{}`: the passphrase ", arg(file));
+        assert!(exit == 2 && err.contains(&named) && err.contains(why), "{words}: {exit} {err}");
+    }
+    let home = place.scratch.path("new-home");
+    let mut init = cli();
+    init.args(["init", "--yes", "--home"]).arg(&home).arg("--passphrase-file").arg(&short);
+    let (exit, _, err) = outcome(&init.output().unwrap());
+    assert!(exit == 2 && err.contains(&format!("`{}`: ", arg(&short))), "{err}");
+    assert!(!home.exists());
+}

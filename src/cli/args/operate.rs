@@ -282,9 +282,9 @@ pub(crate) struct PublicArgs {
 
 impl BundlePassphraseArgs {
     /// The same, as any passphrase. What makes it needless is `instead`.
-    pub(crate) fn source(&self, instead: &'static str) -> Source {
+    pub(crate) fn source(&self, instead: &'static str, is_new: bool) -> Source {
         let args = PassphraseArgs::of(self.bundle_passphrase_file.clone(), self.bundle_passphrase_fd);
-        Source { args, prefix: "bundle-", name: "bundle passphrase".to_owned(), instead }
+        Source { args, prefix: "bundle-", name: "bundle passphrase".to_owned(), instead, is_new }
     }
 }
 
@@ -293,6 +293,6 @@ impl PasswdArgs {
     pub(crate) fn source(&self) -> Source {
         let args = PassphraseArgs::of(self.new_passphrase_file.clone(), self.new_passphrase_fd);
         let name = format!("{} passphrase", self.set.kind().word());
-        Source { args, prefix: "new-", name, instead: "" }
+        Source { args, prefix: "new-", name, instead: "", is_new: true }
     }
 }
