@@ -17,6 +17,8 @@ use crate::{public, sign};
 /// Shortest time that a deleted key can wait for its destruction, in seconds: a day to find out that it
 /// was the wrong one.
 const SHORTEST_WAIT: u64 = 24 * 60 * 60;
+/// Longest, in seconds: ten years. A mistyped number would keep the key, and its key space, for ever.
+const LONGEST_WAIT: u64 = 3650 * SHORTEST_WAIT;
 
 /// Most faults that are told at once.
 const MOST_FAULTS: usize = 20;
@@ -224,10 +226,10 @@ impl Operator<'_> {
     /// that is, in Unix seconds.
     ///
     /// # Errors
-    /// When there is no such key, it is deleted already, or `wait` is less than a day.
+    /// When there is no such key, it is deleted already, or `wait` is less than a day or more than ten years.
     pub fn delete_key(&self, path: &KeyPath, wait: u64, now: u64) -> Result<u64, KeyspaceError> {
-        if wait < SHORTEST_WAIT {
-            let text = "a deleted key waits for a day or longer";
+        if !(SHORTEST_WAIT..=LONGEST_WAIT).contains(&wait) {
+            let text = "a deleted key waits for a day at least and ten years at most";
             return Err(KeyspaceError::Cannot(text.to_owned()));
         }
         let until = now.saturating_add(wait);

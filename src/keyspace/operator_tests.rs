@@ -116,6 +116,7 @@ fn a_state_is_gone_through_in_its_order_alone() {
     operator.enable_key(&key, false).unwrap();
     assert!(operator.rotate_key(&key, 2).is_err(), "disabled");
     assert!(operator.delete_key(&key, DAY - 1, 100).is_err(), "too short");
+    assert!(operator.delete_key(&key, 3650 * DAY + 1, 100).is_err(), "too long");
     assert_eq!(operator.delete_key(&key, DAY, 100).unwrap(), 100 + DAY);
     assert!(operator.delete_key(&key, DAY, 100).is_err(), "deleted");
     assert!(operator.enable_key(&key, true).is_err(), "deleted");

@@ -103,7 +103,8 @@ fn a_day_at_work(place: &Place) -> Vec<String> {
     place.refuses("key public group/data", 2, "has no public key");
     place.refuses("keyspace delete group", 2, "pass `--yes` to destroy the key space `group`");
     place.refuses("key destroy group/data --yes", 2, "is not deleted: use `crypto-cli key delete`");
-    place.refuses("key delete group/data --yes --wait-days 0", 2, "waits for a day or longer");
+    place.refuses("key delete group/data --yes --wait-days 0", 2, "0 is not in 1..=3650");
+    place.refuses("key delete group/data --yes --wait-days 3651", 2, "3651 is not in 1..=3650");
     let wrong = format!(
         "keyspace import {} --rename x --bundle-passphrase-file {}",
         arg(&bundle),

@@ -231,7 +231,7 @@ pub(crate) struct DeleteKeyArgs {
     #[command(flatten)]
     pub(crate) key: KeyArgs,
     /// Days after which it can be destroyed.
-    #[arg(long, value_name = "N", default_value_t = 7)]
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) wait_days: u32,
     /// Ask nothing.
     #[arg(long)]
