@@ -201,13 +201,16 @@ fn show_one(line: &[u8], entry: &Value, format: Format) -> Result<(), Fault> {
         // As it stands, so that its digest is the one that receipts and the next line name.
         return say::line(&String::from_utf8_lossy(line));
     }
-    let words =
-        ["at", "kind", "client", "call", "on", "to", "decision", "status", "rule", "reason"];
+    let words = [
+        "at", "kind", "uid", "client", "call", "on", "to", "keys", "decision", "status", "rule",
+        "reason",
+    ];
     let words = words.iter().filter_map(|key| {
         let value = entry.get(*key)?;
         let list = value.as_array().map(|list| list.iter().filter_map(Value::as_str));
         let list = list.map(|list| format!("{key} {}", list.collect::<Vec<_>>().join(" ")));
-        list.or_else(|| value.as_str().map(str::to_owned))
+        let number = || value.as_u64().map(|number| format!("{key} {number}"));
+        list.or_else(number).or_else(|| value.as_str().map(str::to_owned))
     });
     // A reason may repeat what a caller sent.
     let line = words.collect::<Vec<_>>().join(" ");

@@ -1,6 +1,7 @@
 //! Homes of others, and homes that do not take what is to be written.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sandbox::LocalSocket;
@@ -104,4 +105,15 @@ fn a_log_is_not_judged_by_the_service_of_another_home() {
     let (exit, _, err) = outcome(&verify.args(["--service-nkey", other]).output().unwrap());
     let why = format!("audit.log:1: the log of the service `{}`, and not of `{other}`", place.nkey);
     assert!(exit == 4 && err.contains(&why), "{err}");
+}
+
+#[test]
+fn the_audit_log_shows_which_user_did_it() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let mut show = cli();
+    let (exit, out, err) =
+        outcome(&show.args(["audit", "show", "--home"]).arg(&place.home).output().unwrap());
+    let uid = fs::metadata(&place.home).unwrap().uid();
+    assert!(exit == 0 && out.contains(&format!(" admin uid {uid} keyspace new team ok\n")), "{out}{err}");
 }
