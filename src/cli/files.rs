@@ -15,6 +15,7 @@ use wire::script::MAX_SCRIPT_BYTES;
 use crate::admin::Service;
 use crate::args::Unlock;
 use crate::exit::{Exit, Fault};
+use crate::output::STANDARD;
 use crate::{passphrase, say};
 
 /// The place of the mark of used proofs.
@@ -63,9 +64,6 @@ pub(crate) fn read_policy(path: &Path) -> Result<PolicyFile, Fault> {
 /// A script from a file, or from standard input for `-`. One byte over the largest of any policy
 /// suffices to have it refused.
 pub(crate) fn read_script(path: &Path) -> Result<Vec<u8>, Fault> {
-    if path == Path::new("-") {
-        return read_from(std::io::stdin().lock(), "standard input", MAX_SCRIPT_BYTES + 1);
-    }
     read_first(path, MAX_SCRIPT_BYTES + 1)
 }
 
@@ -74,7 +72,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Hidden, Fault> {
     let name = path.display().to_string();
     let mut bytes = Vec::with_capacity(MAX_KEY_FILE_BYTES + 1);
     let limit = u64::try_from(MAX_KEY_FILE_BYTES + 1).unwrap_or(u64::MAX);
-    let read = if path == Path::new("-") {
+    let read = if path == Path::new(STANDARD) {
         std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
     } else {
         File::open(path).and_then(|file| {
@@ -97,7 +95,7 @@ pub(crate) fn warn_if_shown(name: &str, metadata: &Metadata) {
     }
 }
 
-/// A whole file of at most so many bytes.
+/// A whole file of at most so many bytes, or standard input for `-`.
 pub(crate) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
     let bytes = read_first(path, most + 1)?;
     if bytes.len() > most {
@@ -109,6 +107,9 @@ pub(crate) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
 
 /// The first bytes of a file.
 fn read_first(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
+    if path == Path::new(STANDARD) {
+        return read_from(std::io::stdin().lock(), "standard input", most);
+    }
     let name = path.display().to_string();
     let file = File::open(path).map_err(|e| Fault::usage(format!("cannot open `{name}`: {e}")))?;
     read_from(file, &name, most)

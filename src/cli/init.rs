@@ -17,8 +17,16 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Fault> {
         return Ok(Exit::Refused);
     }
     let passphrase = passphrase::of_new_keyspace(&args.passphrase)?;
+    let before = std::fs::metadata(&folder).ok();
     let home = Home::create(&folder)?;
-    let keyspace = Unlocked::create(&home, &passphrase, args.kdf.cost(), files::now())?;
+    let keyspace = Unlocked::create(&home, &passphrase, args.kdf.cost(), files::now());
+    let keyspace = keyspace.inspect_err(|_| {
+        // Nothing was made in it, so that it is as it was, as far as the system lets it be.
+        let _left = match &before {
+            None => std::fs::remove_dir(&folder),
+            Some(before) => std::fs::set_permissions(&folder, before.permissions()),
+        };
+    })?;
     say::talk(&format!("made a keyspace in `{path}`; callers pin this service nkey:"));
     say::line(keyspace.service_nkey())?;
     Ok(Exit::Done)

@@ -1,15 +1,15 @@
 //! `crypto-cli keyspace`: key spaces, and the keyspace as a whole.
 
-use std::fs::File;
+use std::path::Path;
 
 use policy::Recipient;
 use sandbox::Untraced;
 use wire::operator::{Act, KdfCost, MOST_RECIPIENTS, Protection};
 
-use crate::args::{DestroySpaceArgs, ExportArgs, ImportArgs, Kdf, KeyspaceCommand, PasswdArgs};
+use crate::args::{DestroySpaceArgs, ExportArgs, Format, ImportArgs, Kdf, KeyspaceCommand, PasswdArgs};
 use crate::exit::{Exit, Fault};
 use crate::operate::{Files, Session, name, operate};
-use crate::output::Output;
+use crate::output::{self, Output, STANDARD};
 use crate::{ask, passphrase};
 
 pub(crate) fn keyspace(command: &KeyspaceCommand) -> Result<Exit, Fault> {
@@ -55,6 +55,9 @@ fn delete(args: &DestroySpaceArgs) -> Result<Exit, Fault> {
 fn export(args: &ExportArgs) -> Result<Exit, Fault> {
     let names: Result<Vec<_>, Fault> = args.names.iter().map(|text| name(text)).collect();
     Output::check(&args.output)?;
+    if args.operate.format == Format::Json && args.output == Path::new(STANDARD) {
+        return Err(Fault::usage("standard output takes the bundle or the JSON: name a file"));
+    }
     let protection = if args.to.is_empty() {
         Protection::Passphrase(passphrase::chosen(&args.bundle.source(", --to", true))?)
     } else if args.to.len() > MOST_RECIPIENTS {
@@ -72,12 +75,7 @@ fn export(args: &ExportArgs) -> Result<Exit, Fault> {
 
 fn import(args: &ImportArgs) -> Result<Exit, Fault> {
     let rename = args.rename.as_deref().map(name).transpose()?;
-    let shown = args.file.display();
-    let cannot = |error| Fault::usage(format!("cannot read `{shown}`: {error}"));
-    let source = File::open(&args.file).map_err(cannot)?;
-    if !source.metadata().map_err(cannot)?.is_file() {
-        return Err(Fault::usage(format!("`{shown}` is not a regular file")));
-    }
+    let source = output::source(&args.file)?;
     let passphrase = if args.to_us {
         None
     } else {

@@ -7,6 +7,7 @@ use broker::{AdminSocket, Broker, Gate, Sealed, ServeError};
 use client::{Connect, Login, ServerUrl, check_subject};
 use listener::{Listen, ListenFault};
 use sandbox::{Confined, Untraced};
+use wire::admin::ADMIN_SOCKET;
 
 use crate::args::{ListenArgs, ListenerArgs, NatsArgs};
 use crate::exit::{Exit, Fault};
@@ -60,7 +61,10 @@ pub(crate) fn listen(args: &ListenArgs) -> Result<Exit, Fault> {
         let (subject, server) = (&args.subject, &args.nats.server);
         say::talk(&format!("crypto-cli: `{service}` ({who}) serves `{subject}` on {server}"));
     };
-    match broker::serve(&confined, &gate, admin, ready) {
+    let served = broker::serve(&confined, &gate, admin, ready);
+    // One that cannot be removed is in nobody's way.
+    let _left = std::fs::remove_file(home.file(ADMIN_SOCKET));
+    match served {
         Ok(()) => Ok(Exit::Done),
         Err(ServeError::Listener { code }) => {
             Err(Fault::new(exit_of_listener(code), "the listener could not start: see above"))

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::time::{Duration, Instant};
 
 use broker::{Desk, Standalone};
 use keyspace::{Opening, Passphrase, Source};
@@ -19,6 +20,8 @@ use crate::{files, passphrase, say};
 
 /// Columns of a bar.
 const BAR: u64 = 30;
+/// How often it is drawn.
+const REDRAWN: Duration = Duration::from_millis(100);
 
 /// Does it, and prints what comes of it.
 pub(crate) fn operate(args: &OperateArgs, act: Act, files: Files) -> Result<Exit, Fault> {
@@ -114,15 +117,37 @@ pub(crate) struct Files {
 pub(crate) struct Terminal {
     rows: Vec<Row>,
     files: Files,
-    has_bar: bool,
+    bar: Bar,
+}
+
+/// How far it is, and when that was shown.
+#[derive(Default)]
+struct Bar {
+    reached: Option<(u64, u64)>,
+    shown: Option<Instant>,
 }
 
 impl Terminal {
     fn end_bar(&mut self) {
-        if std::mem::take(&mut self.has_bar) {
+        if let Some((done, total)) = self.bar.reached.take() {
+            draw(done, total);
             let _unseen = writeln!(io::stderr().lock());
         }
     }
+}
+
+fn draw(done: u64, total: u64) {
+    let bar = match (done * BAR).checked_div(total) {
+        Some(full) => {
+            let full = usize::try_from(full.min(BAR)).unwrap_or(0);
+            let empty = usize::try_from(BAR).unwrap_or(0) - full;
+            format!("[{}{}] {done} of {total} keys", "=".repeat(full), " ".repeat(empty))
+        }
+        None => format!("{done} keys"),
+    };
+    let mut out = io::stderr().lock();
+    // If it cannot be shown, it is not needed.
+    let _unseen = write!(out, "\r{bar}").and_then(|()| out.flush());
 }
 
 impl Desk for Terminal {
@@ -132,22 +157,14 @@ impl Desk for Terminal {
     }
 
     fn progress(&mut self, done: u64, total: u64) {
-        let is_end = done == total;
-        if !io::stderr().is_terminal() || !(is_end || done.is_multiple_of(1000) || total == 0) {
+        if !io::stderr().is_terminal() {
             return;
         }
-        self.has_bar = true;
-        let bar = match (done * BAR).checked_div(total) {
-            Some(full) => {
-                let full = usize::try_from(full.min(BAR)).unwrap_or(0);
-                let empty = usize::try_from(BAR).unwrap_or(0) - full;
-                format!("[{}{}] {done} of {total} keys", "=".repeat(full), " ".repeat(empty))
-            }
-            None => format!("{done} keys"),
-        };
-        let mut out = io::stderr().lock();
-        // If it cannot be shown, it is not needed.
-        let _unseen = write!(out, "\r{bar}").and_then(|()| out.flush());
+        self.bar.reached = Some((done, total));
+        if self.bar.shown.is_none_or(|last| last.elapsed() >= REDRAWN) {
+            self.bar.shown = Some(Instant::now());
+            draw(done, total);
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

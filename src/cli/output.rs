@@ -1,8 +1,8 @@
 //! Files that are written: whole, or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,34 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 
 use crate::exit::{Exit, Fault};
 
+/// Standard input or output, in the place of a file.
+pub(crate) const STANDARD: &str = "-";
+
 /// A file that is written whole and takes no other's place.
 pub(crate) struct Output {
     path: PathBuf,
     file: File,
+    place: Place,
+}
+
+/// Where it is until it is whole.
+enum Place {
+    /// Nowhere: it has no name yet, and is gone with the process however that ends.
+    Nameless,
     /// Where files without a name cannot be.
-    draft: Option<Draft>,
+    Beside(Draft),
+    /// It is standard output, which is written as it comes.
+    Standard,
 }
 
 impl Output {
     /// Refuses a place that is taken, before anybody is asked anything.
     pub(crate) fn check(path: &Path) -> Result<(), Fault> {
+        if path == Path::new(STANDARD) {
+            let is_terminal = io::stdout().is_terminal();
+            let text = "what is written is not for a terminal: name a file";
+            return if is_terminal { Err(Fault::usage(text)) } else { Ok(()) };
+        }
         if fs::symlink_metadata(path).is_err() {
             return Ok(());
         }
@@ -31,13 +48,16 @@ impl Output {
     pub(crate) fn create(path: &Path) -> Result<Self, Fault> {
         Self::check(path)?;
         let path = path.to_owned();
-        // Without a name, it is gone with the process however that ends.
+        if path == Path::new(STANDARD) {
+            let file = io::stdout().as_fd().try_clone_to_owned().map_err(cannot_write(&path))?;
+            return Ok(Self { path, file: file.into(), place: Place::Standard });
+        }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         if let Ok(file) = rustix::fs::open(folder_of(&path), flags, Mode::RUSR | Mode::WUSR) {
-            return Ok(Self { path, file: file.into(), draft: None });
+            return Ok(Self { path, file: file.into(), place: Place::Nameless });
         }
         let (draft, file) = Draft::create(&path).map_err(cannot_write(&path))?;
-        Ok(Self { path, file, draft: Some(draft) })
+        Ok(Self { path, file, place: Place::Beside(draft) })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -49,6 +69,9 @@ impl Output {
 
     /// Puts it in its place, on disk.
     pub(crate) fn finish(self) -> Result<(), Fault> {
+        if matches!(self.place, Place::Standard) {
+            return Ok(());
+        }
         let placed = self.file.sync_all().and_then(|()| self.place());
         let placed = placed.and_then(|()| File::open(folder_of(&self.path))?.sync_all());
         placed.map_err(|error| {
@@ -61,18 +84,41 @@ impl Output {
 
     /// A link, unlike a rename, does not take the place of a file that was made meanwhile.
     fn place(&self) -> io::Result<()> {
-        let Some(Draft(draft)) = &self.draft else {
-            let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            return Ok(linkat(CWD, open, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?);
-        };
-        match fs::hard_link(draft, &self.path) {
-            // Not every file system has links.
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !self.path.exists() => {
-                fs::rename(draft, &self.path)
+        match &self.place {
+            Place::Standard => Ok(()),
+            Place::Nameless => {
+                let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                Ok(linkat(CWD, open, CWD, self.path.as_path(), AtFlags::SYMLINK_FOLLOW)?)
             }
-            linked => linked,
+            Place::Beside(Draft(draft)) => match fs::hard_link(draft, &self.path) {
+                // Not every file system has links.
+                Err(error)
+                    if error.kind() != io::ErrorKind::AlreadyExists && !self.path.exists() =>
+                {
+                    fs::rename(draft, &self.path)
+                }
+                linked => linked,
+            },
         }
     }
+}
+
+/// A bundle to read, or standard input for `-`, which is kept in a file without a name: it is read twice.
+pub(crate) fn source(path: &Path) -> Result<File, Fault> {
+    let shown = path.display().to_string();
+    let cannot = |error: io::Error| Fault::usage(format!("cannot read `{shown}`: {error}"));
+    if path == Path::new(STANDARD) {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let spool = rustix::fs::open(std::env::temp_dir(), flags, Mode::RUSR | Mode::WUSR);
+        let mut spool = File::from(spool.map_err(|error| cannot(error.into()))?);
+        io::copy(&mut io::stdin().lock(), &mut spool).map_err(cannot)?;
+        return Ok(spool);
+    }
+    let file = File::open(path).map_err(cannot)?;
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err(Fault::usage(format!("`{shown}` is not a regular file")));
+    }
+    Ok(file)
 }
 
 /// Puts a whole file in the place of another, which it has the owner and the rights of. A link stays one.

@@ -4,10 +4,14 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::exit::{Exit, Fault};
 
-/// Writes data. A reader that has gone away is told by the exit code, not by a panic.
+/// Writes data. A reader that has gone away has seen enough.
 pub(crate) fn data(bytes: &[u8]) -> Result<(), Fault> {
     let mut out = io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
+    let written = match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    };
     written.map_err(|error| Fault::new(Exit::Unavailable, format!("standard output: {error}")))
 }
 

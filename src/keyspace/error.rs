@@ -24,7 +24,7 @@ pub enum KeyspaceError {
     },
     /// It is older than it was, or another one.
     #[error(
-        "the keyspace is not the one that was here last: {0}: say `--accept-older` if you have put it here"
+        "the keyspace is not the one that was here last: {0}: use `--accept-older` if you restored it on purpose"
     )]
     Older(String),
     /// There is no such key space or key.

@@ -8,6 +8,7 @@ use wire::admin::{ADMIN_SOCKET, FromAdmin, ToAdmin};
 use wire::operator::Act;
 use wire::{Channel, Hidden};
 
+use crate::mistakes::typed;
 use crate::operator::{Place, arg};
 use crate::support::*;
 
@@ -133,4 +134,91 @@ fn a_home_that_is_in_use_for_a_moment_is_waited_for() {
     place.does("keyspace new team");
     assert!(begun.elapsed() >= Duration::from_secs(1));
     holder.join().unwrap();
+}
+
+#[test]
+fn how_far_an_import_is_is_drawn_now_and_then_and_at_its_end() {
+    let place = Place::new();
+    let make = "create_key_space(\"many\"); for i in 0..200 { create_keypair(\"k\" + i); }";
+    let limits = "[limits]\nnew_keys = 1_000\nhost_calls = 1_000\nwall_clock = \"20 s\"\n";
+    let policy = place.scratch.policy(&format!("{limits}{OPEN_TO_ANYBODY}"));
+    let script = place.scratch.write("make.rhai", make);
+    place.does(&format!("run {} --policy {}", arg(&script), arg(&policy)));
+    let (bundle, to) = (place.scratch.path("many.age"), place.does("key recipient"));
+    place.does(&format!("keyspace export many --to {} --output {}", to.trim(), arg(&bundle)));
+    let import = format!("keyspace import {} --to-us --rename copy", arg(&bundle));
+    let (exit, told) = typed(&place.command(&import), "");
+    let drawn = told.matches(" keys").count();
+    assert!(exit == 0 && drawn < 100, "{drawn} times");
+    assert!(told.contains("\r200 keys\r\n"), "{told:?}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = place.command("keyspace list").stdout(writer).output().unwrap();
+    assert_eq!(outcome(&output), (0, String::new(), String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_was_stopped_leaves_no_socket() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, OPEN_TO_ANYBODY);
+    assert!(service.home.join(ADMIN_SOCKET).exists());
+    service.stop();
+    assert!(!service.home.join(ADMIN_SOCKET).exists());
+}
+
+#[test]
+fn an_init_that_fails_leaves_folders_as_they_were() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let (new, old) = (scratch.path("new"), scratch.path("old"));
+    std::fs::create_dir(&old).unwrap();
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let passphrase = scratch.passphrase_file();
+    for home in [&new, &old] {
+        // A disk on which nothing has room.
+        let mut shell = std::process::Command::new("sh");
+        let limited = "trap '' XFSZ; ulimit -f 1; exec \"$0\" init --yes --home \"$1\" \
+                       --passphrase-file \"$2\"";
+        shell.args(["-c", limited]).arg(own()).arg(home).arg(&passphrase);
+        let (exit, out, err) = outcome(&shell.output().unwrap());
+        assert!(exit == 5 && out.is_empty(), "{exit} {err}");
+    }
+    assert!(!new.exists());
+    assert_eq!(std::fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn bundles_and_wrapped_keys_go_through_pipes() {
+    let place = Place::new();
+    place.does("keyspace new team");
+    place.does("key new team/release");
+    let to = place.does("key recipient");
+    let mut export = place.command(&format!("keyspace export team --to {} --output -", to.trim()));
+    let bundle = export.current_dir(place.scratch.path("")).output().unwrap();
+    assert!(bundle.status.success() && bundle.stdout.starts_with(b"age-encryption.org/v1\n"));
+    assert!(!place.scratch.path("-").exists());
+    let piped = |words: &str, bytes: &[u8]| {
+        let mut command = place.command(words);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let bytes = bytes.to_vec();
+        let write = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &bytes));
+        let told = outcome(&command.stdin(reader).output().unwrap());
+        let _unread = write.join().unwrap();
+        told
+    };
+    let told = piped("keyspace import - --to-us --rename copy", &bundle.stdout);
+    assert_eq!(told.0, 0, "{}", told.2);
+    assert_eq!(place.does("key public copy/release"), place.does("key public team/release"));
+    let mut wrap = cli();
+    let seed = place.scratch.write("seed", nkeys::KeyPair::new_user().seed().unwrap());
+    wrap.args(["key", "wrap", arg(&seed), "--to", to.trim(), "--output", "-"]);
+    let wrapped = wrap.output().unwrap().stdout;
+    let told = piped("key import team/user -", &wrapped);
+    assert_eq!(told.0, 0, "{}", told.2);
 }

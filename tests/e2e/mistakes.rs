@@ -34,7 +34,7 @@ fn a_policy_is_laid_out_in_its_place_and_no_other_file_is_touched() {
 }
 
 /// A command at a terminal, at which this is typed.
-fn typed(command: &Command, lines: &str) -> (i32, String) {
+pub(crate) fn typed(command: &Command, lines: &str) -> (i32, String) {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
     let mut script = Command::new("script");

@@ -264,7 +264,7 @@ fn an_older_keyspace_is_refused_until_it_is_said_to_be_meant() {
     let older = std::fs::read(&file).unwrap();
     place.does("keyspace new group");
     std::fs::write(&file, older).unwrap();
-    place.refuses("keyspace list", 4, "is of generation 2, and was at 3: say `--accept-older`");
+    place.refuses("keyspace list", 4, "is of generation 2, and was at 3: use `--accept-older`");
     assert_eq!(place.does("keyspace list --accept-older"), "team\n");
     let audit = recorded(&log_of(&place.home));
     assert!(audit.iter().any(|line| line.starts_with("accept-older")), "{audit:?}");

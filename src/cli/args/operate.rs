@@ -117,7 +117,7 @@ pub(crate) struct ExportArgs {
     /// All key spaces.
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
-    /// The file to write. It must not be there.
+    /// The file to write, which must not be there; `-` for standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Encrypt to this `age1...` instead of a passphrase; several can open it.
@@ -131,7 +131,7 @@ pub(crate) struct ExportArgs {
 
 #[derive(ClapArgs)]
 pub(crate) struct ImportArgs {
-    /// The bundle.
+    /// The bundle, or `-` for standard input.
     pub(crate) file: PathBuf,
     /// The name to give its one key space here.
     #[arg(long, value_name = "NEW")]
@@ -251,7 +251,7 @@ pub(crate) struct DestroyKeyArgs {
 pub(crate) struct ImportKeyArgs {
     #[command(flatten)]
     pub(crate) key: KeyArgs,
-    /// The wrapped private key, as `crypto-cli key wrap` or `age` writes it.
+    /// The wrapped private key, as `crypto-cli key wrap` or `age` writes it, or `-` for standard input.
     pub(crate) file: PathBuf,
     /// What it is for, where the file does not say.
     #[arg(long, value_name = "NAME")]
@@ -266,7 +266,7 @@ pub(crate) struct WrapArgs {
     /// The recipient that `crypto-cli key recipient` prints.
     #[arg(long, value_name = "RECIPIENT", required = true)]
     pub(crate) to: String,
-    /// The file to write. It must not be there.
+    /// The file to write, which must not be there; `-` for standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 }
