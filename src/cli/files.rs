@@ -1,7 +1,7 @@
 //! Files that the arguments name: bounded, and errors that say which.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -53,6 +53,12 @@ pub(crate) fn policy_path(named: Option<&Path>, home: Option<&Path>) -> Result<P
 }
 
 pub(crate) fn read_policy(path: &Path) -> Result<PolicyFile, Fault> {
+    if std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        let path = path.display();
+        return Err(Fault::usage(format!(
+            "there is no policy `{path}`: write one there, or name another with `--policy`"
+        )));
+    }
     let bytes = read_bounded(path, MAX_POLICY_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Fault::usage(format!("`{}` is not UTF-8", path.display())))?;

@@ -15,6 +15,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Fault> {
     let launcher = scripts::launcher(&[], None)?;
     let script = files::read_script(&args.script)?;
     let home = args.home.clone().or_else(named_home);
+    if !args.ephemeral {
+        files::home(home.as_deref())?;
+    }
     let path = files::policy_path(args.policy.as_deref(), home.as_deref())?;
     let policy = files::read_policy(&path)?;
     let caller = files::caller(&policy.policy, args.caller.as_deref())?;

@@ -137,3 +137,21 @@ fn a_file_that_holds_no_passphrase_is_named() {
     assert!(exit == 2 && err.contains(&format!("`{}`: ", arg(&short))), "{err}");
     assert!(!home.exists());
 }
+
+#[test]
+fn what_is_missing_for_a_service_is_told_with_the_next_step() {
+    let scratch = Scratch::new();
+    let passphrase = scratch.passphrase_file();
+    let script = scratch.write("s.rhai", "1");
+    let refused = |home: &std::path::Path, why: &str| {
+        for words in [&["listen", "--server", "nats://localhost:1"][..], &["run", arg(&script)]] {
+            let mut command = cli();
+            command.args(words).arg("--home").arg(home).arg("--passphrase-file").arg(&passphrase);
+            let (exit, _, err) = outcome(&command.output().unwrap());
+            assert!(exit == 2 && err.contains(why), "{words:?}: {exit} {err}");
+        }
+    };
+    refused(&scratch.path("none"), "there is no keyspace in");
+    let (home, _) = scratch.home();
+    refused(&home, "policy.toml`: write one there, or name another with `--policy`");
+}
