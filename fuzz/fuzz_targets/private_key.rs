@@ -31,7 +31,8 @@ fuzz_target!(|data: &[u8]| {
     let path = KeyPath { space: name("s"), key: name("k") };
     // A file that does not say what it is for is good for this, and one that does for its own.
     let read = operator.import_key(&path, None, &wrapped, 1);
-    let read = read.or_else(|_| operator.import_key(&path, Some(Algorithm::Symmetric), &wrapped, 1));
+    let read =
+        read.or_else(|_| operator.import_key(&path, Some(Algorithm::Symmetric), &wrapped, 1));
     assert!(read.is_ok(), "what was wrapped is read");
     operator.delete_space(&name("s"), 1).unwrap();
 });

@@ -9,6 +9,7 @@ use policy::MAX_POLICY_BYTES;
 use sandbox::{LocalPeer, LocalSocket};
 use wire::Channel;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, Reason, ToAdmin};
+use wire::done::{Done, Outcome};
 use wire::operator::Act;
 
 use crate::Broker;
@@ -87,7 +88,7 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
         }
     };
     let answer = match done {
-        Ok(text) => FromAdmin::Done(text),
+        Ok(outcome) => FromAdmin::Done(outcome),
         Err((reason, text)) => FromAdmin::Refused(reason, text),
     };
     if let Err(error) = desk.say(&answer) {
@@ -97,10 +98,11 @@ fn hear(gate: &Weak<Gate>, mut channel: Channel<ToAdmin, FromAdmin>, peer: Local
 
 impl Broker {
     /// What is asked is recorded before it is done, like everything else.
-    fn reload_for(&self, peer: LocalPeer) -> Result<String, (Reason, String)> {
+    fn reload_for(&self, peer: LocalPeer) -> Result<Outcome, (Reason, String)> {
         let unrecorded = |error: AuditError| (error.reason(), error.to_string());
         self.record(&Entry::administered(RELOAD, peer.uid)).map_err(unrecorded)?;
-        self.reload_from_file().map_err(|text| match self.record(&Entry::not_loaded(peer.uid)) {
+        let done = self.reload_from_file().map(|()| Done::Reloaded.into());
+        done.map_err(|text| match self.record(&Entry::not_loaded(peer.uid)) {
             Ok(_) => (Reason::Usage, text),
             Err(error) => (error.reason(), format!("{text}; {error}")),
         })
@@ -112,7 +114,7 @@ impl Broker {
         act: Act,
         peer: LocalPeer,
         desk: &mut dyn Desk,
-    ) -> Result<String, (Reason, String)> {
+    ) -> Result<Outcome, (Reason, String)> {
         let record = |entry: &Entry<'_>| self.record(entry).map(drop);
         let done = recorded(act, peer.uid, &record, &|| Ok(()), |act| {
             perform(&self.keyspace, act, self.clock.seconds(), desk)
@@ -120,16 +122,15 @@ impl Broker {
         done.map_err(|error| (error.reason(), error.to_string()))
     }
 
-    /// Reads the policy file again; says what holds now, or why nothing has changed.
-    pub(crate) fn reload_from_file(&self) -> Result<String, String> {
+    /// Reads the policy file again; says why nothing has changed, if so.
+    pub(crate) fn reload_from_file(&self) -> Result<(), String> {
         // One after the other: what was read last holds in the end.
         let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let done = self.policy_text().and_then(|text| self.reload("the policy", &text));
         match done {
             Ok(()) => {
-                let text = "the policy was read again and holds from now on";
-                log(text);
-                Ok(text.to_owned())
+                log("the policy was read again and holds from now on");
+                Ok(())
             }
             Err(why) => {
                 let text = format!("the policy stays as it was: {why}");

@@ -36,8 +36,7 @@ impl Log {
 fn a_disk_that_cannot_say_that_it_has_the_lines_stops_everything() {
     let log = Log::new();
     let audit = log.open();
-    audit.sink().unwrap().file =
-        Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
+    audit.sink().unwrap().file = Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
     log.record(&audit, "p").unwrap();
     assert!(audit.sync().is_err());
     assert!(log.record(&audit, "p").is_err(), "nobody knows what the disk has");
@@ -52,8 +51,7 @@ fn a_disk_that_cannot_say_that_it_has_the_lines_stops_everything() {
 fn what_the_disk_has_is_not_put_there_again() {
     let log = Log::new();
     let audit = log.open();
-    audit.sink().unwrap().file =
-        Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
+    audit.sink().unwrap().file = Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
     assert!(audit.sync().is_ok());
 }
 
@@ -61,8 +59,7 @@ fn what_the_disk_has_is_not_put_there_again() {
 fn what_waits_for_its_record_waits_for_the_disk() {
     let log = Log::new();
     let audit = log.open();
-    audit.sink().unwrap().file =
-        Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
+    audit.sink().unwrap().file = Some(OpenOptions::new().append(true).open("/dev/null").unwrap());
     let mut entry = Entry::loaded("p");
     entry.is_awaited = true;
     assert!(audit.record(&entry, &log.service.public_key(), &log.sign()).is_err());
@@ -76,8 +73,7 @@ fn a_line_that_lacks_only_its_end_is_counted_with_it() {
     drop(audit);
     let length = log.length();
     append_to(&log.folder.path().join(FILE)).unwrap().set_len(length - 1).unwrap();
-    let audit =
-        Audit::open(log.folder.path(), AuditTerms::default());
+    let audit = Audit::open(log.folder.path(), AuditTerms::default());
     let audit = audit.unwrap();
     audit.find_end(&log.service.public_key()).unwrap();
     assert_eq!(log.length(), length);

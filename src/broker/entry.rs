@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use policy::{Act, Caller, Permit, Refusal, Target};
 use serde::Serialize;
+use wire::done::Done;
 use wire::{CallName, Name};
 
 use crate::identify::{Proven, Unidentified};
@@ -137,7 +138,7 @@ impl<'a> Entry<'a> {
     }
 
     /// What came of it.
-    pub(crate) fn done(acted: &'a Acted, uid: u32, done: &Result<String, Undone>) -> Self {
+    pub(crate) fn done(acted: &'a Acted, uid: u32, done: &Result<Done, Undone>) -> Self {
         let status = match done {
             Ok(_) => "ok",
             Err(Undone { in_part: true, .. }) => "partial",

@@ -7,6 +7,7 @@ use keyspace::{KeyspaceError, Locked, Opening, Passphrase, Unlocked};
 use policy::Policy;
 use sandbox::{Launcher, LocalPeer};
 use wire::admin::Reason;
+use wire::done::{self, Done};
 use wire::request::{Reply, Request};
 use wire::{Code, Hidden};
 
@@ -120,7 +121,7 @@ impl Gate {
         &self,
         passphrase: &Hidden,
         peer: LocalPeer,
-    ) -> Result<String, (Reason, String)> {
+    ) -> Result<done::Outcome, (Reason, String)> {
         let Sealed { policy, locked, opening, records, lanes } = match self.take_sealed() {
             Ok(sealed) => *sealed,
             Err(answer) => return answer,
@@ -154,13 +155,13 @@ impl Gate {
     }
 
     /// What is sealed, to be opened or put back; or what there is to say where nothing is.
-    fn take_sealed(&self) -> Result<Box<Sealed>, Result<String, (Reason, String)>> {
+    fn take_sealed(&self) -> Result<Box<Sealed>, Result<done::Outcome, (Reason, String)>> {
         let mut way = self.way();
         match std::mem::replace(&mut *way, Way::Broken) {
             Way::Sealed(sealed) => Ok(sealed),
             open @ Way::Open(_) => {
                 *way = open;
-                Err(Ok("the keyspace is unsealed already".to_owned()))
+                Err(Ok(Done::Unsealed(true).into()))
             }
             Way::Broken => {
                 let text = "unsealing failed: start the service again".to_owned();
@@ -169,17 +170,16 @@ impl Gate {
         }
     }
 
-    fn open_to(&self, broker: &Arc<Broker>) -> Result<String, (Reason, String)> {
+    fn open_to(&self, broker: &Arc<Broker>) -> Result<done::Outcome, (Reason, String)> {
         keep_house(broker).map_err(|error| (Reason::Unavailable, error.to_string()))?;
-        let text = "the keyspace is unsealed";
         // By this nkey callers know the service; when it was started, nobody knew it.
-        log(&format!("{text}: the service is {}", broker.service_nkey()));
+        log(&format!("the keyspace is unsealed: the service is {}", broker.service_nkey()));
         // The file may have changed since the service was started.
         let _said = broker.reload_from_file();
         *self.way() = Way::Open(Arc::clone(broker));
         // After it can be seen: what a listener says meanwhile is not lost.
         broker.bound_replies(self.reply_bytes.load(Ordering::SeqCst));
-        Ok(text.to_owned())
+        Ok(Done::Unsealed(false).into())
     }
 }
 

@@ -4,9 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use keyspace::{Importing, KeyspaceError, Passphrase, Source, Told, Unlocked};
+use keyspace::{Imported, Importing, KeyspaceError, Passphrase, Source, Told, Unlocked, Verified};
 use policy::AuditTerms;
 use wire::admin::{Reason, Row};
+use wire::done::{Done, Outcome};
 use wire::operator::Act;
 
 use crate::entry::{Acted, Entry};
@@ -93,10 +94,11 @@ impl Standalone {
         uid: u32,
         now: u64,
         desk: &mut dyn Desk,
-    ) -> Result<String, OperateError> {
+    ) -> Result<Outcome, OperateError> {
         let accepted = self.keyspace.accepted();
         if !act.changes_or_exports() && accepted.is_none() {
-            return Ok(perform(&self.keyspace, act, now, desk).map_err(|undone| undone.error)?);
+            let done = perform(&self.keyspace, act, now, desk);
+            return Ok(done.map_err(|undone| undone.error)?.into());
         }
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         let service = self.keyspace.service_nkey();
@@ -119,8 +121,8 @@ pub(crate) fn recorded(
     uid: u32,
     record: &dyn Fn(&Entry<'_>) -> Result<(), AuditError>,
     end: &dyn Fn() -> Result<(), AuditError>,
-    perform: impl FnOnce(Act) -> Result<String, Undone>,
-) -> Result<String, OperateError> {
+    perform: impl FnOnce(Act) -> Result<Done, Undone>,
+) -> Result<Outcome, OperateError> {
     let acted = Acted::of(&act);
     record(&Entry::operated(&acted, uid))?;
     let done = perform(act);
@@ -130,12 +132,13 @@ pub(crate) fn recorded(
 
 /// Once it is done it is said to be, even if that cannot be recorded: to deny it would be untrue.
 fn with_record(
-    done: Result<String, OperateError>,
+    done: Result<Done, OperateError>,
     told: Result<(), AuditError>,
-) -> Result<String, OperateError> {
+) -> Result<Outcome, OperateError> {
     match (done, told) {
-        (done, Ok(())) => done,
-        (Ok(text), Err(error)) => Ok(format!("{text}; {error}")),
+        (Ok(done), Ok(())) => Ok(done.into()),
+        (Err(why), Ok(())) => Err(why),
+        (Ok(done), Err(error)) => Ok(Outcome { done, unrecorded: Some(error.to_string()) }),
         (Err(why), Err(error)) => Err(OperateError::Both { why: Box::new(why), error }),
     }
 }
@@ -147,13 +150,13 @@ pub(crate) struct Undone {
     pub(crate) in_part: bool,
 }
 
-/// Does it: what is to be said of it when it is done.
+/// Does it.
 pub(crate) fn perform(
     keyspace: &Unlocked,
     act: Act,
     now: u64,
     desk: &mut dyn Desk,
-) -> Result<String, Undone> {
+) -> Result<Done, Undone> {
     let in_part = Cell::new(false);
     let done = attempt(keyspace, act, now, desk, &in_part);
     done.map_err(|error| Undone { error, in_part: in_part.get() })
@@ -166,7 +169,7 @@ fn attempt(
     now: u64,
     desk: &mut dyn Desk,
     in_part: &Cell<bool>,
-) -> Result<String, KeyspaceError> {
+) -> Result<Done, KeyspaceError> {
     let operator = keyspace.as_operator();
     let desk = RefCell::new(desk);
     let tell = |row| desk.borrow_mut().tell(row).map_err(unheard);
@@ -174,17 +177,17 @@ fn attempt(
     match act {
         Act::NewSpace(space) => {
             operator.new_space(&space, now)?;
-            Ok(format!("made the key space `{space}`"))
+            Ok(Done::NewSpace(space))
         }
         Act::ListSpaces => said(operator.spaces(tell)),
         Act::ShowSpace(space) => said(tell(Row::Space(operator.space(&space)?))),
         Act::RenameSpace(from, to) => {
             let keys = operator.rename_space(&from, &to)?;
-            Ok(format!("`{from}` is `{to}` from now on; keys in it: {keys}"))
+            Ok(Done::RenamedSpace(from, to, keys))
         }
         Act::DeleteSpace(space) => {
             let keys = operator.delete_space(&space, now)?;
-            Ok(format!("destroyed the key space `{space}`; keys in it: {keys}"))
+            Ok(Done::DeletedSpace(space, keys))
         }
         Act::ListKeys(space) => said(operator.keys(space.as_ref(), tell)),
         Act::ShowKey(key) => said(operator.key(&key, tell)),
@@ -192,45 +195,39 @@ fn attempt(
         Act::Recipient => said(tell(Row::Text(operator.recipient()?))),
         Act::NewKey(key, algorithm) => {
             operator.new_key(&key, algorithm, now)?;
-            Ok(format!("made `{key}` for {algorithm}"))
+            Ok(Done::NewKey(key, algorithm))
         }
         Act::RotateKey(key) => {
             let version = operator.rotate_key(&key, now)?;
-            Ok(format!("version {version} of `{key}` is in use"))
+            Ok(Done::RotatedKey(key, version))
         }
         Act::DisableKey(key) => {
             operator.enable_key(&key, false)?;
-            Ok(format!("`{key}` cannot be used until it is enabled"))
+            Ok(Done::DisabledKey(key))
         }
         Act::EnableKey(key) => {
             operator.enable_key(&key, true)?;
-            Ok(format!("`{key}` can be used"))
+            Ok(Done::EnabledKey(key))
         }
         Act::DeleteKey(key, wait) => {
             let until = operator.delete_key(&key, wait, now)?;
-            let until =
-                i64::try_from(until).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-            let until = until.map_or_else(String::new, |until| format!(" from {until} on"));
-            Ok(format!("`{key}` cannot be used; it can be restored, and destroyed{until}"))
+            Ok(Done::DeletedKey(key, until))
         }
         Act::RestoreKey(key) => {
             operator.restore_key(&key)?;
-            Ok(format!(
-                "`{key}` is there again, and disabled: `crypto-cli key enable` lets it be used"
-            ))
+            Ok(Done::RestoredKey(key))
         }
         Act::DestroyKey(key) => {
             operator.destroy_key(&key, now)?;
-            Ok(format!("destroyed `{key}`"))
+            Ok(Done::DestroyedKey(key))
         }
         Act::ImportKey(key, algorithm, wrapped) => {
             let algorithm = operator.import_key(&key, algorithm, &wrapped, now)?;
-            Ok(format!("`{key}` holds the private key, which is for {algorithm}"))
+            Ok(Done::ImportedKey(key, algorithm))
         }
         Act::Export(spaces, protection) => {
-            let keys =
-                operator.export(&spaces, &protection, Part { desk: &desk, in_part }, progress)?;
-            Ok(format!("keys in the bundle: {keys}"))
+            let part = Part { desk: &desk, in_part };
+            operator.export(&spaces, &protection, part, progress).map(Done::Exported)
         }
         Act::Import { rename, skip_existing, passphrase } => {
             let passphrase = passphrase.as_ref().map(Passphrase::of).transpose()?;
@@ -241,44 +238,30 @@ fn attempt(
                 &Importing { rename, skip_existing },
                 |done| progress(done, 0),
             )?;
-            let (spaces, keys, skipped) = (done.spaces, done.keys, done.skipped);
-            Ok(format!(
-                "new key spaces: {spaces}, new keys: {keys}; left out, for there are such names: {skipped}"
-            ))
+            let Imported { spaces, keys, skipped } = done;
+            Ok(Done::Imported { spaces, keys, skipped })
         }
         Act::Passwd { current, slot, new: Some(new), cost } => {
-            operator.set_passphrase(
-                &Passphrase::of(&current)?,
-                slot,
-                &Passphrase::of(&new)?,
-                cost,
-            )?;
-            Ok(format!("the {} passphrase opens the keyspace", slot.word()))
+            let (current, new) = (Passphrase::of(&current)?, Passphrase::of(&new)?);
+            operator.set_passphrase(&current, slot, &new, cost)?;
+            Ok(Done::SetPassphrase(slot))
         }
         Act::Passwd { current, slot, new: None, cost: _ } => {
             operator.remove_passphrase(&Passphrase::of(&current)?, slot)?;
-            Ok(format!("there is no {} passphrase any more", slot.word()))
+            Ok(Done::RemovedPassphrase(slot))
         }
         Act::Rotate(current) => {
-            let keys = operator.rotate_root(&Passphrase::of(&current)?, progress)?;
-            Ok(format!(
-                "there is a new root key; keys written anew: {keys}; the only passphrase is the operator's, which \
-                 is the one that was given"
-            ))
+            operator.rotate_root(&Passphrase::of(&current)?, progress).map(Done::RotatedRoot)
         }
         Act::Verify => {
-            let found = operator.verify(progress)?;
-            let slots: Vec<String> = found.slots.iter().map(ToString::to_string).collect();
-            let (spaces, keys, slots) = (found.spaces, found.keys, slots.join(", "));
-            Ok(format!(
-                "every record opens; key spaces: {spaces}, keys: {keys}; passphrases: {slots}"
-            ))
+            let Verified { spaces, keys, slots } = operator.verify(progress)?;
+            Ok(Done::Verified { spaces, keys, slots })
         }
     }
 }
 
-fn said(told: Told) -> Result<String, KeyspaceError> {
-    told.map(|()| String::new())
+fn said(told: Told) -> Result<Done, KeyspaceError> {
+    told.map(|()| Done::Told)
 }
 
 fn unheard(error: io::Error) -> KeyspaceError {
@@ -372,8 +355,9 @@ mod tests {
     #[test]
     fn what_was_done_is_not_denied_and_why_it_was_not_is_told() {
         let full = || AuditError::Io(io::ErrorKind::StorageFull.into());
-        let done = with_record(Ok("done".to_owned()), Err(full())).unwrap();
-        assert_eq!(done, "done; audit log: no storage space");
+        let outcome = with_record(Ok(Done::Exported(7)), Err(full())).unwrap();
+        assert_eq!(outcome.done, Done::Exported(7));
+        assert_eq!(outcome.unrecorded.as_deref(), Some("audit log: no storage space"));
         let why = KeyspaceError::WrongPassphrase;
         let refused = with_record(Err(why.into()), Err(full())).unwrap_err();
         let why = KeyspaceError::WrongPassphrase.to_string();

@@ -9,11 +9,12 @@ use keyspace::Home;
 use sandbox::{LocalSocket, Untraced};
 use wire::Channel;
 use wire::admin::{ADMIN_SOCKET, FromAdmin, MAX_PART_BYTES, ToAdmin};
+use wire::done::Outcome;
 
-use crate::args::UnsealArgs;
+use crate::args::{Format, UnsealArgs};
 use crate::exit::{Exit, Fault};
 use crate::operate::Terminal;
-use crate::{files, passphrase, say};
+use crate::{files, operate, passphrase};
 
 /// What is found where no service runs.
 const NOBODY: [ErrorKind; 3] =
@@ -23,14 +24,14 @@ const NOBODY: [ErrorKind; 3] =
 /// renamed in less.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Asks, and gives back what the service says it did.
-pub(crate) fn ask(home: &Path, what: &ToAdmin) -> Result<String, Fault> {
+/// Asks, and prints what the service did.
+pub(crate) fn ask(home: &Path, what: &ToAdmin, format: Format) -> Result<(), Fault> {
     let Some(mut service) = Service::reach(home)? else {
         let text =
             format!("no service runs in `{}`: start it with `crypto-cli listen`", home.display());
         return Err(Fault::new(Exit::Unavailable, text));
     };
-    service.ask(what, &mut Terminal::default())
+    operate::print(format, &[], None, &service.ask(what, &mut Terminal::default())?)
 }
 
 /// `crypto-cli unseal`.
@@ -38,7 +39,7 @@ pub(crate) fn unseal(args: &UnsealArgs) -> Result<Exit, Fault> {
     let _untraced = Untraced::begin()?;
     let home = files::home_path(args.home.as_deref())?;
     let passphrase = passphrase::current(&args.passphrase)?;
-    say::talk(&ask(&home, &ToAdmin::Unseal(passphrase))?);
+    ask(&home, &ToAdmin::Unseal(passphrase), args.format)?;
     Ok(Exit::Done)
 }
 
@@ -65,12 +66,12 @@ impl Service {
     }
 
     /// Asks, gives it the file that it wants to read, and takes what it tells and writes.
-    pub(crate) fn ask(&mut self, what: &ToAdmin, desk: &mut dyn Desk) -> Result<String, Fault> {
+    pub(crate) fn ask(&mut self, what: &ToAdmin, desk: &mut dyn Desk) -> Result<Outcome, Fault> {
         self.say(what)?;
         loop {
             let told = self.channel.receive(Some(Instant::now() + PATIENCE));
             let done = match told.map_err(|error| self.unanswered(&error))? {
-                FromAdmin::Done(text) => return Ok(text),
+                FromAdmin::Done(outcome) => return Ok(outcome),
                 FromAdmin::Refused(reason, text) => return Err(Fault::new(reason.into(), text)),
                 FromAdmin::Row(row) => desk.tell(row),
                 FromAdmin::Part(bytes) => desk.write(&bytes),

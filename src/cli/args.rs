@@ -126,6 +126,9 @@ pub(crate) struct InitArgs {
     /// Ask nothing.
     #[arg(long)]
     pub(crate) yes: bool,
+    /// How to print the service's nkey.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 #[derive(ClapArgs)]
@@ -184,6 +187,9 @@ pub(crate) struct UnsealArgs {
     pub(crate) home: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 #[derive(ClapArgs)]

@@ -104,7 +104,7 @@ fn tell(seen: &Seen, service: &str, marked: bool, args: &AuditVerifyArgs) -> Res
                 say::talk(&format!("{}:{line}: {why}", file.display()));
             }
             None => {
-                say::talk(&format!("{last} lines, all as the service `{service}` wrote them"));
+                say::line(&format!("{last} lines, all as the service `{service}` wrote them"))?;
                 if args.service_nkey.is_none() {
                     say::talk(
                         "compare that nkey with the one that `init` printed, or use --service-nkey",

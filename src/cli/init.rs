@@ -3,8 +3,9 @@
 use std::io::IsTerminal;
 
 use keyspace::{Home, Unlocked};
+use serde_json::json;
 
-use crate::args::InitArgs;
+use crate::args::{Format, InitArgs};
 use crate::exit::{Exit, Fault};
 use crate::{ask, files, passphrase, say};
 
@@ -27,7 +28,13 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Fault> {
             Some(before) => std::fs::set_permissions(&folder, before.permissions()),
         };
     })?;
-    say::talk(&format!("made a keyspace in `{path}`; callers pin this service nkey:"));
-    say::line(keyspace.service_nkey())?;
+    let nkey = keyspace.service_nkey();
+    if args.format == Format::Json {
+        let home = path.to_string();
+        say::line(&json!({ "schema": 1, "home": home, "service_nkey": nkey }).to_string())?;
+    } else {
+        say::talk(&format!("made a keyspace in `{path}`; callers pin this service nkey:"));
+        say::line(nkey)?;
+    }
     Ok(Exit::Done)
 }

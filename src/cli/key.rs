@@ -1,14 +1,17 @@
 //! `crypto-cli key`: keys.
 
+use std::path::Path;
+
 use sandbox::Untraced;
+use serde_json::json;
 use wire::Algorithm;
 use wire::operator::{Act, MAX_WRAPPED_BYTES};
 use wire::script::PublicForm;
 
-use crate::args::{ImportKeyArgs, KeyArgs, KeyCommand, PublicArgs, WrapArgs};
+use crate::args::{Format, ImportKeyArgs, KeyArgs, KeyCommand, PublicArgs, WrapArgs};
 use crate::exit::{Exit, Fault};
 use crate::operate::{Files, key_path, name, operate};
-use crate::output::Output;
+use crate::output::{Output, STANDARD};
 use crate::{ask, files, say};
 
 /// What every age file begins with.
@@ -70,11 +73,20 @@ fn import(args: &ImportKeyArgs) -> Result<Exit, Fault> {
 fn wrap(args: &WrapArgs) -> Result<Exit, Fault> {
     let plain = files::read_private(&args.file)?;
     let wrapped = keyspace::wrap_for(&args.to, &plain)?;
+    if args.format == Format::Json && args.output == Path::new(STANDARD) {
+        return Err(Fault::usage("standard output takes the key or the JSON: name a file"));
+    }
     let mut output = Output::create(&args.output)?;
     let written = output.write(&wrapped);
     written.map_err(|error| Fault::system("cannot write the wrapped key", &error))?;
     output.finish()?;
-    say::talk(&format!("wrapped: `crypto-cli key import SPACE/KEY {}`", args.output.display()));
+    let output = args.output.display();
+    match args.format {
+        Format::Text => say::talk(&format!("wrapped: `crypto-cli key import SPACE/KEY {output}`")),
+        Format::Json => {
+            say::line(&json!({ "schema": 1, "output": output.to_string() }).to_string())?;
+        }
+    }
     Ok(Exit::Done)
 }
 

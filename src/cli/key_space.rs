@@ -6,7 +6,9 @@ use policy::Recipient;
 use sandbox::Untraced;
 use wire::operator::{Act, KdfCost, MOST_RECIPIENTS, Protection};
 
-use crate::args::{DestroySpaceArgs, ExportArgs, Format, ImportArgs, Kdf, KeyspaceCommand, PasswdArgs};
+use crate::args::{
+    DestroySpaceArgs, ExportArgs, Format, ImportArgs, Kdf, KeyspaceCommand, PasswdArgs,
+};
 use crate::exit::{Exit, Fault};
 use crate::operate::{Files, Session, name, operate};
 use crate::output::{self, Output, STANDARD};
@@ -92,11 +94,7 @@ fn passwd(args: &PasswdArgs) -> Result<Exit, Fault> {
         ask::before(&format!("take the {} passphrase away", slot.word()), args.yes)?;
     }
     let current = passphrase::current(&args.operate.unlock.passphrase)?;
-    let new = if args.remove {
-        None
-    } else {
-        Some(passphrase::chosen(&args.source())?)
-    };
+    let new = if args.remove { None } else { Some(passphrase::chosen(&args.source())?) };
     let cost = args.kdf.map_or(KdfCost::Kept, Kdf::cost);
     let act = Act::Passwd { current, slot, new, cost };
     operate(&args.operate, act, Files::default())

@@ -17,6 +17,7 @@ mod key;
 mod key_space;
 mod listen;
 mod operate;
+mod outcome;
 mod output;
 mod passphrase;
 mod policy;

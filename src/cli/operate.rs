@@ -9,6 +9,7 @@ use keyspace::{Opening, Passphrase, Source};
 use sandbox::LocalPeer;
 use serde_json::{Map, Value, json};
 use wire::admin::{KeyRow, Row, SpaceRow, ToAdmin};
+use wire::done::{Done, Outcome};
 use wire::operator::{Act, KdfCost, SlotKind};
 use wire::{Hidden, KeyPath, KeyState, Name};
 
@@ -16,7 +17,7 @@ use crate::admin::Service;
 use crate::args::{Format, Kdf, OpenArgs, OperateArgs, Slot, Unlock};
 use crate::exit::{Exit, Fault};
 use crate::output::Output;
-use crate::{files, passphrase, say};
+use crate::{files, outcome, passphrase, say};
 
 /// Columns of a bar.
 const BAR: u64 = 30;
@@ -46,21 +47,21 @@ impl<'a> Session<'a> {
         act: Act,
         files: Files,
     ) -> Result<Exit, Fault> {
-    let keys = matches!(act, Act::ListKeys(_)).then_some("keys");
-    let listing = keys.or(matches!(act, Act::ListSpaces).then_some("key_spaces"));
-    let mut desk = Terminal { files, ..Terminal::default() };
-    let done = self.perform(act, &mut desk);
-    desk.end_bar();
-    let text = done?;
-    if let Some(output) = desk.files.output.take() {
-        output.finish()?;
+        let keys = matches!(act, Act::ListKeys(_)).then_some("keys");
+        let listing = keys.or(matches!(act, Act::ListSpaces).then_some("key_spaces"));
+        let mut desk = Terminal { files, ..Terminal::default() };
+        let done = self.perform(act, &mut desk);
+        desk.end_bar();
+        let outcome = done?;
+        if let Some(output) = desk.files.output.take() {
+            output.finish()?;
+        }
+        if listing.is_some() {
+            desk.rows.sort_by_key(name_of);
+        }
+        print(format, &desk.rows, listing, &outcome)?;
+        Ok(Exit::Done)
     }
-    if listing.is_some() {
-        desk.rows.sort_by_key(name_of);
-    }
-    print(format, &desk.rows, listing, &text)?;
-    Ok(Exit::Done)
-}
 
     /// How many keys there are in a key space.
     pub(crate) fn key_count(&mut self, space: &Name) -> Result<u64, Fault> {
@@ -69,36 +70,36 @@ impl<'a> Session<'a> {
         Ok(desk.rows.iter().find_map(counted).unwrap_or_default())
     }
 
-fn perform(&mut self, act: Act, desk: &mut Terminal) -> Result<String, Fault> {
-    let unlock = self.unlock;
-    // Before the home is looked at: root reaches the service in a home that is another user's.
-    if let Some(mut service) = Service::reach(&files::home_path(unlock.home.as_deref())?)? {
-        return service.ask(&ToAdmin::Act(act), desk);
-    }
-    let home = files::home(unlock.home.as_deref())?;
-    // Before the keyspace is held: a prompt that nobody answers must hold nobody up.
-    let passphrase = match act.current() {
-        Some(current) => Passphrase::of(current)?,
-        None => {
-            let given = match self.passphrase.take() {
-                Some(given) => given,
-                None => passphrase::current(&unlock.passphrase)?,
-            };
-            Passphrase::of(self.passphrase.insert(given))?
+    fn perform(&mut self, act: Act, desk: &mut Terminal) -> Result<Outcome, Fault> {
+        let unlock = self.unlock;
+        // Before the home is looked at: root reaches the service in a home that is another user's.
+        if let Some(mut service) = Service::reach(&files::home_path(unlock.home.as_deref())?)? {
+            return service.ask(&ToAdmin::Act(act), desk);
         }
-    };
-    let locked = match files::hold(&home) {
-        Ok(locked) => locked,
-        // A service may have been started meanwhile.
-        Err(held) => match Service::reach(home.path())? {
-            Some(mut service) => return service.ask(&ToAdmin::Act(act), desk),
-            None => return Err(held),
-        },
-    };
-    let keyspace = locked.unlock(&passphrase, unlock.open.opening())?;
-    let uid = LocalPeer::this().uid;
-    Ok(Standalone::new(keyspace, home.path()).perform(act, uid, files::now(), desk)?)
-}
+        let home = files::home(unlock.home.as_deref())?;
+        // Before the keyspace is held: a prompt that nobody answers must hold nobody up.
+        let passphrase = match act.current() {
+            Some(current) => Passphrase::of(current)?,
+            None => {
+                let given = match self.passphrase.take() {
+                    Some(given) => given,
+                    None => passphrase::current(&unlock.passphrase)?,
+                };
+                Passphrase::of(self.passphrase.insert(given))?
+            }
+        };
+        let locked = match files::hold(&home) {
+            Ok(locked) => locked,
+            // A service may have been started meanwhile.
+            Err(held) => match Service::reach(home.path())? {
+                Some(mut service) => return service.ask(&ToAdmin::Act(act), desk),
+                None => return Err(held),
+            },
+        };
+        let keyspace = locked.unlock(&passphrase, unlock.open.opening())?;
+        let uid = LocalPeer::this().uid;
+        Ok(Standalone::new(keyspace, home.path()).perform(act, uid, files::now(), desk)?)
+    }
 }
 
 fn counted(row: &Row) -> Option<u64> {
@@ -192,17 +193,28 @@ fn name_of(row: &Row) -> String {
     }
 }
 
-fn print(format: Format, rows: &[Row], listing: Option<&str>, text: &str) -> Result<(), Fault> {
-    match format {
-        Format::Text => {
-            rows.iter().try_for_each(|row| say::line(&line(row)))?;
-            if !text.is_empty() {
-                say::talk(text);
-            }
-            Ok(())
-        }
-        Format::Json => say::line(&document(rows, listing, text).to_string()),
+/// Prints what was told and what was done.
+pub(crate) fn print(
+    format: Format,
+    rows: &[Row],
+    listing: Option<&str>,
+    outcome: &Outcome,
+) -> Result<(), Fault> {
+    if format == Format::Json {
+        return say::line(&document(rows, listing, outcome).to_string());
     }
+    rows.iter().try_for_each(|row| say::line(&line(row)))?;
+    let sentence = outcome::sentence(&outcome.done);
+    if matches!(outcome.done, Done::Verified { .. }) {
+        // What was found is what was asked for.
+        say::line(&sentence)?;
+    } else if !sentence.is_empty() {
+        say::talk(&sentence);
+    }
+    if let Some(why) = &outcome.unrecorded {
+        say::talk(&format!("crypto-cli: warning: {why}"));
+    }
+    Ok(())
 }
 
 fn line(row: &Row) -> String {
@@ -229,14 +241,14 @@ fn line(row: &Row) -> String {
     }
 }
 
-fn document(rows: &[Row], listing: Option<&str>, text: &str) -> Value {
+fn document(rows: &[Row], listing: Option<&str>, outcome: &Outcome) -> Value {
     let mut document = Map::from_iter([("schema".to_owned(), json!(1))]);
     let mut versions = Vec::new();
     let mut listed = Vec::new();
     for row in rows {
         let (member, shown) = match row {
             Row::Space(row) if listing.is_some() => {
-                listed.push(json!(row.space.as_str()));
+                listed.push(space_json(row));
                 continue;
             }
             Row::Key(row) if listing.is_some() => {
@@ -249,23 +261,33 @@ fn document(rows: &[Row], listing: Option<&str>, text: &str) -> Value {
                 versions.push(version);
                 ("versions", json!(versions))
             }
-            Row::Space(SpaceRow { space, created, keys }) => {
-                let shown =
-                    json!({ "key_space": space.as_str(), "created": created, "keys": keys });
-                ("key_space", shown)
-            }
+            Row::Space(row) => ("key_space", space_json(row)),
             Row::Key(row) => ("key", key_json(row)),
-            Row::Text(text) => ("value", json!(text)),
+            Row::Text(text) => ("value", value_json(text)),
         };
         document.insert(member.to_owned(), shown);
     }
     if let Some(member) = listing {
         document.insert(member.to_owned(), json!(listed));
     }
-    if !text.is_empty() {
-        document.insert("done".to_owned(), json!(text));
+    if let Some(done) = outcome::document(&outcome.done) {
+        document.insert("done".to_owned(), done);
+        document.insert("message".to_owned(), json!(outcome::sentence(&outcome.done)));
+    }
+    if let Some(why) = &outcome.unrecorded {
+        document.insert("warning".to_owned(), json!(why));
     }
     Value::Object(document)
+}
+
+fn space_json(SpaceRow { space, created, keys }: &SpaceRow) -> Value {
+    json!({ "key_space": space.as_str(), "created": created, "key_count": keys })
+}
+
+/// A JWK is an object, and no text that holds one.
+fn value_json(text: &str) -> Value {
+    let object = serde_json::from_str::<Map<String, Value>>(text);
+    object.map_or_else(|_| json!(text), Value::Object)
 }
 
 fn key_json(row: &KeyRow) -> Value {
@@ -279,7 +301,7 @@ fn key_json(row: &KeyRow) -> Value {
     })
 }
 
-fn when(seconds: u64) -> String {
+pub(crate) fn when(seconds: u64) -> String {
     let stamp = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     stamp.map_or_else(|| format!("at {seconds}"), |stamp| stamp.to_string())
 }

@@ -108,7 +108,8 @@ fn read(path: &Path, is_new: bool) -> Result<Hidden, Fault> {
     let hidden = Hidden::new(bytes);
     // Where its place is known, for a wrong file is more likely than a wrong passphrase.
     let passphrase = Passphrase::of(&hidden);
-    let checked = passphrase.and_then(|passphrase| if is_new { passphrase.check_strength() } else { Ok(()) });
+    let checked =
+        passphrase.and_then(|passphrase| if is_new { passphrase.check_strength() } else { Ok(()) });
     checked.map_err(|error| Fault::usage(format!("`{name}`: {error}")))?;
     Ok(hidden)
 }

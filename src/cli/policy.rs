@@ -134,7 +134,7 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
 }
 
 pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {
-    let mut differs = false;
+    let mut changed = Vec::new();
     for path in &args.files {
         let (file, text) = read(path)?;
         let laid_out = policy::formatted(&text);
@@ -142,19 +142,22 @@ pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {
         if laid_out == text {
             continue;
         }
-        differs = true;
-        if args.check {
-            say::line(&file)?;
-        } else {
+        if !args.check {
             output::replace(path, laid_out.as_bytes())?;
+        } else if args.format == Format::Text {
+            say::line(&file)?;
         }
+        changed.push(file);
     }
-    Ok(if args.check && differs { Exit::Refused } else { Exit::Done })
+    if args.format == Format::Json {
+        say::line(&json!({ "schema": 1, "changed": changed }).to_string())?;
+    }
+    Ok(if args.check && !changed.is_empty() { Exit::Refused } else { Exit::Done })
 }
 
 pub(crate) fn reload(args: &PolicyReloadArgs) -> Result<Exit, Fault> {
     let home = files::home_path(args.home.as_deref())?;
-    say::talk(&admin::ask(&home, &ToAdmin::ReloadPolicy)?);
+    admin::ask(&home, &ToAdmin::ReloadPolicy, args.format)?;
     Ok(Exit::Done)
 }
 

@@ -71,7 +71,8 @@ fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
         }
         Act::DeleteSpace(s) => {
             let took = operator.delete_space(&space(s), NOW);
-            let waits = model.get(&s).is_some_and(|keys| keys.values().any(|key| is_deleted(key.1)));
+            let waits =
+                model.get(&s).is_some_and(|keys| keys.values().any(|key| is_deleted(key.1)));
             let expected = if waits { None } else { model.remove(&s) };
             assert_eq!(
                 took.as_ref().ok().copied(),

@@ -156,9 +156,9 @@ mod tests {
         let dear = Cost { memory: 80 * 1024, ..Cost::WRITTEN };
         let cost = || operator.header().unwrap().cost_of(SlotKind::Operator).unwrap();
         let root = Secret::random().unwrap();
-        let slot = |file_id| Slot::wrap(SlotKind::Operator, &first, dear, &root, file_id).unwrap();
         let made = keyspace.transact_under(RootKeys::below(&root).unwrap(), |writing, keys| {
-            let slot = slot(&writing.header.file_id);
+            let file_id = writing.header.file_id;
+            let slot = Slot::wrap(SlotKind::Operator, &first, dear, &root, &file_id)?;
             writing.header = writing.header.clone().with_only(slot, keys);
             Ok(())
         });

@@ -3,6 +3,7 @@
 
 use crate::Algorithm;
 use crate::codec::{Frame, Malformed, Reader, Writer};
+use crate::done::{Done, Outcome};
 use crate::hidden::Hidden;
 use crate::id::{KeyPath, Name};
 use crate::key_state::KeyState;
@@ -30,8 +31,8 @@ pub enum ToAdmin {
 /// What the operator is told.
 #[derive(Debug, PartialEq)]
 pub enum FromAdmin {
-    /// It is done; in words.
-    Done(String),
+    /// It is done.
+    Done(Outcome),
     /// It is not, and nothing has changed; why.
     Refused(Reason, String),
     /// One of what was asked for.
@@ -172,13 +173,14 @@ impl Frame for ToAdmin {
 }
 
 impl Frame for FromAdmin {
-    const MAX_BYTES: usize = MAX_ADMIN_TEXT_BYTES + 64;
+    const MAX_BYTES: usize = MAX_ADMIN_TEXT_BYTES + 512;
 
     fn put(&self, w: &mut Writer) {
         match self {
-            Self::Done(text) => {
+            Self::Done(Outcome { done, unrecorded }) => {
                 w.u8(0);
-                put_text(w, text);
+                done.put(w);
+                w.option(unrecorded.as_ref(), |w, why| put_text(w, why));
             }
             Self::Refused(reason, text) => {
                 w.u8(1);
@@ -205,7 +207,11 @@ impl Frame for FromAdmin {
 
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         match r.u8()? {
-            0 => Ok(Self::Done(r.text()?.to_owned())),
+            0 => {
+                let done = Done::take(r)?;
+                let unrecorded = r.option(|r| Ok(r.text()?.to_owned()))?;
+                Ok(Self::Done(Outcome { done, unrecorded }))
+            }
             1 => {
                 let number = r.u8()?;
                 let reason = Reason::ALL.iter().copied().find(|reason| *reason as u8 == number);

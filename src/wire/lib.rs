@@ -7,6 +7,7 @@ pub mod call;
 pub mod channel;
 pub mod code;
 pub mod codec;
+pub mod done;
 mod hidden;
 pub mod id;
 mod key_state;

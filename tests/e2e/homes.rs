@@ -75,7 +75,8 @@ fn an_audit_log_that_was_moved_away_can_be_put_back() {
     let place = Place::new();
     place.does("keyspace new team");
     let (log, away) = (place.home.join("audit.log"), place.home.join("audit.log.1"));
-    let verify = || outcome(&cli().args(["audit", "verify", "--home"]).arg(&place.home).output().unwrap());
+    let verify =
+        || outcome(&cli().args(["audit", "verify", "--home"]).arg(&place.home).output().unwrap());
     fs::rename(&log, &away).unwrap();
     place.refuses("keyspace new group", 4, "put back the file that was moved, or restore");
     assert!(!log.exists(), "an empty log would hide what has happened");
@@ -115,5 +116,8 @@ fn the_audit_log_shows_which_user_did_it() {
     let (exit, out, err) =
         outcome(&show.args(["audit", "show", "--home"]).arg(&place.home).output().unwrap());
     let uid = fs::metadata(&place.home).unwrap().uid();
-    assert!(exit == 0 && out.contains(&format!(" admin uid {uid} keyspace new team ok\n")), "{out}{err}");
+    assert!(
+        exit == 0 && out.contains(&format!(" admin uid {uid} keyspace new team ok\n")),
+        "{out}{err}"
+    );
 }

@@ -33,6 +33,7 @@ mod intruder;
 mod homes;
 mod interrupted;
 mod isolation;
+mod json;
 mod kept;
 mod keys;
 mod killed;

@@ -122,7 +122,8 @@ fn a_file_that_holds_no_passphrase_is_named() {
         ("keyspace import BUNDLE --bundle-passphrase-file", &lines, "a line break"),
         ("keyspace export --all --bundle-passphrase-file", &short, "has fewer than 8 bytes"),
     ] {
-        let mut command = place.command(&format!("{words} {}", arg(file)).replace("BUNDLE", arg(&bundle)));
+        let mut command =
+            place.command(&format!("{words} {}", arg(file)).replace("BUNDLE", arg(&bundle)));
         if words.contains("export") {
             command.arg("--output").arg(&out);
         }

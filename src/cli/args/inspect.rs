@@ -186,6 +186,9 @@ pub(crate) struct PolicyReloadArgs {
     /// The folder of the service's keyspace.
     #[arg(long, value_name = "DIR", env = "CRYPTO_HOME")]
     pub(crate) home: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 #[derive(ClapArgs)]
@@ -196,6 +199,9 @@ pub(crate) struct PolicyFmtArgs {
     /// Change nothing; print the files that are laid out otherwise.
     #[arg(long)]
     pub(crate) check: bool,
+    /// How to print which files are laid out otherwise.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 #[derive(ClapArgs)]

@@ -266,6 +266,9 @@ pub(crate) struct WrapArgs {
     /// The recipient that `crypto-cli key recipient` prints.
     #[arg(long, value_name = "RECIPIENT", required = true)]
     pub(crate) to: String,
+    /// How to print where it is.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
     /// The file to write, which must not be there; `-` for standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -283,7 +286,8 @@ pub(crate) struct PublicArgs {
 impl BundlePassphraseArgs {
     /// The same, as any passphrase. What makes it needless is `instead`.
     pub(crate) fn source(&self, instead: &'static str, is_new: bool) -> Source {
-        let args = PassphraseArgs::of(self.bundle_passphrase_file.clone(), self.bundle_passphrase_fd);
+        let args =
+            PassphraseArgs::of(self.bundle_passphrase_file.clone(), self.bundle_passphrase_fd);
         Source { args, prefix: "bundle-", name: "bundle passphrase".to_owned(), instead, is_new }
     }
 }
