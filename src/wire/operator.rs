@@ -6,7 +6,7 @@ use crate::hidden::Hidden;
 use crate::id::{KeyPath, Name};
 use crate::script::PublicForm;
 
-/// Largest file with a private key, in bytes, wrapped: those of the formats that are read have less than 8 KiB.
+/// Largest wrapped file with a private key, in bytes: those of the formats that are read have less than 8 KiB.
 pub const MAX_WRAPPED_BYTES: usize = 16 * 1024;
 /// Most recipients of one bundle.
 pub const MOST_RECIPIENTS: usize = 16;
@@ -108,6 +108,10 @@ pub enum KdfCost {
     Standard = 1,
     /// Of more memory, so that it takes about a second here; never less than the standard.
     Calibrated = 2,
+}
+
+impl KdfCost {
+    const ALL: &'static [Self] = &[Self::Kept, Self::Standard, Self::Calibrated];
 }
 
 impl SlotKind {
@@ -347,12 +351,7 @@ impl Act {
                 current: r.hidden()?,
                 slot: SlotKind::from_number(r.u8()?).ok_or(Malformed)?,
                 new: r.option(Reader::hidden)?,
-                cost: match r.u8()? {
-                    0 => KdfCost::Kept,
-                    1 => KdfCost::Standard,
-                    2 => KdfCost::Calibrated,
-                    _ => return Err(Malformed),
-                },
+                cost: *KdfCost::ALL.get(usize::from(r.u8()?)).ok_or(Malformed)?,
             },
             20 => Self::Rotate(r.hidden()?),
             21 => Self::Verify,
