@@ -368,7 +368,9 @@ impl Rule {
             all.map(Pattern::space_alone).collect()
         };
         let others = whole(other);
-        whole(self).iter().any(|one| others.iter().any(|other| one.in_common_with(other).is_some()))
+        whole(self)
+            .iter()
+            .any(|one| others.iter().any(|other| !one.in_common_with(other).is_empty()))
     }
 
     fn could_allow(&self, call: CallName, known: Option<&KeyRef>) -> bool {

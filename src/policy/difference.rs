@@ -18,8 +18,18 @@ use crate::{Caller, Policy, Role, Rule};
 /// A place where rules are compared: a pattern of keys, of key spaces, or nothing.
 type Place = Option<Pattern>;
 
+/// A rule that may bear on a call.
+struct Bearing<'p> {
+    rule: &'p Rule,
+    allows: bool,
+    /// Whether it asks for nothing and counts nothing.
+    is_free: bool,
+    /// What it says, the same for what is the same.
+    terms: String,
+}
+
 /// What a policy says of a call at a place.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Stance {
     allows: bool,
     /// The first rule that says so.
@@ -118,44 +128,56 @@ impl<'p> Side<'p> {
         denies.chain(allows).filter(|(rule, _)| !rule.terms.have_ended(now)).collect()
     }
 
-    fn stance(&self, call: CallName, place: &Place, now: u64) -> Stance {
-        let rules = self.rules(now);
-        let mut terms = BTreeMap::new();
-        let named = |rule: &Rule| (rule.name.clone(), rule.line);
-        for (rule, _) in rules.iter().filter(|(_, role)| role.is_none()) {
-            if !rule.names_at(call, place) {
-                continue;
-            }
-            if rule.terms.are_none() {
-                let (terms, to) = (BTreeMap::new(), BTreeSet::new());
-                return Stance { allows: false, rule: Some(named(rule)), terms, to };
-            }
-            terms.entry(format!("deny {}", rule.terms.written_for(call))).or_insert(named(rule));
-        }
-        let (mut first, mut free, mut to) = (None, None, BTreeSet::new());
-        for (rule, role) in rules.iter().filter_map(|(rule, role)| Some((rule, (*role)?))) {
-            if !rule.allows_at(call, place) {
-                continue;
-            }
-            first.get_or_insert(named(rule));
-            let written = rule.terms.written_for(call);
-            let theirs = rule.recipients_of(call);
-            to.extend(theirs.iter().cloned());
-            let is_free = rule.terms.are_none() && role.scripts.is_empty() && theirs.is_empty();
-            if is_free && rule.allowance.is_boundless() {
-                free.get_or_insert(named(rule));
-            }
-            let counts = counted(rule);
-            let key = format!("allow {:?} {written} {counts} {theirs:?}", role.scripts);
-            terms.entry(key).or_insert(named(rule));
-        }
-        // Where one allows without terms, the terms of the others are nothing.
-        if let Some(free) = free {
-            terms.retain(|key, _| key.starts_with("deny"));
-            terms.insert("allow".to_owned(), free);
-        }
-        Stance { allows: first.is_some(), rule: first, terms, to }
+    fn bearing_on(&self, call: CallName, now: u64) -> Vec<Bearing<'_>> {
+        let rules = self.rules(now).into_iter();
+        rules.filter_map(|(rule, role)| Bearing::of(rule, role, call)).collect()
     }
+}
+
+impl<'p> Bearing<'p> {
+    /// A rule, if it may bear on a call: an allow with its role.
+    fn of(rule: &'p Rule, role: Option<&Role>, call: CallName) -> Option<Self> {
+        let written = rule.terms.written_for(call);
+        let Some(role) = role else {
+            let (is_free, terms) = (rule.terms.are_none(), format!("deny {written}"));
+            let bears = rule.lists_or_follows(call);
+            return bears.then_some(Self { rule, allows: false, is_free, terms });
+        };
+        let to = rule.recipients_of(call);
+        let asks_nothing = rule.terms.are_none() && role.scripts.is_empty() && to.is_empty();
+        let is_free = asks_nothing && rule.allowance.is_boundless();
+        let terms = format!("allow {:?} {written} {} {to:?}", role.scripts, counted(rule));
+        rule.lists(call).then_some(Self { rule, allows: true, is_free, terms })
+    }
+}
+
+fn stance(bearing: &[Bearing<'_>], call: CallName, place: &Place) -> Stance {
+    let named = |rule: &Rule| (rule.name.clone(), rule.line);
+    let (mut first, mut free, mut to) = (None, None, BTreeSet::new());
+    let mut terms = BTreeMap::new();
+    for Bearing { rule, allows, is_free, terms: text } in bearing {
+        let bears = if *allows { rule.allows_at(call, place) } else { rule.names_at(call, place) };
+        if !bears {
+            continue;
+        }
+        if *allows {
+            first.get_or_insert_with(|| named(rule));
+            to.extend(rule.recipients_of(call).iter().cloned());
+            if *is_free {
+                free.get_or_insert_with(|| named(rule));
+            }
+        } else if *is_free {
+            let (terms, to) = (BTreeMap::new(), BTreeSet::new());
+            return Stance { allows: false, rule: Some(named(rule)), terms, to };
+        }
+        terms.entry(text.clone()).or_insert_with(|| named(rule));
+    }
+    // Where one allows without terms, the terms of the others are nothing.
+    if let Some(free) = free {
+        terms.retain(|key, _| key.starts_with("deny"));
+        terms.insert("allow".to_owned(), free);
+    }
+    Stance { allows: first.is_some(), rule: first, terms, to }
 }
 
 /// What a rule counts, and under which name: to edit that begins a new count.
@@ -256,25 +278,39 @@ impl Sides<'_> {
         call: CallName,
         (changed, all): &(BTreeSet<&Pattern>, BTreeSet<&Pattern>),
     ) -> Vec<Changed> {
-        let mut found: Vec<(Place, Stance, Stance)> = Vec::new();
+        let (old, new) = (self.old.bearing_on(call, self.now), self.new.bearing_on(call, self.now));
+        let mut found: BTreeMap<(Stance, Stance), Vec<Place>> = BTreeMap::new();
         for place in places(call, changed, all) {
-            let was = self.old.stance(call, &place, self.now);
-            let is = self.new.stance(call, &place, self.now);
+            let (was, is) = (stance(&old, call, &place), stance(&new, call, &place));
             // The same terms in another place of the file, or of a rule of another name, are the same.
             let other_terms = was.terms.keys().ne(is.terms.keys());
             if (was.allows || is.allows) && (was.allows != is.allows || other_terms) {
-                found.push((place, was, is));
+                found.entry((was, is)).or_default().push(place);
             }
         }
-        let is_said = |(place, was, is): &(Place, Stance, Stance)| {
-            found.iter().any(|(wider, w, i)| {
-                let covers = wider.as_ref().zip(place.as_ref()).is_some_and(|(w, p)| w.covers(p));
-                wider != place && covers && (w, i) == (was, is)
-            })
-        };
-        let said = found.iter().filter(|one| !is_said(one));
-        said.map(|(place, was, is)| change_of(call, place, was, is)).collect()
+        let mut said = Vec::new();
+        for ((was, is), places) in &found {
+            let widest = widest(places).into_iter();
+            said.extend(widest.map(|place| (place, change_of(call, place, was, is))));
+        }
+        said.sort_by_key(|(place, _)| *place);
+        said.into_iter().map(|(_, change)| change).collect()
     }
+}
+
+/// Of places, those that no other covers. Each is held against those that were kept, and the wide come first.
+fn widest(places: &[Place]) -> Vec<&Place> {
+    let mut kept: Vec<&Place> = Vec::new();
+    let mut order: Vec<&Place> = places.iter().collect();
+    order.sort_by_key(|place| place.as_ref().map(Pattern::literal_bytes));
+    for place in order {
+        let covers =
+            |wider: &&Place| wider.as_ref().zip(place.as_ref()).is_some_and(|(w, p)| w.covers(p));
+        if !kept.iter().any(covers) {
+            kept.push(place);
+        }
+    }
+    kept
 }
 
 fn change_of(call: CallName, place: &Place, was: &Stance, is: &Stance) -> Changed {
@@ -317,7 +353,7 @@ fn places(
     }
     let (changed, all) = (fitting(changed), fitting(all));
     let pairs = changed.iter().flat_map(|one| all.iter().map(move |other| (one, other)));
-    pairs.filter_map(|(one, other)| one.in_common_with(other)).map(Some).collect()
+    pairs.flat_map(|(one, other)| one.in_common_with(other)).map(Some).collect()
 }
 
 impl Rule {

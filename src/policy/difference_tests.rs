@@ -1,7 +1,10 @@
 //! What `policy diff` says, change by change.
 
+use proptest::prelude::*;
+use wire::CallName;
+
 use crate::change::{Change, Changed, Kind};
-use crate::{Isolation, Policy};
+use crate::{Act, Decision, Facts, Isolation, Policy, target};
 
 const KEYS: [&str; 2] = [
     "UBVYNMTT742PZYM5NOAE5722H5LUPLNE5KRC6HKJYAPFFXNXQ5NUXEGK",
@@ -192,4 +195,56 @@ fn what_anybody_may_do_is_said_of_the_anonymous() {
     let (old, new) = (policy(HEAD, &nkey(0), role), policy(&anonymous, &nkey(0), role));
     says(&old, &new, &["anonymous: known", "anonymous: + hash  none r.h"]);
     says(&new, &old, &["anonymous: unknown", "anonymous: - hash  r.h none"]);
+}
+
+#[test]
+fn where_two_patterns_overlap_in_several_ways_no_overlap_is_forgotten() {
+    let policy = |denies: &str| {
+        let allow = "allow = [{ name = \"a\", calls = [\"sign\"], keys = [\"s/a*b\"] }]";
+        policy(HEAD, &nkey(0), &format!("{allow}\ndeny = [{denies}]"))
+    };
+    let deny = |keys: &str| format!("{{ calls = [\"sign\"], keys = [\"s/{keys}\"] }}");
+    let both = format!("{}, {}", deny("ab*b"), deny("ab*"));
+    says(&policy(&both), &policy(&deny("ab*b")), &["c: + sign s/ab r.deny[1] r.a"]);
+    // What is between, and begins where something else ends.
+    let both = format!("{}, {}", deny("*ba*"), deny("*ab*ba*"));
+    says(&policy(&both), &policy(&deny("*ab*ba*")), &["c: + sign s/a*ba*b r.deny[0] r.a"]);
+}
+
+proptest! {
+    #[test]
+    fn no_key_is_decided_otherwise_without_a_word_about_it(
+        old in prop::collection::vec(("[ab*]{1,4}", any::<bool>()), 0..5),
+        new in prop::collection::vec(("[ab*]{1,4}", any::<bool>()), 0..3),
+        shared in prop::collection::vec(("[ab*]{1,4}", any::<bool>()), 0..3),
+        key in "[ab]{1,6}",
+    ) {
+        let written = |own: &[(String, bool)]| {
+            let list = |allows: bool| -> String {
+                let rules = own.iter().chain(&shared).filter(|(_, one)| *one == allows);
+                rules.map(|(keys, _)| format!("{{ calls = [\"sign\"], keys = [\"s/{keys}\"] }},")).collect()
+            };
+            policy(HEAD, &nkey(0), &format!("allow = [{}]\ndeny = [{}]", list(true), list(false)))
+        };
+        let (old, new) = (written(&old), written(&new));
+        let on = format!("s/{key}");
+        let allows = |policy: &Policy| {
+            let act = Act { call: CallName::Sign, target: target(CallName::Sign, Some(&on)).unwrap() };
+            let who = policy.client_by_name("c", 0).unwrap();
+            matches!(policy.decide(&who, act, &Facts::default()), Decision::Allow(_))
+        };
+        let wanted = match (allows(&old), allows(&new)) {
+            (false, true) => Kind::Allowed,
+            (true, false) => Kind::Refused,
+            (_, _) => return Ok(()),
+        };
+        let about_it = |Change { what, .. }: &Change| match what {
+            Changed::Call { on: place, kind, .. } if *kind == wanted => {
+                crate::pattern::Pattern::parse(place).unwrap().covers(&crate::pattern::Pattern::parse(&on).unwrap())
+            }
+            _ => false,
+        };
+        let changes = old.changes_to(&new, 0);
+        prop_assert!(changes.iter().any(about_it), "{} {:?}", on, changes);
+    }
 }

@@ -55,18 +55,26 @@ impl Pattern {
 
     /// What this and the other pattern have in common. A pattern of a space alone has the keys of the
     /// other in common with it.
-    pub(crate) fn in_common_with(&self, other: &Self) -> Option<Self> {
-        let space = self.space.in_common_with(&other.space)?;
-        let key = match (&self.key, &other.key) {
-            (Some(one), Some(other)) => Some(one.in_common_with(other)?),
-            (_, _) => None,
+    pub(crate) fn in_common_with(&self, other: &Self) -> Vec<Self> {
+        let spaces = self.space.in_common_with(&other.space);
+        let keys: Vec<Option<Glob>> = match (&self.key, &other.key) {
+            (Some(one), Some(other)) => one.in_common_with(other).into_iter().map(Some).collect(),
+            (_, _) => vec![None],
         };
-        Some(Self { space, key })
+        let with = |space: &Glob| -> Vec<Self> {
+            keys.iter().map(|key| Self { space: space.clone(), key: key.clone() }).collect()
+        };
+        spaces.iter().flat_map(with).collect()
     }
 
     /// The key spaces of it.
     pub(crate) fn space_alone(&self) -> Self {
         Self { space: self.space.clone(), key: None }
+    }
+
+    /// How many bytes of it are no `*`: what covers another pattern has no more of them than that.
+    pub(crate) fn literal_bytes(&self) -> usize {
+        self.space.literal_bytes() + self.key.as_ref().map_or(0, Glob::literal_bytes)
     }
 
     /// As it is written.
