@@ -39,10 +39,6 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
         Some(name) => vec![files::caller(&policy, Some(name))?],
         None => policy.callers(files::now()),
     };
-    let limits = match callers.as_slice() {
-        [one] => policy.limits_for(one),
-        _ => policy.limits().clone(),
-    };
     let sources = args.scripts.iter().map(|path| Ok((path, files::read_script(path)?)));
     let sources = sources.collect::<Result<Vec<_>, Fault>>()?;
     let lanes = scripts::lanes(launcher, &policy, &args.sandbox)?;
@@ -51,7 +47,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     let mut texts = Vec::new();
     for (path, script) in &sources {
         let file = path.display().to_string();
-        let found = check_one(&file, script, &lanes, &limits, &policy, &callers);
+        let found = check_one(&file, script, &lanes, &policy, &callers);
         let weights = found.iter().map(|finding| match finding.weight {
             Weight::Error => Verdict::Refused,
             Weight::Warning => Verdict::Undecidable,
@@ -75,7 +71,6 @@ fn check_one(
     file: &str,
     script: &[u8],
     lanes: &Lanes,
-    limits: &Limits,
     policy: &Policy,
     callers: &[Caller],
 ) -> Vec<Finding> {
@@ -91,18 +86,29 @@ fn check_one(
     };
     let callers: Vec<Caller> =
         callers.iter().map(|caller| caller.clone().running(script)).collect();
-    if !callers.is_empty() && !callers.iter().any(|caller| policy.may_run(caller)) {
+    if callers.is_empty() {
+        let message = "the policy knows nobody who could send this script".to_owned();
+        let help = "add a `[[client]]`, or `[anonymous]`";
+        let code = Code::PolicyDenied.word();
+        return vec![finding(Position::default(), Weight::Error, code, message, Some(help))];
+    }
+    if !callers.iter().any(|caller| policy.may_run(caller)) {
         let message = "the policy does not allow this script to its caller".to_owned();
         let help = "add its digest to the `scripts` of a role: `sha256sum` prints it";
         let code = Code::PolicyDenied.word();
         return vec![finding(Position::default(), Weight::Error, code, message, Some(help))];
     }
-    let sightings = match broker::check(lanes, script, limits) {
-        Ok(sightings) => sightings,
+    let (sightings, beyond) = match read(script, lanes, policy, &callers) {
+        Ok(read) => read,
         Err(Failure { code, message, at }) => {
             return vec![finding(at, Weight::Error, code.word(), message, None)];
         }
     };
+    let beyond = beyond.into_iter().map(|(name, Failure { code, message, at })| {
+        let message = format!("{message} (for `{name}`)");
+        finding(at, Weight::Warning, code.word(), message, None)
+    });
+    let mut findings: Vec<Finding> = beyond.collect();
     let judged = sightings.iter().filter_map(|sighting| {
         let (weight, message) = judge(sighting, policy, &callers)?;
         let (code, help) = match weight {
@@ -111,7 +117,46 @@ fn check_one(
         };
         Some(finding(sighting.at, weight, code, message, help))
     });
-    judged.collect()
+    findings.extend(judged);
+    findings
+}
+
+/// What the script names, and the callers whose limits it exceeds, with how. An error is one for every caller.
+fn read(
+    script: &[u8],
+    lanes: &Lanes,
+    policy: &Policy,
+    callers: &[Caller],
+) -> Result<(Vec<Sighting>, Vec<(String, Failure)>), Failure> {
+    let mut sightings = None;
+    let mut beyond: Vec<(String, Failure)> = Vec::new();
+    let mut tried: Vec<(Limits, Option<Failure>)> = Vec::new();
+    for caller in callers {
+        let limits = policy.limits_for(caller);
+        let failed = match tried.iter().find(|(same, _)| *same == limits) {
+            Some((_, failed)) => failed.clone(),
+            None => {
+                let failed = match broker::check(lanes, script, &limits) {
+                    Ok(seen) => {
+                        sightings = Some(seen);
+                        None
+                    }
+                    Err(failure) => Some(failure),
+                };
+                tried.push((limits, failed.clone()));
+                failed
+            }
+        };
+        beyond.extend(failed.map(|failure| (caller.name().to_owned(), failure)));
+    }
+    match (sightings, beyond.pop()) {
+        (Some(sightings), last) => {
+            beyond.extend(last);
+            Ok((sightings, beyond))
+        }
+        (None, Some((_, failure))) => Err(failure),
+        (None, None) => Ok((Vec::new(), beyond)),
+    }
 }
 
 /// Whether the call is refused to every one of these callers, or may be; `None` when it is allowed to
@@ -130,15 +175,12 @@ fn judge(sighting: &Sighting, policy: &Policy, callers: &[Caller]) -> Option<(We
     let foresee = |caller| (caller, policy.foresee(caller, call, known));
     let foreseen: Vec<(&Caller, Foresight)> = callers.iter().map(foresee).collect();
     let is_refused = |(_, foresight): &(_, Foresight)| matches!(foresight, Foresight::Refused(_));
-    if foreseen.iter().all(is_refused) {
-        let last = foreseen.last().map(|(caller, foresight)| (caller.name(), foresight));
-        return Some((
-            Weight::Error,
-            match last {
-                Some((name, Foresight::Refused(why))) => format!("{why} (for `{name}`)"),
-                Some(_) | None => format!("no rule allows `{call}` to anybody"),
-            },
-        ));
+    // An object map may have a function of its own by this name.
+    if !sighting.perhaps_own
+        && foreseen.iter().all(is_refused)
+        && let Some((caller, Foresight::Refused(why))) = foreseen.last()
+    {
+        return Some((Weight::Error, format!("{why} (for `{}`)", caller.name())));
     }
     let open = foreseen.iter().find(|(_, foresight)| *foresight != Foresight::Certain)?;
     let why = match &open.1 {

@@ -20,7 +20,7 @@ pub(crate) fn of(ast: &AST) -> Vec<Sighting> {
 /// Notes what the last node of a path names. The engine's walk leaves out what a `break` returns.
 fn look(path: &[ASTNode<'_>], sightings: &mut Vec<Sighting>) -> bool {
     let Some(node) = path.last() else { return true };
-    sightings.extend(sighting(node));
+    sightings.extend(sighting(node, is_on_a_literal(path)));
     if let ASTNode::Stmt(Stmt::BreakLoop(Some(value), ..)) = node {
         value.walk(&mut Vec::new(), &mut |path| look(path, sightings));
     }
@@ -28,13 +28,30 @@ fn look(path: &[ASTNode<'_>], sightings: &mut Vec<Sighting>) -> bool {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "enums of the engine that grow with its syntax")]
-fn sighting(node: &ASTNode<'_>) -> Option<Sighting> {
+fn sighting(node: &ASTNode<'_>, on_a_literal: bool) -> Option<Sighting> {
     match node {
         ASTNode::Stmt(Stmt::FnCall(call, at)) => named(call, *at, false),
         ASTNode::Expr(Expr::FnCall(call, at)) => named(call, *at, false),
-        ASTNode::Expr(Expr::MethodCall(call, at)) => named(call, *at, true),
+        ASTNode::Expr(Expr::MethodCall(call, at)) => {
+            Some(Sighting { perhaps_own: !on_a_literal, ..named(call, *at, true)? })
+        }
         _ => None,
     }
+}
+
+/// Whether the last node of a path is called on a literal, rather than on what may be an object map with
+/// a function of its own.
+fn is_on_a_literal(path: &[ASTNode<'_>]) -> bool {
+    let [.., ASTNode::Expr(Expr::Dot(parts, ..)), _] = path else { return false };
+    matches!(
+        parts.lhs,
+        Expr::StringConstant(..)
+            | Expr::InterpolatedString(..)
+            | Expr::IntegerConstant(..)
+            | Expr::CharConstant(..)
+            | Expr::BoolConstant(..)
+            | Expr::Array(..)
+    )
 }
 
 fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
@@ -92,7 +109,7 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
 }
 
 fn nameless(at: Position) -> Sighting {
-    Sighting { call: None, at: position(at), literal: None, message: None, namespace: None }
+    Sighting { at: position(at), ..Sighting::default() }
 }
 
 /// Which argument is to be signed, verified or hashed, and how many there are.

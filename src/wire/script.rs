@@ -331,7 +331,7 @@ pub struct Usage {
 }
 
 /// A host function that a script names.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sighting {
     /// Which; `None` is a name that is put together while the script runs.
     pub call: Option<CallName>,
@@ -343,4 +343,6 @@ pub struct Sighting {
     pub message: Option<Vec<u8>>,
     /// The same of the namespace of `sign_in`.
     pub namespace: Option<String>,
+    /// Whether it is called as a method of a value that may have a function of its own by that name.
+    pub perhaps_own: bool,
 }

@@ -118,6 +118,7 @@ impl Frame for FromWorker {
                     w.option(sighting.literal.as_ref(), Writer::key_ref);
                     w.option(sighting.message.as_ref(), |w, message| w.bytes(message));
                     w.option(sighting.namespace.as_ref(), |w, namespace| w.text(namespace));
+                    w.u8(u8::from(sighting.perhaps_own));
                 });
             }
         }
@@ -141,6 +142,7 @@ impl Frame for FromWorker {
                     literal: r.option(Reader::key_ref)?,
                     message: r.option(|r| Ok(r.bytes()?.to_vec()))?,
                     namespace: r.option(|r| Ok(r.text()?.to_owned()))?,
+                    perhaps_own: r.flag()?,
                 })
             })?),
             4 => FromWorker::NotGranted(take_call_name(r)?, take_position(r)?),

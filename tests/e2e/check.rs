@@ -163,3 +163,67 @@ fn unknown_clients_and_missing_files_are_usage_errors() {
     assert_eq!(exit, 2);
     assert!(err.contains("cannot open `/nowhere/s.rhai`"), "{err}");
 }
+
+fn verdict(scratch: &Scratch, policy: &str, script: &str, more: &[&str]) -> (i32, String, String) {
+    let (policy, script) = (scratch.policy(policy), scratch.write("s.rhai", script));
+    let mut command = cli();
+    command.arg("check").arg(script).arg("--policy").arg(policy).args(more);
+    let (exit, out, err) = outcome(&command.output().unwrap());
+    (exit, out, err.rsplit(": ").next().unwrap().trim().to_owned())
+}
+
+#[test]
+fn limits_are_those_of_the_script_and_of_each_caller() {
+    let scratch = Scratch::new();
+    let nkeys = [(); 2].map(|()| proof::Identity::generate().nkey());
+    let clients = |roles: [&str; 2]| {
+        format!(
+            "[[client]]\nname = \"a\"\nnkey = \"{}\"\nroles = [{}]\n[[client]]\nname = \"b\"\nnkey = \"{}\"\nroles = [{}]\n",
+            nkeys[0], roles[0], nkeys[1], roles[1]
+        )
+    };
+    let role = |name: &str, more: &str| {
+        format!("[[role]]\nname = \"{name}\"\nallow = [{{ calls = [\"hash\"] }}]\n{more}\n")
+    };
+    let script = "hash(\"sha256\", \"a message that is longer\")";
+    let other = format!("scripts = [\"sha256:{}\"]\nlimits.script = \"10 B\"", "1".repeat(64));
+    // A role that is for other scripts bounds only those.
+    let policy =
+        clients(["\"wide\", \"pinned\"", "\"wide\""]) + &role("wide", "") + &role("pinned", &other);
+    for more in [&[] as &[&str], &["--as", "a"]] {
+        let (exit, out, word) = verdict(&scratch, &policy, script, more);
+        assert_eq!((exit, &*word), (0, "allowed"), "{out}");
+    }
+    let narrow = role("narrow", "limits.script = \"10 B\"");
+    let policy = clients(["\"narrow\"", "\"narrow\""]) + &narrow;
+    let (exit, out, word) = verdict(&scratch, &policy, script, &[]);
+    assert!(exit == 1 && word == "refused" && out.contains("limit-script-size"), "{out}");
+    let policy = clients(["\"narrow\"", "\"wide\""]) + &narrow + &role("wide", "");
+    let (exit, out, word) = verdict(&scratch, &policy, script, &[]);
+    assert!(exit == 0 && word == "undecidable" && out.contains("(for `a`)"), "{out}");
+    assert_eq!(verdict(&scratch, &policy, script, &["--as", "b"]).2, "allowed");
+}
+
+#[test]
+fn a_function_that_an_object_map_may_have_is_not_surely_that_of_the_host() {
+    let scratch = Scratch::new();
+    for (script, expected) in [
+        (
+            "let m = #{ delete_keypair: |x| \"mine \" + x }; m.delete_keypair(\"a/k\")",
+            "undecidable",
+        ),
+        ("\"a/k\".delete_keypair()", "refused"),
+        ("[1].delete_keypair()", "refused"),
+        ("delete_keypair(\"a/k\")", "refused"),
+    ] {
+        let (_, out, word) = verdict(&scratch, POLICY, script, &[]);
+        assert_eq!(word, expected, "{script}: {out}");
+    }
+}
+
+#[test]
+fn a_policy_that_knows_nobody_allows_no_script() {
+    let scratch = Scratch::new();
+    let (exit, out, word) = verdict(&scratch, "[[role]]\nname = \"r\"\n", "1", &[]);
+    assert!(exit == 1 && word == "refused" && out.contains("knows nobody"), "{out}");
+}

@@ -156,14 +156,7 @@ fn attack(peer: &mut Peer, job: &Job) {
             peer.send(&FromWorker::Done(ending, Usage::default()));
         }
         "sightings" => {
-            let at = Position::default();
-            let sighting = Sighting {
-                call: Some(CallName::Sign),
-                at,
-                literal: None,
-                message: None,
-                namespace: None,
-            };
+            let sighting = Sighting { call: Some(CallName::Sign), ..Sighting::default() };
             peer.send(&FromWorker::Sightings(vec![sighting; 1000]));
         }
         "half a frame" => peer.raw(&[0, 0, 1, 0, 1, 2, 3]),
