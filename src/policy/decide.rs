@@ -215,6 +215,14 @@ impl Policy {
                 return Foresight::Refused(why);
             }
         };
+        let is_everywhere = |rule: &&Rule| {
+            let always = rule.terms.foreseen(&act, known) == Foreseen::Always;
+            let on_all = !rule.names_keys || rule.keys.iter().any(Pattern::is_all);
+            rule.lists_or_follows(call) && always && on_all
+        };
+        if let Some(rule) = self.denies_of(caller).find(is_everywhere) {
+            return Foresight::Refused(format!("{} denies `{call}`{on}", rule.place()));
+        }
         let bears = |rule: &&Rule| {
             let never = matches!(rule.terms.foreseen(&act, known), Foreseen::Never(_));
             rule.lists_or_follows(call) && !never

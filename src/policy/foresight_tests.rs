@@ -219,3 +219,40 @@ fn a_deny_spares_what_one_of_its_terms_is_seen_not_to_name_whatever_else_is_unse
     let known = Known { key: Some(&named), message: good, ..Known::default() };
     assert_eq!(policy.foresee(&who, CallName::Sign, known), Foresight::Certain);
 }
+
+#[test]
+fn what_is_denied_everywhere_and_always_is_refused_and_does_not_exist_for_a_script() {
+    for (deny, is_refused) in [
+        ("calls = [\"sign\", \"delete_keypair\", \"create_key_space\"]", true),
+        ("calls = [\"*\"], keys = [\"*/*\"]", true),
+        ("calls = [\"*\"], keys = [\"a/*\"]", false),
+        (
+            "calls = [\"sign\", \"delete_keypair\", \"create_key_space\"], between = \"06:00-07:00\"",
+            false,
+        ),
+        (
+            "calls = [\"sign\", \"delete_keypair\", \"create_key_space\"], expires = 2999-01-01T00:00:00Z",
+            false,
+        ),
+    ] {
+        let policy = role(&format!(
+            "allow = [{{ calls = [\"*\"], keys = [\"*/*\"] }}]\ndeny = [{{ {deny} }}]"
+        ));
+        let who = policy.anonymous().unwrap();
+        let exist = policy.calls_for(&who);
+        for call in [
+            CallName::Sign,
+            CallName::DeleteKeypair,
+            CallName::DeleteKeySpace,
+            CallName::CreateKeySpace,
+        ] {
+            let foreseen = policy.foresee(&who, call, Known::default());
+            assert_eq!(
+                matches!(foreseen, Foresight::Refused(_)),
+                is_refused,
+                "{call}: {deny}: {foreseen:?}"
+            );
+            assert_eq!(exist.contains(&call), !is_refused, "{call}: {deny}");
+        }
+    }
+}
