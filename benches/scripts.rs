@@ -159,6 +159,7 @@ fn check() {
                     key: sighting.literal.as_ref(),
                     message: sighting.message.as_deref(),
                     namespace: sighting.namespace.as_deref(),
+                    algorithm: sighting.algorithm,
                     now: Some(0),
                 };
                 std::hint::black_box(policy.foresee(&who, sighting.call.unwrap(), known));

@@ -170,6 +170,7 @@ fn judge(sighting: &Sighting, policy: &Policy, callers: &[Caller]) -> Option<(We
         key: sighting.literal.as_ref(),
         message: sighting.message.as_deref(),
         namespace: sighting.namespace.as_deref(),
+        algorithm: sighting.algorithm,
         now: Some(files::now()),
     };
     let foresee = |caller| (caller, policy.foresee(caller, call, known));

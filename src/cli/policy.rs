@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use policy::{Act, Case, Decision, Diagnostics, Facts, Policy, Says};
+use policy::{Act, Caller, Case, Decision, Diagnostics, Facts, Policy, Says};
 use serde_json::json;
 use wire::admin::ToAdmin;
 use wire::{Algorithm, CallName};
@@ -68,13 +68,7 @@ fn read(path: &Path) -> Result<(String, String), Fault> {
 pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
     let path = files::policy_path(args.policy.as_deref(), args.home.as_deref())?;
     let policy = files::read_policy(&path)?.policy;
-    let now = match &args.at {
-        None => files::now() * 1000,
-        Some(text) => {
-            let at = files::instant(text)?.as_millisecond();
-            u64::try_from(at).map_err(|_| Fault::usage("`--at` lies before 1970"))?
-        }
-    };
+    let now = moment(args.at.as_deref())?;
     let caller = match args.caller.as_str() {
         "anonymous" => policy.anonymous(),
         name => policy.client_by_name(name, now / 1000),
@@ -92,15 +86,59 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
         Some(path) => Some(files::read_bounded(path, wire::script::MAX_SCRIPT_BYTES)?),
         None => call.takes_message().then(Vec::new),
     };
+    let named = args.algorithm.as_deref().map(algorithm_of).transpose()?;
+    let algorithm = named.unwrap_or(Algorithm::Ed25519);
     let facts = Facts {
         message: message.as_deref(),
         namespace: args.namespace.as_deref(),
-        algorithm: Some(Algorithm::Ed25519),
+        algorithm: Some(algorithm),
         now,
     };
     let act = Act { call, target };
     let opinions = policy.opinions(&caller, &act, &facts);
-    let (allowed, why) = match policy.decide(&caller, act, &facts) {
+    // What a rule asks for and nobody said is not passed over in silence.
+    let is_said_otherwise = |other: &Algorithm| {
+        let facts = Facts { algorithm: Some(*other), ..facts };
+        policy.opinions(&caller, &act, &facts) != opinions
+    };
+    let is_assumed = named.is_none() && Algorithm::ALL.iter().any(is_said_otherwise);
+    let (allowed, why) = decided(&policy, &caller, act, &facts);
+    let word = if allowed { "allowed" } else { "refused" };
+    match args.format {
+        Format::Json => {
+            let rules = opinions.iter().map(|opinion| {
+                json!({ "rule": opinion.rule, "line": opinion.line, "says": opinion.says.to_string() })
+            });
+            let rules: Vec<_> = rules.collect();
+            let assumed = is_assumed.then(|| json!({ "algorithm": algorithm.word() }));
+            let told = json!({ "schema": 1, "decision": word, "why": why, "rules": rules, "assumed": assumed });
+            say::line(&told.to_string())?;
+        }
+        Format::Text => {
+            say::line(&format!("{word}: {why}"))?;
+            if is_assumed {
+                say::line(&format!("  for a key of {algorithm}: `--algorithm` names another"))?;
+            }
+            for opinion in &opinions {
+                let mark = if matches!(opinion.says, Says::Allow | Says::Deny) { "*" } else { " " };
+                let place = format!("{}:{}", path.display(), opinion.line);
+                say::line(&format!("{mark} {place} {} {}", opinion.rule, opinion.says))?;
+            }
+        }
+    }
+    Ok(if allowed { Exit::Done } else { Exit::Refused })
+}
+
+/// Unix milliseconds of the moment that is asked about: now, if none is named.
+fn moment(named: Option<&str>) -> Result<u64, Fault> {
+    let Some(text) = named else { return Ok(files::now() * 1000) };
+    let at = files::instant(text)?.as_millisecond();
+    u64::try_from(at).map_err(|_| Fault::usage("`--at` lies before 1970"))
+}
+
+/// Whether it is allowed, and why.
+fn decided(policy: &Policy, caller: &Caller, act: Act, facts: &Facts<'_>) -> (bool, String) {
+    match policy.decide(caller, act, facts) {
         Decision::Allow(grant) => {
             let (rule, line) = grant.rule();
             let to: Vec<String> = grant.recipients().iter().map(ToString::to_string).collect();
@@ -110,27 +148,12 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
             (true, why)
         }
         Decision::Refuse(refusal) => (false, refusal.to_string()),
-    };
-    let word = if allowed { "allowed" } else { "refused" };
-    match args.format {
-        Format::Json => {
-            let rules = opinions.iter().map(|opinion| {
-                json!({ "rule": opinion.rule, "line": opinion.line, "says": opinion.says.to_string() })
-            });
-            let rules: Vec<_> = rules.collect();
-            let told = json!({ "schema": 1, "decision": word, "why": why, "rules": rules });
-            say::line(&told.to_string())?;
-        }
-        Format::Text => {
-            say::line(&format!("{word}: {why}"))?;
-            for opinion in &opinions {
-                let mark = if matches!(opinion.says, Says::Allow | Says::Deny) { "*" } else { " " };
-                let place = format!("{}:{}", path.display(), opinion.line);
-                say::line(&format!("{mark} {place} {} {}", opinion.rule, opinion.says))?;
-            }
-        }
     }
-    Ok(if allowed { Exit::Done } else { Exit::Refused })
+}
+
+fn algorithm_of(word: &str) -> Result<Algorithm, Fault> {
+    Algorithm::from_word(word)
+        .ok_or_else(|| Fault::usage(format!("there is no algorithm `{}`", word.escape_debug())))
 }
 
 pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {

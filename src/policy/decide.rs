@@ -116,6 +116,8 @@ pub struct Known<'a> {
     pub message: Option<&'a [u8]>,
     /// The namespace of `sign_in`.
     pub namespace: Option<&'a str>,
+    /// The algorithm of a key that it makes.
+    pub algorithm: Option<Algorithm>,
     /// The time before which it is not made, in Unix seconds.
     pub now: Option<u64>,
 }

@@ -44,8 +44,8 @@ fn foresight_refuses_what_is_written_out_and_fits_no_rule() {
     let who = policy.anonymous().unwrap();
     let refused = |call, key: Option<&str>, message: Option<&str>, namespace| {
         let key = key.map(|key| KeyRef::parse(key).unwrap());
-        let known =
-            Known { key: key.as_ref(), message: message.map(str::as_bytes), namespace, now: None };
+        let message = message.map(str::as_bytes);
+        let known = Known { key: key.as_ref(), message, namespace, ..Known::default() };
         match policy.foresee(&who, call, known) {
             Foresight::Refused(why) => Some(why),
             Foresight::Certain | Foresight::Possible(_) => None,

@@ -259,8 +259,8 @@ proptest! {
             // Only `sign_in` has a namespace that a script could write out.
             let (message, namespace) = (facts.message, facts.namespace.filter(|_| call == CallName::SignIn));
             for known in [
-                Known { key, message, namespace, now: Some(facts.now / 1000) },
-                Known { key, message, namespace, now: None },
+                Known { key, message, namespace, now: Some(facts.now / 1000), ..Known::default() },
+                Known { key, message, namespace, ..Known::default() },
                 Known { key, ..Known::default() },
                 Known { message, ..Known::default() },
                 Known::default(),

@@ -127,6 +127,10 @@ impl Terms {
         if !self.namespaces.is_empty() && known.namespace.is_some_and(|name| !self.name(name)) {
             return Foreseen::Never(Unmet::Namespace);
         }
+        let is_other = |algorithm| !self.algorithms.contains(&algorithm);
+        if !self.algorithms.is_empty() && known.algorithm.is_some_and(is_other) {
+            return Foreseen::Never(Unmet::Algorithm);
+        }
         let message = known.message.filter(|_| act.call.takes_message());
         if let Some(unmet) = message.and_then(|message| self.unmet_by_message(message)) {
             return Foreseen::Never(unmet);
@@ -134,7 +138,9 @@ impl Terms {
         let is_open = self.between.is_some()
             || self.expires.is_some()
             || (!self.namespaces.is_empty() && known.namespace.is_none())
-            || (!self.algorithms.is_empty() && act.call.touches() == Touches::Key)
+            || (!self.algorithms.is_empty()
+                && act.call.touches() == Touches::Key
+                && known.algorithm.is_none())
             || (self.look_at_messages() && act.call.takes_message() && message.is_none());
         if is_open { Foreseen::Perhaps } else { Foreseen::Always }
     }

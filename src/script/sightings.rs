@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 use wire::script::Sighting;
-use wire::{CallName, KeyRef, Name, Touches};
+use wire::{Algorithm, CallName, KeyRef, Name, Touches};
 
 use crate::engine::position;
 
@@ -105,7 +105,13 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
     // What is no namespace is an error of the script as well.
     let message =
         message.filter(|_| name != CallName::SignIn || namespace.is_some() || text(0).is_none());
-    Some(Sighting { call: Some(name), literal, message, namespace, ..nameless(at) })
+    let algorithm = match (name, call.args.len()) {
+        (CallName::CreateKeypair, 1) => Some(Algorithm::Ed25519),
+        (CallName::CreateKeypair, 2) => text(1).and_then(Algorithm::from_word),
+        (_, _) => None,
+    };
+    let algorithm = algorithm.filter(|_| !as_method);
+    Some(Sighting { call: Some(name), literal, message, namespace, algorithm, ..nameless(at) })
 }
 
 fn nameless(at: Position) -> Sighting {

@@ -343,6 +343,8 @@ pub struct Sighting {
     pub message: Option<Vec<u8>>,
     /// The same of the namespace of `sign_in`.
     pub namespace: Option<String>,
+    /// The algorithm of a key that it makes.
+    pub algorithm: Option<Algorithm>,
     /// Whether it is called as a method of a value that may have a function of its own by that name.
     pub perhaps_own: bool,
 }

@@ -118,6 +118,7 @@ impl Frame for FromWorker {
                     w.option(sighting.literal.as_ref(), Writer::key_ref);
                     w.option(sighting.message.as_ref(), |w, message| w.bytes(message));
                     w.option(sighting.namespace.as_ref(), |w, namespace| w.text(namespace));
+                    w.option(sighting.algorithm.as_ref(), |w, algorithm| w.u8(algorithm.number()));
                     w.u8(u8::from(sighting.perhaps_own));
                 });
             }
@@ -142,6 +143,7 @@ impl Frame for FromWorker {
                     literal: r.option(Reader::key_ref)?,
                     message: r.option(|r| Ok(r.bytes()?.to_vec()))?,
                     namespace: r.option(|r| Ok(r.text()?.to_owned()))?,
+                    algorithm: r.option(take_algorithm)?,
                     perhaps_own: r.flag()?,
                 })
             })?),

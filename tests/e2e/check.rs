@@ -227,3 +227,19 @@ fn a_policy_that_knows_nobody_allows_no_script() {
     let (exit, out, word) = verdict(&scratch, "[[role]]\nname = \"r\"\n", "1", &[]);
     assert!(exit == 1 && word == "refused" && out.contains("knows nobody"), "{out}");
 }
+
+#[test]
+fn the_algorithm_of_a_new_key_is_held_against_the_terms() {
+    let scratch = Scratch::new();
+    let policy = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
+         { calls = [\"create_keypair\"], keys = [\"a/*\"], algorithms = [\"secp256k1\"] }]\n";
+    for (script, expected) in [
+        ("create_keypair(\"a/k\", \"secp256k1\")", "allowed"),
+        ("create_keypair(\"a/k\")", "refused"),
+        ("create_keypair(\"a/k\", \"p256\")", "refused"),
+        ("let a = \"p256\"; create_keypair(\"a/k\", a)", "undecidable"),
+    ] {
+        let (_, out, word) = verdict(&scratch, policy, script, &[]);
+        assert_eq!(word, expected, "{script}: {out}");
+    }
+}

@@ -227,6 +227,9 @@ pub(crate) struct PolicyExplainArgs {
     /// The namespace of `sign_in`.
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
+    /// The algorithm of the key [default: ed25519].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) algorithm: Option<String>,
     /// The script that makes the call [default: none that a role is for].
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
