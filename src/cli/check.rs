@@ -4,7 +4,7 @@ use broker::{Failure, Lanes};
 use policy::{Caller, Foresight, Known, Limits, Policy};
 use sandbox::{Confined, Untraced};
 use wire::Code;
-use wire::script::{Position, Sighting};
+use wire::script::{Position, Sighting, shadowed};
 
 use crate::args::{CheckArgs, ReportFormat};
 use crate::exit::{Exit, Fault};
@@ -110,6 +110,10 @@ fn check_one(
     });
     let mut findings: Vec<Finding> = beyond.collect();
     let judged = sightings.iter().filter_map(|sighting| {
+        if let Some(name) = &sighting.shadows {
+            let code = Code::ParseError.word();
+            return Some(finding(sighting.at, Weight::Error, code, shadowed(name), None));
+        }
         let (weight, message) = judge(sighting, policy, &callers)?;
         let (code, help) = match weight {
             Weight::Error => (Code::PolicyDenied.word(), None),

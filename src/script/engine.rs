@@ -8,7 +8,7 @@ use rhai::{
     AST, Array, Dynamic, Engine, EvalAltResult, ImmutableString, ParseErrorType, Position, Scope,
 };
 use wire::CallName;
-use wire::script::{Ending, Failure, Job, Sighting};
+use wire::script::{Ending, Failure, Job, Sighting, shadowed};
 
 use crate::watch::Watch;
 use crate::{result, sightings};
@@ -141,24 +141,80 @@ impl RawScript {
     /// # Errors
     /// The ending that says why it is no script.
     pub(crate) fn parse(self, engine: &Engine) -> Result<CheckedScript, Ending> {
+        let ast = self.compile(engine)?;
+        match self.shadowing(&ast).into_iter().next() {
+            Some((name, at)) => Err(Ending::Failed(Failure::Parse, shadowed(&name), at)),
+            None => Ok(CheckedScript(ast)),
+        }
+    }
+
+    /// The host functions that it names, and the names of the host's that it takes for its own.
+    fn sightings(&self, engine: &Engine) -> Result<Vec<Sighting>, Ending> {
+        let ast = self.compile(engine)?;
+        let mut sightings = sightings::of(&ast);
+        let taken = self.shadowing(&ast).into_iter();
+        sightings.extend(taken.map(|(name, at)| Sighting {
+            shadows: Some(name),
+            at,
+            ..Sighting::default()
+        }));
+        sightings.sort_by_key(|sighting| (sighting.at.line, sighting.at.column));
+        Ok(sightings)
+    }
+
+    fn compile(&self, engine: &Engine) -> Result<AST, Ending> {
         if self.0.trim().is_empty() {
             let at = wire::script::Position::default();
             return Err(Ending::Failed(Failure::Parse, "the script is empty".into(), at));
         }
-        let ast = engine.compile(self.0).map_err(|mut error| {
+        engine.compile(&self.0).map_err(|mut error| {
             let at = position(error.1);
             error.1 = Position::NONE;
             let too_deep = matches!(*error.0, ParseErrorType::ExprTooDeep);
             let failure = if too_deep { Failure::Depth } else { Failure::Parse };
             Ending::Failed(failure, message(&error.0.to_string()), at)
-        })?;
-        match shadowing(&ast) {
-            Some((name, at)) => {
-                let text = format!("`{name}` is a function of the host: give yours another name");
-                Err(Ending::Failed(Failure::Parse, text, position(at)))
-            }
-            None => Ok(CheckedScript(ast)),
-        }
+        })
+    }
+
+    /// The functions of the script with names of the host's, in the order in which they stand there.
+    fn shadowing(&self, ast: &AST) -> Vec<(String, wire::script::Position)> {
+        let is_taken = |name: &str| RESERVED.contains(&name) || CallName::from_word(name).is_some();
+        let functions = ast.iter_fn_def().filter(|function| is_taken(&function.name));
+        let mut found: Vec<_> = functions
+            .map(|function| {
+                let body = position(function.body.start_position());
+                (function.name.to_string(), self.name_before(body, &function.name).unwrap_or(body))
+            })
+            .collect();
+        found.sort_by_key(|(_, at)| (at.line, at.column));
+        found
+    }
+
+    /// Where the name of the function with this body stands: the engine does not keep that.
+    fn name_before(
+        &self,
+        body: wire::script::Position,
+        name: &str,
+    ) -> Option<wire::script::Position> {
+        let number = |n: u32| usize::try_from(n).ok()?.checked_sub(1);
+        let lines = self.0.split_inclusive('\n').take(number(body.line)?);
+        let begin = lines.map(str::len).sum::<usize>();
+        let line = self.0.get(begin..)?;
+        let (column, _) = line.char_indices().nth(number(body.column)?)?;
+        let head = self.0.get(..begin + column)?;
+        let is_name = |at: &usize| {
+            let before = head.get(..*at).unwrap_or_default().trim_end();
+            let after = head.get(at + name.len()..).unwrap_or_default().trim_start();
+            (before.ends_with("fn") || before.ends_with('.')) && after.starts_with('(')
+        };
+        let at = head.rmatch_indices(name).map(|(at, _)| at).find(is_name)?;
+        let above = head.get(..at)?;
+        let own_line = above.rsplit('\n').next()?;
+        let number = |n: usize| u32::try_from(n + 1).ok();
+        Some(wire::script::Position {
+            line: number(above.matches('\n').count())?,
+            column: number(own_line.chars().count())?,
+        })
     }
 }
 
@@ -176,17 +232,11 @@ impl CheckedScript {
             Err(error) => failed(*error),
         }
     }
-
-    /// The host functions that it names.
-    #[must_use]
-    pub(crate) fn sightings(&self) -> Vec<Sighting> {
-        sightings::of(&self.0)
-    }
 }
 
 /// Parses a script and reports the host functions that it names.
 pub(crate) fn check(job: Job, engine: &Engine) -> Result<Vec<Sighting>, Ending> {
-    RawScript::new(job.source).parse(engine).map(|script| script.sightings())
+    RawScript::new(job.source).sightings(engine)
 }
 
 /// The same with an engine of its own, as a worker does for a [`wire::script::Task::Check`].
@@ -216,15 +266,6 @@ impl Probe {
         let watch = Watch::new(u64::MAX, usize::MAX, 0);
         script.is_ok_and(|script| matches!(script.run(&self.0, &watch, 1_000), Ending::Value(_)))
     }
-}
-
-/// A function of the script with a name of the host's, and where it begins.
-fn shadowing(ast: &AST) -> Option<(String, Position)> {
-    let functions = ast.iter_fn_def();
-    let mut names =
-        functions.map(|function| (function.name.as_str(), function.body.start_position()));
-    let taken = |name: &str| RESERVED.contains(&name) || CallName::from_word(name).is_some();
-    names.find(|(name, _)| taken(name)).map(|(name, at)| (name.to_owned(), at))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of the engine that grows")]

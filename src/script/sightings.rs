@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::{Probe, check_source};
 
-    fn named_in(source: &str) -> Vec<CallName> {
+    fn seen_in(source: &str) -> Vec<Sighting> {
         let (task, source) = (Task::Check, source.to_owned());
         let bounds = Job {
             task,
@@ -166,8 +166,34 @@ mod tests {
             result_bytes: 0,
             granted: Vec::new(),
         };
-        let sightings = check_source(bounds).unwrap();
-        sightings.into_iter().filter_map(|sighting| sighting.call).collect()
+        check_source(bounds).unwrap()
+    }
+
+    fn named_in(source: &str) -> Vec<CallName> {
+        seen_in(source).into_iter().filter_map(|sighting| sighting.call).collect()
+    }
+
+    #[test]
+    fn every_name_of_the_host_that_a_script_takes_is_found_at_its_place_and_hides_nothing() {
+        let source = "fn sign(sign) { sign }\nprivate fn hash(a) {a}\ndelete_keypair(\"a/k\");\n  fn print(\n) { }\nfn /* x */ int.hmac() { fine() }\nfn fine() { }";
+        let seen: Vec<_> = seen_in(source)
+            .into_iter()
+            .map(|one| {
+                (
+                    one.shadows.or(one.call.map(|call| call.to_string())).unwrap(),
+                    one.at.line,
+                    one.at.column,
+                )
+            })
+            .collect();
+        let expected = [
+            ("sign", 1, 4),
+            ("hash", 2, 12),
+            ("delete_keypair", 3, 1),
+            ("print", 4, 6),
+            ("hmac", 6, 16),
+        ];
+        assert_eq!(seen, expected.map(|(name, line, column)| (name.to_owned(), line, column)));
     }
 
     #[test]

@@ -330,6 +330,12 @@ pub struct Usage {
     pub memory_bytes: u64,
 }
 
+/// What is wrong with a function of a script that has this name.
+#[must_use]
+pub fn shadowed(name: &str) -> String {
+    format!("`{name}` is a function of the host: give yours another name")
+}
+
 /// A host function that a script names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sighting {
@@ -345,6 +351,8 @@ pub struct Sighting {
     pub namespace: Option<String>,
     /// The algorithm of a key that it makes.
     pub algorithm: Option<Algorithm>,
+    /// A name of the host's that the script gives to a function of its own, which is a mistake and no call.
+    pub shadows: Option<String>,
     /// Whether it is called as a method of a value that may have a function of its own by that name.
     pub perhaps_own: bool,
 }

@@ -71,7 +71,7 @@ fn every_refused_call_is_found_with_file_line_and_column() {
         ("1", 1, 9, "policy-denied", "no rule allows `create_keypair`"),
         ("1", 2, 5, "policy-denied", "no rule allows `hash`"),
         ("2", 1, 4, "parse-error", ""),
-        ("3", 1, 12, "parse-error", "`sign` is a function of the host"),
+        ("3", 1, 4, "parse-error", "`sign` is a function of the host"),
     ];
     for (file, line, column, code, message) in expected {
         assert!(out.contains(&format!("{file}.rhai:{line}:{column}")), "{file}:{line}: {out}");
