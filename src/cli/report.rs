@@ -33,6 +33,11 @@ pub(crate) struct Finding {
     pub(crate) span: Option<std::ops::Range<usize>>,
 }
 
+/// Most findings that are drawn for people, who read the first ones.
+const MOST_DRAWN: usize = 100;
+/// Longest line that is drawn, in bytes.
+const MOST_LINE_BYTES: usize = 4096;
+
 /// Prints findings; `sources` are the files they are in, with their text.
 pub(crate) fn print(
     findings: &[Finding],
@@ -51,12 +56,15 @@ pub(crate) fn print_with(
 ) -> Result<(), Fault> {
     match format {
         ReportFormat::Text => {
-            for finding in findings {
+            for finding in findings.iter().take(MOST_DRAWN) {
                 let source = sources.iter().find(|(file, _)| *file == finding.file);
                 let text = drawn(finding, source.map_or("", |(_, text)| text));
                 say::line(&wire::shown(&text, usize::MAX, true))?;
             }
-            Ok(())
+            match findings.len().saturating_sub(MOST_DRAWN) {
+                0 => Ok(()),
+                more => say::line(&format!("and {more} more, which `--format json` lists")),
+            }
         }
         ReportFormat::Json => {
             let findings: Vec<_> = findings.iter().map(as_json).collect();
@@ -76,14 +84,13 @@ fn drawn(finding: &Finding, source: &str) -> String {
         Weight::Error => Level::ERROR,
         Weight::Warning => Level::WARNING,
     };
-    // Whoever wrote the file chose its characters; the drawing counts them.
-    let shown = wire::shown(source, usize::MAX, true);
-    let span = if shown == source { span_of(finding, source) } else { None };
     let title = level.primary_title(&*finding.message).id(&*finding.code);
-    let mut group = match span {
-        Some(span) => {
-            let mark = AnnotationKind::Primary.span(span);
-            title.element(Snippet::source(source).path(&*finding.file).annotation(mark))
+    let excerpt = excerpt(finding, source);
+    let mut group = match &excerpt {
+        Some((line, span)) => {
+            let mark = AnnotationKind::Primary.span(span.clone());
+            let snippet = Snippet::source(&**line).line_start(finding.line).path(&*finding.file);
+            title.element(snippet.annotation(mark))
         }
         None => {
             let Finding { file, line, column, .. } = finding;
@@ -97,22 +104,38 @@ fn drawn(finding: &Finding, source: &str) -> String {
     Renderer::plain().render(&[group])
 }
 
-/// From the place of a finding to the end of the word there, unless it says more itself.
-fn span_of(finding: &Finding, source: &str) -> Option<std::ops::Range<usize>> {
-    if let Some(span) = &finding.span {
-        let first_line_end =
-            source.get(span.start..)?.find('\n').map_or(source.len(), |at| span.start + at);
-        let end = span.end.min(first_line_end).max(span.start);
-        return source.get(span.start..end).map(|_| span.start..end);
+/// The line of a finding, fit to be drawn, and what to mark in it: what the finding says, as far as it is
+/// on that line, or else the word there.
+fn excerpt(finding: &Finding, source: &str) -> Option<(String, std::ops::Range<usize>)> {
+    let line = source.split('\n').nth(finding.line.checked_sub(1)?)?;
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.len() > MOST_LINE_BYTES {
+        return None;
     }
-    let line = source.split_inclusive('\n').nth(finding.line.checked_sub(1)?)?;
-    let start_of_line = line.as_ptr().addr() - source.as_ptr().addr();
-    let (at, _) = line.char_indices().nth(finding.column.checked_sub(1)?)?;
-    let rest = line.get(at..)?;
+    let before = finding.column.checked_sub(1)?;
+    let at = line.char_indices().nth(before).map_or(line.len(), |(at, _)| at);
+    let (head, rest) = (line.get(..at)?, line.get(at..)?);
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    let word = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-    let end = if word > 0 { word } else { rest.chars().next().map_or(0, char::len_utf8) };
-    Some(start_of_line + at..start_of_line + at + end)
+    let length = match &finding.span {
+        Some(span) => rest.floor_char_boundary(span.len()),
+        None => match rest.find(|c| !is_part(c)).unwrap_or(rest.len()) {
+            0 => rest.chars().next().map_or(0, char::len_utf8),
+            word => word,
+        },
+    };
+    let begin = drawable(head).len();
+    let end = begin + drawable(rest.get(..length)?).len();
+    Some((drawable(line), begin..end))
+}
+
+/// The text with one character for each of its own: the drawing counts them.
+fn drawable(text: &str) -> String {
+    let drawn = |c: char| match c {
+        '\t' => ' ',
+        c if wire::shown(c.encode_utf8(&mut [0; 4]), 1, false).starts_with(c) => c,
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    text.chars().map(drawn).collect()
 }
 
 fn as_json(finding: &Finding) -> serde_json::Value {

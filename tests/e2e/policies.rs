@@ -47,6 +47,36 @@ fn every_mistake_is_shown_with_its_line_and_as_data() {
 }
 
 #[test]
+fn a_mistake_is_drawn_in_a_file_of_any_editor() {
+    let scratch = Scratch::new();
+    let check = |text: &str| {
+        let path = scratch.write("p.toml", text);
+        outcome(&cli().args(["policy", "check"]).arg(path).output().unwrap()).1
+    };
+    let tabs =
+        check("version = 1\r\nservice.name = \"s\"\t# \u{1b}[2J\r\n\tlimts = 1 # \u{202e}\r\n");
+    assert!(tabs.contains("3 |  limts = 1 # \u{fffd}\n"), "{tabs}");
+    assert!(tabs.contains("  |  ^^^^^"), "{tabs}");
+    assert!(!tabs.contains('\u{1b}') && !tabs.contains('\u{202e}'), "{tabs}");
+    let marked = check("\u{feff}version = 1\nservice.name = \"s\"\nlimts = 1\n");
+    assert!(marked.contains("3 | limts = 1\n"), "{marked}");
+}
+
+#[test]
+fn a_file_full_of_mistakes_is_not_drawn_whole() {
+    let scratch = Scratch::new();
+    let keys: String = (0..20_000).map(|number| format!("k{number} = 1\n")).collect();
+    let path = scratch.write("p.toml", format!("version = 1\nservice.name = \"s\"\n{keys}"));
+    let (exit, out, _) = outcome(&cli().args(["policy", "check"]).arg(path).output().unwrap());
+    assert_eq!((exit, out.matches("error[policy-unknown-key]").count()), (2, 100));
+    assert!(
+        out.ends_with("and 19900 more, which `--format json` lists\n"),
+        "{}",
+        &out[out.len() - 200..]
+    );
+}
+
+#[test]
 fn an_allow_that_a_deny_closes_is_pointed_out() {
     let scratch = Scratch::new();
     let rules = "[[role]]\nname = \"r\"\nallow = [{ calls = [\"sign\"], keys = [\"a/b\"] }, { calls = [\"sign\"], keys = [\"c/b\"] }]\n\
