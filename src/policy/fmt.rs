@@ -19,6 +19,7 @@ pub fn formatted(text: &str) -> Result<String, String> {
     };
     let mut document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
+    let written = document.clone();
     let mut is_first = true;
     lay_out_table(document.as_table_mut(), &mut is_first);
     let trailing = tidy(raw(Some(document.trailing())), is_first, false);
@@ -31,11 +32,11 @@ pub fn formatted(text: &str) -> Result<String, String> {
         laid_out.push('\n');
     }
     // What this does not understand of a layout, it must not lose.
-    let same = laid_out.parse::<DocumentMut>().is_ok_and(|again| {
-        values(again.as_table())
-            == text.parse().map(|d: DocumentMut| values(d.as_table())).unwrap_or_default()
+    let is_same = laid_out.parse::<DocumentMut>().is_ok_and(|again| {
+        values(again.as_table()) == values(written.as_table())
+            && comments(&again) == comments(&written)
     });
-    if same && comments(&laid_out) == comments(text) {
+    if is_same {
         Ok(laid_out)
     } else {
         Err("its layout is not understood: nothing was changed".to_owned())
@@ -44,6 +45,7 @@ pub fn formatted(text: &str) -> Result<String, String> {
 
 fn lay_out_table(table: &mut Table, is_first: &mut bool) {
     for (mut key, item) in table.iter_mut() {
+        key.dotted_decor_mut().clear();
         match item {
             Item::Value(value) => {
                 let decor = key.leaf_decor_mut();
@@ -137,10 +139,10 @@ fn on_one_line(array: &mut Array) {
 }
 
 fn lay_out_inline(table: &mut InlineTable, depth: usize) {
-    // Comments in it have no place on one line; a `#` in a string is taken for one.
-    let mut inside = table.clone();
-    *inside.decor_mut() = Decor::default();
-    if inside.to_string().contains('#') {
+    // Comments in it have no place on one line.
+    let mut around = String::new();
+    note_inline(&mut table.clone(), &mut around);
+    if around.contains('#') {
         return;
     }
     let last = table.len().saturating_sub(1);
@@ -233,9 +235,68 @@ fn strip_value(value: &mut Value) {
     }
 }
 
-/// The comments, in their order. A `#` in a string counts as well, and is as much the same.
-fn comments(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|line| Some(line.split_once('#')?.1.trim())).collect()
+/// The comments, in an order that the layout does not change.
+fn comments(document: &DocumentMut) -> Vec<String> {
+    let mut around = String::new();
+    note_table(&mut document.as_table().clone(), &mut around);
+    around.push_str(raw(Some(document.trailing())));
+    let comments = around.lines().filter_map(|line| line.split_once('#'));
+    comments.map(|(_, comment)| comment.trim().to_owned()).collect()
+}
+
+/// Notes what stands around the keys and values of a table: blanks and comments, and nothing else.
+fn note_table(table: &mut Table, around: &mut String) {
+    note(table.decor(), around);
+    for (key, item) in table.iter_mut() {
+        note(key.leaf_decor(), around);
+        note(key.dotted_decor(), around);
+        match item {
+            Item::Value(value) => note_value(value, around),
+            Item::Table(table) => note_table(table, around),
+            Item::ArrayOfTables(tables) => {
+                tables.iter_mut().for_each(|table| note_table(table, around));
+            }
+            Item::None => {}
+        }
+    }
+}
+
+fn note_value(value: &mut Value, around: &mut String) {
+    let suffix = raw(value.decor().suffix()).to_owned();
+    around.push_str(raw(value.decor().prefix()));
+    around.push('\n');
+    match value {
+        Value::Array(array) => {
+            array.iter_mut().for_each(|value| note_value(value, around));
+            around.push_str(raw(Some(array.trailing())));
+            around.push('\n');
+        }
+        Value::InlineTable(table) => note_inline(table, around),
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_) => {}
+    }
+    around.push_str(&suffix);
+    around.push('\n');
+}
+
+fn note_inline(table: &mut InlineTable, around: &mut String) {
+    for (key, value) in table.iter_mut() {
+        note(key.leaf_decor(), around);
+        note(key.dotted_decor(), around);
+        note_value(value, around);
+    }
+    around.push_str(raw(Some(table.trailing())));
+    around.push('\n');
+}
+
+fn note(decor: &Decor, around: &mut String) {
+    for text in [decor.prefix(), decor.suffix()] {
+        around.push_str(raw(text));
+        around.push('\n');
+    }
 }
 
 #[cfg(test)]
@@ -253,6 +314,26 @@ mod tests {
         let laid_out = formatted(text).unwrap();
         assert_eq!(laid_out, expected);
         assert_eq!(formatted(&laid_out).unwrap(), laid_out);
+    }
+
+    #[test]
+    fn a_hash_in_a_text_is_no_comment_and_blanks_around_a_dot_go() {
+        for (text, expected) in [
+            (
+                "allow=[{calls=[\"sign\"],message_prefix=[\"#1\"]},   {calls=[\"hash\"]}]\n",
+                "allow = [{ calls = [\"sign\"], message_prefix = [\"#1\"] }, { calls = [\"hash\"] }]\n",
+            ),
+            ("x = [\"#1\",\n\"#2\"] # one\n", "x = [\n  \"#1\",\n  \"#2\",\n] # one\n"),
+            (
+                "limits . memory = 1\nlimits\t.\tscript=2\n",
+                "limits.memory = 1\nlimits.script = 2\n",
+            ),
+            ("'#a' = '#b'#c\n", "'#a' = '#b'#c\n"),
+        ] {
+            let laid_out = formatted(text).unwrap();
+            assert_eq!(laid_out, expected);
+            assert_eq!(formatted(&laid_out).unwrap(), laid_out);
+        }
     }
 
     #[test]
