@@ -126,7 +126,7 @@ impl Broker {
     pub(crate) fn reload_from_file(&self) -> Result<(), String> {
         // One after the other: what was read last holds in the end.
         let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = self.policy_text().and_then(|text| self.reload("the policy", &text));
+        let done = self.policy_text().and_then(|text| self.reload(&text));
         match done {
             Ok(()) => {
                 log("the policy was read again and holds from now on");

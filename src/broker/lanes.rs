@@ -120,6 +120,11 @@ impl Lanes {
         idle.first().map(|slot| slot.lane.report().clone())
     }
 
+    /// Most bytes that a script may hold in the lanes, which were started for that.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// What starts our other processes.
     pub(crate) fn launcher(&self) -> &Arc<Launcher> {
         &self.launcher

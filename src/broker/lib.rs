@@ -125,15 +125,16 @@ impl Broker {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on this policy holds, if it can: `text` is the file's, `file` its name in messages.
+    /// From now on this policy holds, if it can: `text` is the file's.
     ///
     /// # Errors
     /// Why the last one holds on, for the operator.
-    pub(crate) fn reload(&self, file: &str, text: &str) -> Result<(), String> {
-        let policy = Policy::parse(file, text).map_err(|found| found.to_string())?;
+    pub(crate) fn reload(&self, text: &str) -> Result<(), String> {
         let now = self.policy();
-        if !policy.fits_in_place_of(&now.policy) {
-            return Err("`[service]`, `[sandbox]`, `[audit]`, `concurrent` and more `memory` take a restart".to_owned());
+        let policy = Policy::parse(now.policy.file(), text).map_err(|found| found.to_string())?;
+        let restarts = policy.restarts_for(&now.policy, self.lanes.memory());
+        if !restarts.is_empty() {
+            return Err(format!("what has changed takes a restart: {}", restarts.join(", ")));
         }
         let loaded = Loaded::new(policy, text);
         // What its windows may ask for is what is known now, also after a crash: the log alone has more.

@@ -63,7 +63,10 @@ pub(crate) fn read_policy(path: &Path) -> Result<PolicyFile, Fault> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Fault::usage(format!("`{}` is not UTF-8", path.display())))?;
     let policy = Policy::parse(&path.display().to_string(), &text);
-    let policy = policy.map_err(|found| Fault::usage(format!("the policy is refused\n{found}")))?;
+    let policy = policy.map_err(|found| {
+        let see = format!("`crypto-cli policy check {}` shows each in its line", path.display());
+        Fault::usage(format!("the policy is refused\n{found}\n{see}"))
+    })?;
     Ok(PolicyFile { policy, text })
 }
 

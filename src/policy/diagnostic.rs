@@ -87,9 +87,10 @@ impl Diagnostics {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, diagnostic) in self.found.iter().enumerate() {
-            let Diagnostic { line, column, message, help, .. } = diagnostic;
+            let Diagnostic { mistake, line, column, message, help, .. } = diagnostic;
             let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?;
+            let code = mistake.code();
+            write!(f, "{newline}{}:{line}:{column}: {message} [{code}]", self.file)?;
             if let Some(help) = help {
                 write!(f, "\n  help: {help}")?;
             }

@@ -26,12 +26,12 @@ impl Policy {
             return findings.finish(None);
         };
         let top = Table::new("the policy", 0..0, document.get_ref());
-        let policy = read_policy(top, &mut findings);
+        let policy = read_policy(file, top, &mut findings);
         findings.finish(policy)
     }
 }
 
-fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy> {
+fn read_policy(file: &str, mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy> {
     let version = top.required("version", "add `version = 1` at the top", findings);
     if let Some(version) = version
         && version.whole_number(findings).is_some_and(|number| number != 1)
@@ -63,7 +63,8 @@ fn read_policy(mut top: Table<'_>, findings: &mut Findings<'_>) -> Option<Policy
         Some((ids, Allowance { rate: rate.unwrap_or_default(), uses: None }))
     });
     top.finish(findings);
-    Some(Policy { service: service?, limits, isolation, audit, clients, anonymous, roles })
+    let file = file.to_owned();
+    Some(Policy { file, service: service?, limits, isolation, audit, clients, anonymous, roles })
 }
 
 fn read_service(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<String> {

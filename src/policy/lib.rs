@@ -63,6 +63,7 @@ const ANONYMOUS: &str = "anonymous";
 /// A policy: made only by parsing a whole file, so it is never half of one.
 #[derive(Debug)]
 pub struct Policy {
+    file: String,
     service: String,
     limits: Limits,
     isolation: Isolation,
@@ -73,6 +74,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The name of its file in messages.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The name callers put in `aud`.
     #[must_use]
     pub fn service(&self) -> &str {
@@ -153,14 +160,18 @@ impl Policy {
         self.clients.iter().any(|known| known.name == client)
     }
 
-    /// Whether it can hold from now on where the other held: what processes were started for stays.
+    /// What of it cannot hold from now on where the other held, because processes were started for that:
+    /// to run scripts, for this many bytes of memory.
     #[must_use]
-    pub fn fits_in_place_of(&self, other: &Self) -> bool {
-        self.service == other.service
-            && self.isolation == other.isolation
-            && self.audit == other.audit
-            && self.limits.concurrent == other.limits.concurrent
-            && self.limits.memory <= other.limits.memory
+    pub fn restarts_for(&self, other: &Self, memory: u64) -> Vec<&'static str> {
+        let differs = [
+            ("[service]", self.service != other.service),
+            ("[sandbox]", self.isolation != other.isolation),
+            ("[audit]", self.audit != other.audit),
+            ("[limits] concurrent", self.limits.concurrent != other.limits.concurrent),
+            ("[limits] memory", self.limits.memory > memory),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
     }
 
     /// Whether the caller may run its script at all: roles that are for other scripts give it nothing.

@@ -87,30 +87,30 @@ limits.concurrent = 3
 "#;
     let report = Policy::parse("p.toml", text).unwrap_err();
     let expected = "\
-p.toml:1:11: this program reads policies of version 1
-p.toml:2:1: [service] lacks `name`
+p.toml:1:11: this program reads policies of version 1 [policy-value]
+p.toml:2:1: [service] lacks `name` [policy-missing]
   help: add `name = \"signer.example\"`: callers put it in `aud`
-p.toml:3:1: unknown key `nmae` in [service]
+p.toml:3:1: unknown key `nmae` in [service] [policy-unknown-key]
   help: did you mean `name`?
-p.toml:5:1: unknown key `memroy` in [limits]
+p.toml:5:1: unknown key `memroy` in [limits] [policy-unknown-key]
   help: did you mean `memory`?
-p.toml:6:14: not a size or a duration
+p.toml:6:14: not a size or a duration [policy-value]
   help: write a duration such as \"250 ms\" or \"1 s\": units are ms and s
-p.toml:7:14: expected a whole number, 0 or more, found integer
-p.toml:8:12: `new_keys` is 0, so no script could run
-p.toml:9:10: `output` is at most 1048576 bytes
-p.toml:12:8: not a public user nkey
+p.toml:7:14: expected a whole number, 0 or more, found integer [policy-type]
+p.toml:8:12: `new_keys` is 0, so no script could run [policy-bound]
+p.toml:9:10: `output` is at most 1048576 bytes [policy-bound]
+p.toml:12:8: not a public user nkey [policy-nkey]
   help: this looks like a secret seed: remove it, replace it, and write the public key
-p.toml:13:10: no role is named `nobody`
-p.toml:16:21: unknown call `sgin`
+p.toml:13:10: no role is named `nobody` [policy-unknown-role]
+p.toml:16:21: unknown call `sgin` [policy-unknown-call]
   help: did you mean `sign`?
-p.toml:16:38: `a/b/c` is not a key pattern
+p.toml:16:38: `a/b/c` is not a key pattern [policy-value]
   help: a key pattern has one `/`, between key space and key
-p.toml:16:60: r.allow[1] allows `sign` but names no keys
+p.toml:16:60: r.allow[1] allows `sign` but names no keys [policy-no-keys]
   help: add `keys = [\"space/*\"]`
-p.toml:17:29: unknown key `rate` in r.deny[0]
+p.toml:17:29: unknown key `rate` in r.deny[0] [policy-unknown-key]
   help: did you mean `name`?
-p.toml:18:8: unknown key `concurrent` in a role's limits";
+p.toml:18:8: unknown key `concurrent` in a role's limits [policy-unknown-key]";
     let mut got = report.to_string();
     // The nearest key of another table may or may not be near enough to suggest: not the point here.
     got = got.replace("\n  help: did you mean `host_calls`?", "");
@@ -148,26 +148,30 @@ fn what_a_policy_says_of_itself_and_its_clients_is_what_stands_in_it() {
 fn only_what_no_process_was_started_for_changes_without_a_restart() {
     let base = sample();
     let old = Policy::parse("p.toml", &base).unwrap();
-    let fits = |from: &str, to: &str| {
+    let restarts = |from: &str, to: &str, memory: u64| {
         assert!(base.contains(from), "{from}");
-        Policy::parse("p.toml", &base.replace(from, to)).unwrap().fits_in_place_of(&old)
+        Policy::parse("p.toml", &base.replace(from, to)).unwrap().restarts_for(&old, memory)
     };
+    let started = old.limits().memory;
     for (from, to) in [
         ("operations = 1_000_000", "operations = 2"),
         ("memory = \"16 MiB\"", "memory = \"8 MiB\""),
         ("memory = \"16 MiB\"", "memory = \"16 MiB\" "),
         ("calls = [\"hash\"]", "calls = [\"random_bytes\"]"),
     ] {
-        assert!(fits(from, to), "{to}");
+        assert_eq!(restarts(from, to, started), [""; 0], "{to}");
     }
-    for (from, to) in [
-        ("signer.example", "another.example"),
-        ("isolation = \"script\"", "isolation = \"client\""),
-        ("concurrent = 8", "concurrent = 9"),
-        ("concurrent = 8", "concurrent = 7"),
-        ("memory = \"16 MiB\"", "memory = \"17 MiB\""),
-        ("[sandbox]", "[audit]\nsync = \"each\"\n[sandbox]"),
+    for (from, to, what) in [
+        ("signer.example", "another.example", "[service]"),
+        ("isolation = \"script\"", "isolation = \"client\"", "[sandbox]"),
+        ("concurrent = 8", "concurrent = 9", "[limits] concurrent"),
+        ("concurrent = 8", "concurrent = 7", "[limits] concurrent"),
+        ("memory = \"16 MiB\"", "memory = \"17 MiB\"", "[limits] memory"),
+        ("[sandbox]", "[audit]\nsync = \"each\"\n[sandbox]", "[audit]"),
     ] {
-        assert!(!fits(from, to), "{to}");
+        assert_eq!(restarts(from, to, started), [what], "{to}");
     }
+    // What was lowered since the start may rise again, to what processes were started for.
+    let more = ("memory = \"16 MiB\"", "memory = \"32 MiB\"");
+    assert_eq!(restarts(more.0, more.1, 32 << 20), [""; 0]);
 }

@@ -146,12 +146,25 @@ async fn a_policy_that_is_read_again_holds_and_a_bad_one_does_not() {
     assert_eq!(ask_plainly(&client, random).await.text, "4");
     for (bad, says) in [
         (grant("\"hsah\""), "did you mean `hash`?"),
-        (format!("[sandbox]\nisolation = \"client\"\n{}", grant("\"hash\"")), "take a restart"),
-        (format!("[limits]\nmemory = \"1 GiB\"\n{}", grant("\"hash\"")), "take a restart"),
+        (grant("\"hsah\""), "/policy.toml:"),
+        (grant("\"hsah\""), "[policy-unknown-call]"),
+        (
+            format!("[sandbox]\nisolation = \"client\"\n{}", grant("\"hash\"")),
+            "takes a restart: [sandbox]",
+        ),
+        (
+            format!("[limits]\nmemory = \"1 GiB\"\n{}", grant("\"hash\"")),
+            "takes a restart: [limits] memory",
+        ),
     ] {
         reload(&bad, "the policy stays as it was");
         assert!(service.log().contains(says), "{says}: {}", service.log());
         assert_eq!(ask_plainly(&client, random).await.text, "4");
+    }
+    // Memory that was lowered since the start may be given again: the processes have room for it.
+    for memory in ["8 MiB", "16 MiB"] {
+        let limits = format!("[limits]\nmemory = \"{memory}\"\n");
+        reload(&(limits + &grant("\"random_bytes\"")), "holds from now on");
     }
     std::fs::remove_file(service.scratch.path("policy.toml")).unwrap();
     service.process.signal("HUP");
@@ -170,7 +183,7 @@ async fn a_policy_that_is_read_again_holds_and_a_bad_one_does_not() {
     assert_eq!(running.await.unwrap().text, "4");
     assert_eq!(ask_plainly(&client, random).await.error.as_deref(), Some("policy-denied"));
     let log = std::fs::read_to_string(service.home.join("audit.log")).unwrap();
-    assert_eq!(log.matches("\"kind\":\"policy\"").count(), 4);
+    assert_eq!(log.matches("\"kind\":\"policy\"").count(), 6);
     service.stop();
 }
 
