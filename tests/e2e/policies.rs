@@ -168,6 +168,23 @@ fn a_failed_case_and_an_untried_rule_fail_the_test() {
 }
 
 #[test]
+fn the_application_of_the_example_can_create_its_key_and_no_more() {
+    let scratch = Scratch::new();
+    let run = |name: &str, script: &str| {
+        let script = scratch.write(name, script);
+        let mut command = cli();
+        command.args(["run", "--ephemeral", "--as", "application"]).arg(script);
+        command.args(["--policy", "policy/examples/single-signer.toml"]);
+        outcome(&command.output().unwrap())
+    };
+    let begin = "create_key_space(\"app\"); create_keypair(\"signing\"); public_key()";
+    let (exit, out, err) = run("setup.rhai", begin);
+    assert_eq!((exit, out.trim().len()), (0, 64), "{err}");
+    let (exit, _, err) = run("more.rhai", &format!("{begin}; create_keypair(\"app/other\")"));
+    assert!(exit != 0 && err.contains("policy-denied"), "{err}");
+}
+
+#[test]
 fn fmt_lays_out_once_and_check_says_which() {
     let scratch = Scratch::new();
     let path = scratch.write("p.toml", "version=1\n# why\nservice.name=\"s\"   # this\n");
