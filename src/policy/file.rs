@@ -1,7 +1,7 @@
 //! Text → [`Policy`]. Whatever is not understood is an error with its place; all of them are
 //! reported, not the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
 use crate::limits::{Bound, Limits, Unit, parse_measure};
@@ -309,8 +309,13 @@ fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
         let scripts = table
             .optional("scripts")
             .map(|item| read_each(&item, findings, "the digest of a script", read_script_digest));
-        let allow = table.optional("allow").map(|item| read_rules(&item, &name, true, findings));
-        let deny = table.optional("deny").map(|item| read_rules(&item, &name, false, findings));
+        let mut names = BTreeSet::new();
+        let mut rules = |key, allows, findings: &mut Findings<'_>| {
+            let item = table.optional(key)?;
+            Some(read_rules(&item, &name, allows, &mut names, findings))
+        };
+        let allow = rules("allow", true, findings);
+        let deny = rules("deny", false, findings);
         table.finish(findings);
         if let Some(at) = name_at.as_ref().filter(|_| roles.iter().any(|other| other.name == name))
         {

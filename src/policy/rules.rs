@@ -1,5 +1,6 @@
 //! The rules of a role.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use wire::operator::MOST_RECIPIENTS;
@@ -25,6 +26,7 @@ pub(crate) fn read_rules(
     item: &Item<'_>,
     role: &str,
     allows: bool,
+    names: &mut BTreeSet<String>,
     findings: &mut Findings<'_>,
 ) -> Vec<Rule> {
     let list = if allows { "allow" } else { "deny" };
@@ -32,7 +34,7 @@ pub(crate) fn read_rules(
     for (index, item) in item.list(findings).into_iter().enumerate() {
         let name = format!("{role}.{list}[{index}]");
         if let Some(table) = item.table(&name, findings) {
-            rules.push(read_rule(role, name, table, allows, findings));
+            rules.push(read_rule(role, name, table, allows, names, findings));
         }
     }
     rules
@@ -43,9 +45,10 @@ fn read_rule(
     place: String,
     mut table: Table<'_>,
     allows: bool,
+    names: &mut BTreeSet<String>,
     findings: &mut Findings<'_>,
 ) -> Rule {
-    let label = table.optional("name").and_then(|item| read_label(&item, "rule name", findings));
+    let label = table.optional("name").and_then(|item| read_own_name(&item, names, findings));
     let calls_at = table.required("calls", "add `calls = [\"sign\"]`", findings);
     let calls = calls_at.map(|item| (read_calls(&item, findings), item.span));
     let (calls, calls_span) = calls.unwrap_or(((Vec::new(), false), table.span.clone()));
@@ -94,6 +97,23 @@ fn read_rule(
     table.finish(findings);
     let name = label.map_or(place, |label| format!("{role}.{label}"));
     Rule { name, line, identity, calls, names_keys, keys, terms, export_to, allowance }
+}
+
+/// The name of a rule, which no other rule of its role has: cases, the audit log and counts go by it.
+fn read_own_name(
+    item: &Item<'_>,
+    names: &mut BTreeSet<String>,
+    findings: &mut Findings<'_>,
+) -> Option<String> {
+    let name = read_label(item, "rule name", findings)?;
+    if name.starts_with("allow[") || name.starts_with("deny[") {
+        let message = format!("`{name}` is how a rule without a name is called");
+        findings.add(&item.span, Mistake::Taken, message, "give it another name, or none");
+    } else if !names.insert(name.clone()) {
+        let message = format!("the rule name `{name}` is taken in this role");
+        findings.add(&item.span, Mistake::Taken, message, "give it another name, or none");
+    }
+    Some(name)
 }
 
 /// A pattern of a key space alone says nothing of its keys. Beside calls on key spaces that may be

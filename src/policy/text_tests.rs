@@ -39,6 +39,19 @@ fn rules_that_would_do_nothing_are_mistakes() {
             "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [\"hex:0\"] }]",
             "not a prefix",
         ),
+        (
+            "allow = [{ name = \"x\", calls = [\"hash\"] }, { name = \"x\", calls = [\"random_bytes\"] }]",
+            "the rule name `x` is taken in this role",
+        ),
+        (
+            "allow = [{ name = \"x\", calls = [\"hash\"] }]\ndeny = [{ name = \"x\", calls = [\"hash\"] }]",
+            "the rule name `x` is taken in this role",
+        ),
+        (
+            "allow = [{ calls = [\"hash\"] }, { name = \"allow[0]\", calls = [\"random_bytes\"] }]",
+            "`allow[0]` is how a rule without a name is called",
+        ),
+        ("deny = [{ name = \"deny[1]\", calls = [\"hash\"] }]", "is how a rule without a name"),
         ("scripts = []", "an empty list says nothing"),
         ("scripts = [\"9f\"]", "not the digest of a script"),
         ("deny = [{ calls = [\"sign\"], uses = 3 }]", "unknown key `uses`"),
