@@ -3,13 +3,16 @@
 use broker::{Failure, Lanes};
 use policy::{Caller, Foresight, Known, Limits, Policy};
 use sandbox::{Confined, Untraced};
-use wire::Code;
 use wire::script::{Position, Sighting, shadowed};
+use wire::{CallName, Code, KeyRef, Name, Touches};
 
 use crate::args::{CheckArgs, ReportFormat};
 use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
 use crate::{files, report, say, scripts};
+
+/// Most keys that a script may select for them to be looked at one by one.
+const MOST_SELECTIONS: usize = 64;
 
 /// What the service would do with a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,12 +112,13 @@ fn check_one(
         finding(at, Weight::Warning, code.word(), message, None)
     });
     let mut findings: Vec<Finding> = beyond.collect();
+    let selections = Selections::of(&sightings);
     let judged = sightings.iter().filter_map(|sighting| {
         if let Some(name) = &sighting.shadows {
             let code = Code::ParseError.word();
             return Some(finding(sighting.at, Weight::Error, code, shadowed(name), None));
         }
-        let (weight, message) = judge(sighting, policy, &callers)?;
+        let (weight, message) = judge(sighting, &selections, policy, &callers)?;
         let (code, help) = match weight {
             Weight::Error => (Code::PolicyDenied.word(), None),
             Weight::Warning => ("undecidable", Some("the service decides when the script runs")),
@@ -165,20 +169,32 @@ fn read(
 
 /// Whether the call is refused to every one of these callers, or may be; `None` when it is allowed to
 /// all of them.
-fn judge(sighting: &Sighting, policy: &Policy, callers: &[Caller]) -> Option<(Weight, String)> {
+fn judge(
+    sighting: &Sighting,
+    selections: &Selections,
+    policy: &Policy,
+    callers: &[Caller],
+) -> Option<(Weight, String)> {
     let Some(call) = sighting.call else {
         let text = "a function is named while the script runs".to_owned();
         return Some((Weight::Warning, text));
     };
-    let known = Known {
-        key: sighting.literal.as_ref(),
-        message: sighting.message.as_deref(),
-        namespace: sighting.namespace.as_deref(),
-        algorithm: sighting.algorithm,
-        now: Some(files::now()),
+    let keys = selections.keys_of(sighting);
+    let foresee = |caller: &Caller, key: Option<&KeyRef>| {
+        let known = Known {
+            key,
+            message: sighting.message.as_deref(),
+            namespace: sighting.namespace.as_deref(),
+            algorithm: sighting.algorithm,
+            now: Some(files::now()),
+        };
+        policy.foresee(caller, call, known)
     };
-    let foresee = |caller| (caller, policy.foresee(caller, call, known));
-    let foreseen: Vec<(&Caller, Foresight)> = callers.iter().map(foresee).collect();
+    let foresee_all = |caller| match keys.as_slice() {
+        [] => vec![(caller, foresee(caller, None))],
+        keys => keys.iter().map(|key| (caller, foresee(caller, Some(key)))).collect(),
+    };
+    let foreseen: Vec<(&Caller, Foresight)> = callers.iter().flat_map(foresee_all).collect();
     let is_refused = |(_, foresight): &(_, Foresight)| matches!(foresight, Foresight::Refused(_));
     // An object map may have a function of its own by this name.
     if !sighting.perhaps_own
@@ -193,4 +209,72 @@ fn judge(sighting: &Sighting, policy: &Policy, callers: &[Caller]) -> Option<(We
         Foresight::Certain => return None,
     };
     Some((Weight::Warning, format!("`{call}` may be refused: {why} (for `{}`)", open.0.name())))
+}
+
+/// Everything that a script may have selected at any time, whichever way it takes, where all of that is
+/// written out in it.
+#[derive(Default)]
+struct Selections {
+    spaces: Vec<Name>,
+    keys: Vec<KeyRef>,
+}
+
+impl Selections {
+    /// Nothing is known where one selection is put together while the script runs.
+    fn of(sightings: &[Sighting]) -> Self {
+        let mut known = Self::default();
+        let mut bare = Vec::new();
+        for sighting in sightings.iter().filter(|sighting| sighting.shadows.is_none()) {
+            match (sighting.call, sighting.literal.clone()) {
+                (Some(CallName::CreateKeySpace | CallName::SelectKeySpace), Some(space)) => {
+                    known.spaces.push(space.key);
+                }
+                (Some(CallName::CreateKeypair | CallName::SelectKeypair), Some(key)) => {
+                    match &key.space {
+                        Some(space) => {
+                            known.spaces.push(space.clone());
+                            known.keys.push(key);
+                        }
+                        None => bare.push(key.key),
+                    }
+                }
+                (
+                    None
+                    | Some(
+                        CallName::CreateKeySpace
+                        | CallName::SelectKeySpace
+                        | CallName::CreateKeypair
+                        | CallName::SelectKeypair,
+                    ),
+                    None,
+                ) => return Self::default(),
+                (_, _) => {}
+            }
+        }
+        known.spaces.sort();
+        known.spaces.dedup();
+        let of_each = bare.iter().flat_map(|key| known.in_each_space(key));
+        let of_each: Vec<KeyRef> = of_each.collect();
+        known.keys.extend(of_each);
+        // So many are looked at for each call that the time would be felt.
+        if known.keys.len() > MOST_SELECTIONS { Self::default() } else { known }
+    }
+
+    fn in_each_space(&self, key: &Name) -> Vec<KeyRef> {
+        let within = |space: &Name| KeyRef { space: Some(space.clone()), key: key.clone() };
+        self.spaces.iter().map(within).collect()
+    }
+
+    /// The keys of which a call is on one; none if that is not known.
+    fn keys_of(&self, sighting: &Sighting) -> Vec<KeyRef> {
+        let on_a_key = sighting.call.is_some_and(|call| call.touches() == Touches::Key);
+        match &sighting.literal {
+            Some(key) if on_a_key && key.space.is_none() && !self.spaces.is_empty() => {
+                self.in_each_space(&key.key)
+            }
+            Some(key) => vec![key.clone()],
+            None if sighting.on_selected => self.keys.clone(),
+            None => Vec::new(),
+        }
+    }
 }

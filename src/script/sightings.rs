@@ -111,11 +111,43 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
         (_, _) => None,
     };
     let algorithm = algorithm.filter(|_| !as_method);
-    Some(Sighting { call: Some(name), literal, message, namespace, algorithm, ..nameless(at) })
+    let on_selected = !as_method && is_without_key(name, call.args.len());
+    let known = Sighting { call: Some(name), literal, message, namespace, ..nameless(at) };
+    Some(Sighting { on_selected, algorithm, ..known })
 }
 
 fn nameless(at: Position) -> Sighting {
     Sighting { at: position(at), ..Sighting::default() }
+}
+
+/// Whether with so many arguments none of them is a key.
+fn is_without_key(name: CallName, arguments: usize) -> bool {
+    match name {
+        CallName::PublicKey | CallName::RotateKeypair => arguments == 0,
+        CallName::Sign
+        | CallName::SignDigest
+        | CallName::SignSchnorr
+        | CallName::PersonalSign
+        | CallName::Hmac
+        | CallName::Encrypt
+        | CallName::Decrypt
+        | CallName::DecryptFrom => arguments == 1,
+        CallName::SignIn | CallName::Verify => arguments == 2,
+        CallName::CreateKeySpace
+        | CallName::SelectKeySpace
+        | CallName::ListKeySpaces
+        | CallName::DeleteKeySpace
+        | CallName::ExportKeySpace
+        | CallName::CreateKeypair
+        | CallName::SelectKeypair
+        | CallName::ListKeypairs
+        | CallName::DeleteKeypair
+        | CallName::EncryptTo
+        | CallName::GenerateKey
+        | CallName::VerifyWith
+        | CallName::Hash
+        | CallName::RandomBytes => false,
+    }
 }
 
 /// Which argument is to be signed, verified or hashed, and how many there are.

@@ -349,6 +349,8 @@ pub struct Sighting {
     pub message: Option<Vec<u8>>,
     /// The same of the namespace of `sign_in`.
     pub namespace: Option<String>,
+    /// Whether it is given no key, and so is on the one that is selected then.
+    pub on_selected: bool,
     /// The algorithm of a key that it makes.
     pub algorithm: Option<Algorithm>,
     /// A name of the host's that the script gives to a function of its own, which is a mistake and no call.

@@ -39,7 +39,7 @@ fn what_only_the_service_can_decide_is_said_to_be_so() {
     let scratch = Scratch::new();
     for (script, why) in [
         (
-            "select_keypair(\"billing/k-1\"); sign(\"m\")",
+            "let k = \"billing/k-1\"; select_keypair(k); sign(\"m\")",
             "signer.allow[0] (line 9) allows it on some keys",
         ),
         ("Fn(\"si\" + \"gn\").call(\"m\")", "a function is named while the script runs"),
@@ -238,6 +238,49 @@ fn the_algorithm_of_a_new_key_is_held_against_the_terms() {
         ("create_keypair(\"a/k\")", "refused"),
         ("create_keypair(\"a/k\", \"p256\")", "refused"),
         ("let a = \"p256\"; create_keypair(\"a/k\", a)", "undecidable"),
+    ] {
+        let (_, out, word) = verdict(&scratch, policy, script, &[]);
+        assert_eq!(word, expected, "{script}: {out}");
+    }
+}
+
+#[test]
+fn what_every_selection_of_a_script_allows_is_allowed() {
+    let scratch = Scratch::new();
+    let policy = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
+         { calls = [\"create_key_space\", \"select_key_space\", \"create_keypair\", \"select_keypair\"], keys = [\"a/*\", \"b/*\"] },\n\
+         { calls = [\"sign\", \"public_key\"], keys = [\"a/*\"] },\n]\n";
+    for (script, expected) in [
+        (
+            "create_key_space(\"a\"); create_keypair(\"k\"); select_keypair(\"a/k\"); sign(\"m\"); public_key()",
+            "allowed",
+        ),
+        ("select_key_space(\"a\"); sign(\"m\", \"k\")", "allowed"),
+        (
+            "fn f() { sign(\"m\") } if true { select_keypair(\"a/k\") } else { select_keypair(\"a/l\") } f()",
+            "allowed",
+        ),
+        ("select_keypair(\"a/k\"); sign_all([\"m\"])", "allowed"),
+        ("select_keypair(\"b/k\"); sign(\"m\")", "refused"),
+        ("select_key_space(\"b\"); select_keypair(\"k\"); sign(\"m\")", "refused"),
+        // What is selected where is not followed, so one that is refused leaves it open.
+        ("select_keypair(\"a/k\"); sign(\"m\"); select_keypair(\"b/k\")", "undecidable"),
+        (
+            "select_key_space(\"a\"); select_keypair(\"b/k\"); select_keypair(\"l\"); sign(\"m\")",
+            "undecidable",
+        ),
+        ("select_keypair(\"a/k\"); let n = \"a/k\"; select_keypair(n); sign(\"m\")", "undecidable"),
+        ("select_keypair(\"a/k\"); let k = \"a/k\"; sign(\"m\", k)", "undecidable"),
+        ("select_keypair(\"a/k\"); \"b/k\".select_keypair(); sign(\"m\")", "undecidable"),
+        (
+            "select_keypair(\"a/k\"); Fn(\"select_keypair\").call(\"b/k\"); sign(\"m\")",
+            "undecidable",
+        ),
+        (
+            "select_keypair(\"a/k\"); Fn(\"select_\" + \"keypair\").call(\"b/k\"); sign(\"m\")",
+            "undecidable",
+        ),
+        ("sign(\"m\")", "undecidable"),
     ] {
         let (_, out, word) = verdict(&scratch, policy, script, &[]);
         assert_eq!(word, expected, "{script}: {out}");
