@@ -100,7 +100,7 @@ fn public(args: &PublicArgs) -> Result<Exit, Fault> {
     operate(&args.key.operate, act, Files::default())
 }
 
-fn algorithm(word: &str) -> Result<Algorithm, Fault> {
+pub(crate) fn algorithm(word: &str) -> Result<Algorithm, Fault> {
     Algorithm::from_word(word).ok_or_else(|| {
         let words: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.word()).collect();
         let (word, words) = (word.escape_debug(), words.join(", "));

@@ -13,7 +13,7 @@ use crate::args::{
 };
 use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
-use crate::{admin, files, output, report, say};
+use crate::{admin, files, key, output, report, say};
 
 pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
     let (mut findings, mut sources) = (Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
         Some(path) => Some(files::read_bounded(path, wire::script::MAX_SCRIPT_BYTES)?),
         None => call.takes_message().then(Vec::new),
     };
-    let named = args.algorithm.as_deref().map(algorithm_of).transpose()?;
+    let named = args.algorithm.as_deref().map(key::algorithm).transpose()?;
     let algorithm = named.unwrap_or(Algorithm::Ed25519);
     let facts = Facts {
         message: message.as_deref(),
@@ -149,11 +149,6 @@ fn decided(policy: &Policy, caller: &Caller, act: Act, facts: &Facts<'_>) -> (bo
         }
         Decision::Refuse(refusal) => (false, refusal.to_string()),
     }
-}
-
-fn algorithm_of(word: &str) -> Result<Algorithm, Fault> {
-    Algorithm::from_word(word)
-        .ok_or_else(|| Fault::usage(format!("there is no algorithm `{}`", word.escape_debug())))
 }
 
 pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {

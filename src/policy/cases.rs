@@ -163,8 +163,8 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
     let namespace = table.optional("namespace");
     let namespace = text(namespace, findings);
     let algorithm = table.optional("algorithm").and_then(|item| {
-        let help = "write one of ed25519, secp256k1, p256, x25519";
-        item.good(Algorithm::from_word(item.text(findings)?).ok_or(help), "an algorithm", findings)
+        let algorithm = Algorithm::from_word(item.text(findings)?).ok_or(Algorithm::HELP);
+        item.good(algorithm, "an algorithm", findings)
     });
     let script = table.optional("script");
     let script = text(script, findings).map(String::into_bytes);
@@ -172,7 +172,12 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
     let times = table.optional("times").and_then(|item| {
         let times = item.whole_number(findings)?;
         if times == 0 || times > MAX_TIMES {
-            findings.add(&item.span, Mistake::Bound, "`times` is 1 to 1000000", "");
+            findings.add(
+                &item.span,
+                Mistake::Bound,
+                "`times` is 1 to 1000000",
+                "repeat it less often",
+            );
         }
         Some(times)
     });

@@ -156,7 +156,7 @@ impl<'t> Findings<'t> {
 pub(crate) fn did_you_mean<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> String {
     let near = candidates.map(|c| (distance(word, c), c)).min();
     match near {
-        Some((edits, candidate)) if edits <= 1 + word.len() / 4 => {
+        Some((edits, candidate)) if edits <= (word.len() / 3).max(1) => {
             format!("did you mean `{candidate}`?")
         }
         Some(_) | None => String::new(),
@@ -197,6 +197,7 @@ mod tests {
         let known = ["clients", "limits", "role"];
         assert_eq!(did_you_mean("limts", known.into_iter()), "did you mean `limits`?");
         assert_eq!(did_you_mean("roel", known.into_iter()), "did you mean `role`?");
+        assert_eq!(did_you_mean("rate", ["name"].into_iter()), "");
         assert_eq!(did_you_mean("zebra", known.into_iter()), "");
     }
 }

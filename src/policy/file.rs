@@ -111,7 +111,7 @@ fn read_audit(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<AuditTerms
         let bytes = read_measure(&item, Unit::Bytes, findings)?;
         if bytes < LEAST_ROTATE_BYTES {
             let message = format!("`rotate` is at least {LEAST_ROTATE_BYTES} bytes");
-            findings.add(&item.span, Mistake::Bound, message, "");
+            findings.add(&item.span, Mistake::Bound, message, "raise it");
         }
         Some(bytes)
     });
@@ -154,7 +154,7 @@ fn read_limit(item: &Item<'_>, bound: Bound, findings: &mut Findings<'_>) -> Opt
     };
     if value == 0 {
         let message = format!("`{}` is 0, so no script could run", bound.key());
-        findings.add(&item.span, Mistake::Bound, message, "");
+        findings.add(&item.span, Mistake::Bound, message, "raise it");
         return None;
     }
     if value > bound.ceiling() {
@@ -164,7 +164,7 @@ fn read_limit(item: &Item<'_>, bound: Bound, findings: &mut Findings<'_>) -> Opt
             Unit::Milliseconds => " ms",
         };
         let message = format!("`{}` is at most {}{unit}", bound.key(), bound.ceiling());
-        findings.add(&item.span, Mistake::Bound, message, "");
+        findings.add(&item.span, Mistake::Bound, message, "lower it");
         return None;
     }
     Some(value)
@@ -260,7 +260,9 @@ fn read_role_names(
         match roles.iter().position(|role| role.name == word) {
             Some(index) => ids.push(RoleId(index)),
             None => {
-                let help = did_you_mean(word, roles.iter().map(|role| role.name.as_str()));
+                // A role whose own name is wrong has none.
+                let names = roles.iter().map(|role| role.name.as_str());
+                let help = did_you_mean(word, names.filter(|name| !name.is_empty()));
                 let message = format!("no role is named `{}`", word.escape_debug());
                 findings.add(&span, Mistake::UnknownRole, message, &help);
             }

@@ -78,9 +78,14 @@ fn read_rule(
         calls.retain(|call| *call != CallName::ExportKeySpace);
     }
     let identity = identity(role, label.as_deref(), &calls, &texts, &table);
-    // A denial is not used up: `rate` in it would say something else than its author means.
-    let allowance =
-        if allows { read_allowance(&mut table, findings) } else { Allowance::default() };
+    let allowance = if allows {
+        read_allowance(&mut table, findings)
+    } else {
+        // A denial is not used up: `rate` in it would say something else than its author means.
+        table.refuse(&["rate", "uses"], "a deny always holds: count in the allow");
+        table.refuse(&["export_to"], "a deny lets nobody have keys: leave it out");
+        Allowance::default()
+    };
     let (line, _) = findings.place(table.span.start);
     if allows && !names_keys && !every {
         let needs = |call: &&CallName| call.touches() != Touches::Nothing;
@@ -131,8 +136,9 @@ fn reaches_no_key(calls: &[CallName], keys: &[Pattern], allows: bool) -> Option<
 fn read_calls(item: &Item<'_>, findings: &mut Findings<'_>) -> (Vec<CallName>, bool) {
     let (mut calls, mut every) = (Vec::new(), false);
     let words = item.texts(findings);
-    if words.is_empty() {
-        findings.add(&item.span, Mistake::EmptyList, "a rule that names no calls says nothing", "");
+    if item.is_empty_list() {
+        let message = "a rule that names no calls says nothing";
+        findings.add(&item.span, Mistake::EmptyList, message, "name a host function, or `*`");
     }
     for (span, word) in words {
         if word == "*" {
@@ -179,7 +185,7 @@ fn read_export_to(
     recipients.dedup();
     if recipients.len() > MOST_RECIPIENTS {
         let message = format!("more than {MOST_RECIPIENTS} recipients");
-        findings.add(&item.span, Mistake::Bound, message, "");
+        findings.add(&item.span, Mistake::Bound, message, "name fewer");
     }
     recipients
 }
@@ -306,8 +312,7 @@ fn namespace_of(text: &str) -> Result<Text, &'static str> {
 }
 
 fn algorithm_of(text: &str) -> Result<Text, &'static str> {
-    let help = "write one of ed25519, secp256k1, p256, x25519";
-    Algorithm::from_word(text).map(Text::Algorithm).ok_or(help)
+    Algorithm::from_word(text).map(Text::Algorithm).ok_or(Algorithm::HELP)
 }
 
 pub(crate) fn hex(digits: &str) -> Option<Vec<u8>> {

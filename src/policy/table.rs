@@ -17,13 +17,14 @@ pub(crate) fn read_document<'t>(
 ) -> Option<Spanned<DeTable<'t>>> {
     if text.len() > MAX_POLICY_BYTES {
         let message = format!("{what} more than {MAX_POLICY_BYTES} bytes");
-        findings.add(&(0..0), Mistake::Bound, message, "");
+        findings.add(&(0..0), Mistake::Bound, message, "split it, or say more with patterns");
         return None;
     }
     DeTable::parse(text)
         .inspect_err(|error| {
             let message = error.message().replace('\n', ", ");
-            findings.add(&error.span().unwrap_or(0..0), Mistake::Syntax, message, "");
+            let help = "the file is TOML (https://toml.io): see `policy/README.md`";
+            findings.add(&error.span().unwrap_or(0..0), Mistake::Syntax, message, help);
         })
         .ok()
 }
@@ -35,6 +36,8 @@ pub(crate) struct Table<'a> {
     pub(crate) span: Range<usize>,
     entries: &'a DeTable<'a>,
     asked: Vec<&'static str>,
+    /// Keys that stand elsewhere, and what to do about them here.
+    refused: Vec<(&'static str, &'static str)>,
 }
 
 /// A value with its place.
@@ -45,7 +48,7 @@ pub(crate) struct Item<'a> {
 
 impl<'a> Table<'a> {
     pub(crate) fn new(name: &str, span: Range<usize>, entries: &'a DeTable<'a>) -> Self {
-        Self { name: name.to_owned(), span, entries, asked: Vec::new() }
+        Self { name: name.to_owned(), span, entries, asked: Vec::new(), refused: Vec::new() }
     }
 
     /// The value of a key, if it is there.
@@ -79,12 +82,19 @@ impl<'a> Table<'a> {
             .collect()
     }
 
+    /// Has keys that mean something elsewhere reported with this help.
+    pub(crate) fn refuse(&mut self, keys: &[&'static str], help: &'static str) {
+        self.refused.extend(keys.iter().map(|key| (*key, help)));
+    }
+
     /// Reports the keys that nobody asked for.
     pub(crate) fn finish(self, findings: &mut Findings<'_>) {
         for key in self.entries.keys() {
             let word = key.get_ref();
             if !self.asked.contains(&word.as_ref()) {
-                let help = did_you_mean(word, self.asked.iter().copied());
+                let refused = self.refused.iter().find(|(key, _)| key == word);
+                let near = || did_you_mean(word, self.asked.iter().copied());
+                let help = refused.map_or_else(near, |(_, help)| (*help).to_owned());
                 let message = format!("unknown key `{}` in {}", word.escape_debug(), self.name);
                 findings.add(&key.span(), Mistake::UnknownKey, message, &help);
             }
@@ -93,9 +103,12 @@ impl<'a> Table<'a> {
 }
 
 impl<'a> Item<'a> {
-    fn wrong(&self, wanted: &str, findings: &mut Findings<'_>) {
-        let message = format!("expected {wanted}, found {}", self.value.type_str());
-        findings.add(&self.span, Mistake::Type, message, "");
+    fn wrong(&self, wanted: &str, help: &str, findings: &mut Findings<'_>) {
+        let found = match self.value.as_integer() {
+            Some(number) => format!("`{}`", number.as_str()),
+            None => self.value.type_str().to_owned(),
+        };
+        findings.add(&self.span, Mistake::Type, format!("expected {wanted}, found {found}"), help);
     }
 
     /// What was read, or else a report that it is not `what`.
@@ -122,7 +135,7 @@ impl<'a> Item<'a> {
     pub(crate) fn table(&self, name: &str, findings: &mut Findings<'_>) -> Option<Table<'a>> {
         let table = self.value.as_table();
         if table.is_none() {
-            self.wrong("a table", findings);
+            self.wrong("a table", "write `{ key = value }`, or a header of its own", findings);
         }
         table.map(|table| Table::new(name, self.span.clone(), table))
     }
@@ -130,7 +143,7 @@ impl<'a> Item<'a> {
     pub(crate) fn text(&self, findings: &mut Findings<'_>) -> Option<&'a str> {
         let text = self.value.as_str();
         if text.is_none() {
-            self.wrong("a string", findings);
+            self.wrong("a string", "put it in quotes", findings);
         }
         text
     }
@@ -140,7 +153,7 @@ impl<'a> Item<'a> {
         let digits = number.map(|n| (n.as_str().replace('_', ""), n.radix()));
         let value = digits.and_then(|(digits, radix)| u64::from_str_radix(&digits, radix).ok());
         if value.is_none() {
-            self.wrong("a whole number, 0 or more", findings);
+            self.wrong("a whole number, 0 or more", "write digits, without quotes", findings);
         }
         value
     }
@@ -165,14 +178,18 @@ impl<'a> Item<'a> {
     pub(crate) fn flag(&self, findings: &mut Findings<'_>) -> Option<bool> {
         let flag = self.value.as_bool();
         if flag.is_none() {
-            self.wrong("`true` or `false`", findings);
+            self.wrong("`true` or `false`", "write one of them, without quotes", findings);
         }
         flag
     }
 
+    pub(crate) fn is_empty_list(&self) -> bool {
+        self.value.as_array().is_some_and(|list| list.is_empty())
+    }
+
     pub(crate) fn list(&self, findings: &mut Findings<'_>) -> Vec<Item<'a>> {
         let Some(array) = self.value.as_array() else {
-            self.wrong("an array", findings);
+            self.wrong("an array", "put it in `[` and `]`", findings);
             return Vec::new();
         };
         let item =
@@ -194,8 +211,9 @@ pub(crate) fn read_each<T>(
     read: impl Fn(&str) -> Result<T, &'static str>,
 ) -> Vec<T> {
     let items = item.list(findings);
-    if items.is_empty() {
-        findings.add(&item.span, Mistake::EmptyList, "an empty list says nothing", "");
+    if item.is_empty_list() {
+        let help = "write what it is to hold, or leave it out";
+        findings.add(&item.span, Mistake::EmptyList, "an empty list says nothing", help);
     }
     let mut values = Vec::new();
     for item in items {

@@ -109,9 +109,12 @@ p.toml:5:1: unknown key `memroy` in [limits] [policy-unknown-key]
   help: did you mean `memory`?
 p.toml:6:14: not a size or a duration [policy-value]
   help: write a duration such as \"250 ms\" or \"1 s\": units are ms and s
-p.toml:7:14: expected a whole number, 0 or more, found integer [policy-type]
+p.toml:7:14: expected a whole number, 0 or more, found `-1` [policy-type]
+  help: write digits, without quotes
 p.toml:8:12: `new_keys` is 0, so no script could run [policy-bound]
+  help: raise it
 p.toml:9:10: `output` is at most 1048576 bytes [policy-bound]
+  help: lower it
 p.toml:12:8: not a public user nkey [policy-nkey]
   help: this looks like a secret seed: remove it, replace it, and write the public key
 p.toml:13:10: no role is named `nobody` [policy-unknown-role]
@@ -122,12 +125,44 @@ p.toml:16:38: `a/b/c` is not a key pattern [policy-value]
 p.toml:16:60: r.allow[1] allows `sign` but names no keys [policy-no-keys]
   help: add `keys = [\"space/*\"]`
 p.toml:17:29: unknown key `rate` in r.deny[0] [policy-unknown-key]
-  help: did you mean `name`?
+  help: a deny always holds: count in the allow
 p.toml:18:8: unknown key `concurrent` in a role's limits [policy-unknown-key]";
     let mut got = report.to_string();
     // The nearest key of another table may or may not be near enough to suggest: not the point here.
     got = got.replace("\n  help: did you mean `host_calls`?", "");
     assert_eq!(got, expected);
+}
+
+#[test]
+fn what_is_said_of_a_mistake_leads_to_its_mending() {
+    let reported = |rule: &str, role: &str| {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"x\"]\n[[role]]\nname = \"{role}\"\n{rule}\n"
+        );
+        Policy::parse("p.toml", &text).unwrap_err().to_string()
+    };
+    let of_text = reported("allow = [{ calls = \"sign\", keys = \"a/*\" }]", "x");
+    assert_eq!(of_text.matches("expected an array, found string").count(), 2, "{of_text}");
+    assert!(!of_text.contains("says nothing"), "{of_text}");
+    assert!(!reported("", "a b").contains("``"), "{}", reported("", "a b"));
+    let algorithm = reported("deny = [{ calls = [\"sign\"], algorithms = [\"aes\"] }]", "x");
+    assert!(algorithm.contains("symmetric"), "{algorithm}");
+    for (rule, role) in [
+        ("allow = 1", "x"),
+        ("allow = [1]", "x"),
+        ("allow = [{ calls = [1] }]", "x"),
+        ("allow = [{ calls = [] }]", "x"),
+        ("scripts = []", "x"),
+        ("limits.new_keys = \"2\"", "x"),
+        ("limits.new_keys = 0", "x"),
+        ("limits.new_keys = 1000000", "x"),
+        ("= 1", "x"),
+        ("deny = [{ calls = [\"sign\"], uses = 1 }]", "x"),
+    ] {
+        let report = reported(rule, role);
+        let helps = report.matches("\n  help: ").count();
+        assert_eq!(report.matches("p.toml:").count(), helps, "{rule}: {report}");
+    }
 }
 
 #[test]

@@ -366,9 +366,8 @@ fn sealed(text: &str) -> Result<String> {
 }
 
 fn algorithm(text: &str) -> Result<Algorithm> {
-    let words: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.word()).collect();
     Algorithm::from_word(text).ok_or_else(|| {
-        format!("no algorithm `{}`: use one of {}", text.escape_debug(), words.join(", ")).into()
+        format!("no algorithm `{}`: {}", text.escape_debug(), Algorithm::HELP).into()
     })
 }
 

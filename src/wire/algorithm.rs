@@ -20,6 +20,9 @@ impl Algorithm {
     pub const ALL: &'static [Algorithm] =
         &[Self::Ed25519, Self::Secp256k1, Self::P256, Self::X25519, Self::Symmetric];
 
+    /// What to do about a name that is none of theirs.
+    pub const HELP: &'static str = "use one of ed25519, secp256k1, p256, x25519, symmetric";
+
     /// Its name in policies and scripts.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -54,5 +57,16 @@ impl Algorithm {
 impl std::fmt::Display for Algorithm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_algorithm() {
+        let words: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.word()).collect();
+        assert_eq!(Algorithm::HELP, format!("use one of {}", words.join(", ")));
     }
 }

@@ -139,7 +139,7 @@ fn what_a_key_is_for_is_asked_or_said_to_be_assumed() {
     let told: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(told["assumed"]["algorithm"], "ed25519");
     let (exit, _, err) = explain(&[&sign[..], &["--algorithm", "rsa"]].concat());
-    assert!(exit == 2 && err.contains("there is no algorithm `rsa`"), "{err}");
+    assert!(exit == 2 && err.contains("`rsa` is no algorithm: use ed25519"), "{err}");
     let (exit, out, _) = explain(&["--call", "hash"]);
     assert!(exit == 0 && !out.contains("--algorithm"), "{out}");
 }
