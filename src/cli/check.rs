@@ -120,7 +120,10 @@ fn check_one(
         }
         let (weight, message) = judge(sighting, &selections, policy, &callers)?;
         let (code, help) = match weight {
-            Weight::Error => (Code::PolicyDenied.word(), None),
+            Weight::Error => (
+                Code::PolicyDenied.word(),
+                Some("`crypto-cli policy explain` shows what each rule says of the call"),
+            ),
             Weight::Warning => ("undecidable", Some("the service decides when the script runs")),
         };
         Some(finding(sighting.at, weight, code, message, help))

@@ -234,7 +234,10 @@ pub(crate) fn test(args: &PolicyTestArgs) -> Result<Exit, Fault> {
                     .to_string(),
             )?;
         }
-        TestFormat::Junit => say::line(&junit(&tried, failed))?,
+        TestFormat::Junit => {
+            let untried: &[(&str, usize)] = if args.coverage { &uncovered } else { &[] };
+            say::line(&junit(&tried, failed, &path.display().to_string(), untried))?;
+        }
     }
     Ok(if failed > 0 || is_short { Exit::Refused } else { Exit::Done })
 }
@@ -242,20 +245,24 @@ pub(crate) fn test(args: &PolicyTestArgs) -> Result<Exit, Fault> {
 fn tell(tried: &[Tried], failed: usize) -> Result<(), Fault> {
     for Tried { file, case, verdict } in tried {
         if let Some(wrong) = &verdict.wrong {
-            say::line(&format!("{file}:{}: {}: {wrong}", case.line, case.name))?;
+            let text = format!("{file}:{}: {}: {wrong}", case.line, case.name);
+            say::line(&wire::shown(&text, usize::MAX, false))?;
         }
     }
     say::line(&format!("{} cases, {failed} failed", tried.len()))
 }
 
-fn junit(tried: &[Tried], failed: usize) -> String {
+fn junit(tried: &[Tried], failed: usize, policy: &str, untried: &[(&str, usize)]) -> String {
     let escaped = |text: &str| {
         let text = wire::shown(text, usize::MAX, false);
+        // No XML has these, however they are written (XML 1.0, production 2).
+        let text = text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
         text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
     };
     let mut out = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"policy\" tests=\"{}\" failures=\"{failed}\">\n",
-        tried.len()
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"policy\" tests=\"{}\" failures=\"{}\">\n",
+        tried.len() + untried.len(),
+        failed + untried.len()
     );
     for Tried { file, case, verdict } in tried {
         let (name, file) = (escaped(&case.name), escaped(file));
@@ -267,6 +274,12 @@ fn junit(tried: &[Tried], failed: usize) -> String {
             Some(wrong) => format!("><failure message=\"{}\"/></testcase>\n", escaped(wrong)),
             None => "/>\n".to_owned(),
         });
+    }
+    for (rule, line) in untried {
+        let (name, file) = (escaped(&format!("{rule} decides a case")), escaped(policy));
+        out.push_str(&format!(
+            "  <testcase name=\"{name}\" file=\"{file}\" line=\"{line}\"><failure message=\"it decides no case\"/></testcase>\n"
+        ));
     }
     out + "</testsuite>"
 }

@@ -157,13 +157,23 @@ fn github(finding: &Finding) -> String {
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let Finding { file, weight, code, message, help, line, column, span: _ } = finding;
     let help = help.as_ref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+    let place = if *line > 0 { format!(",line={line},col={column}") } else { String::new() };
     format!(
-        "::{} file={},line={line},col={column},title={}::{}",
+        "::{} file={}{place},title={}::{}",
         word(*weight),
         property(file),
         property(code),
         data(&format!("{message}{help}"))
     )
+}
+
+/// A path as a reference (RFC 3986).
+fn uri(path: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let written = |byte: u8| {
+        if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    path.bytes().map(written).collect()
 }
 
 /// Static Analysis Results Interchange Format, version 2.1.0 (OASIS).

@@ -165,6 +165,45 @@ fn a_failed_case_and_an_untried_rule_fail_the_test() {
     let (exit, out, _) = test("refuse", &["--format", "junit"]);
     assert_eq!(exit, 1);
     assert!(out.contains("failures=\"1\"") && out.contains("name=\"a &amp; b\""), "{out}");
+    // What fails the test is a failure in every form.
+    let (exit, out, _) = test("allow", &["--coverage", "--format", "junit"]);
+    assert!(exit == 1 && out.contains("tests=\"2\" failures=\"1\""), "{out}");
+    assert!(out.contains("name=\"r.allow[1] decides a case\""), "{out}");
+    assert!(test("allow", &["--format", "junit"]).1.contains("tests=\"1\" failures=\"0\""));
+}
+
+#[test]
+fn a_name_of_a_case_neither_steers_a_terminal_nor_breaks_a_report() {
+    let scratch = Scratch::new();
+    let policy = scratch.policy("[anonymous]\nroles = []\n");
+    let case = "[[case]]\nname = \"\\u001b[2J\\uFFFE\"\nas = \"anonymous\"\ncall = \"hash\"\nexpect = \"allow\"\n";
+    scratch.write("policy.cases.toml", case);
+    for format in ["text", "junit"] {
+        let mut command = cli();
+        command.args(["policy", "test", "--format", format]).arg(&policy);
+        let (exit, out, _) = outcome(&command.output().unwrap());
+        assert_eq!(exit, 1);
+        assert!(!out.contains('\u{1b}'), "{out:?}");
+        assert!(format == "text" || !out.contains('\u{fffe}'), "{out:?}");
+    }
+}
+
+#[test]
+fn a_place_is_written_as_each_format_has_it() {
+    let scratch = Scratch::new();
+    let path = scratch.write("a b%.toml", "version = 1\n");
+    let check = |path: &std::path::Path, format: &str| {
+        let mut command = cli();
+        command.args(["policy", "check", "--format", format]).arg(path);
+        outcome(&command.output().unwrap()).1
+    };
+    assert!(check(&path, "sarif").contains("/a%20b%25.toml\""));
+    let script = scratch.write("s.rhai", "1");
+    let mut command = cli();
+    command.args(["check", "--format", "github"]).arg(script);
+    command.arg("--policy").arg(scratch.policy("[[role]]\nname = \"r\"\n"));
+    let (_, out, _) = outcome(&command.output().unwrap());
+    assert!(out.contains("s.rhai,title=policy-denied::") && !out.contains("line=0"), "{out}");
 }
 
 #[test]
