@@ -21,20 +21,16 @@ pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
         let (file, text) = read(path)?;
         match Policy::parse(&file, &text) {
             Err(found) => findings.extend(found_in(&file, &found)),
-            Ok(policy) => {
-                findings.extend(policy.closed_rules().into_iter().map(|(rule, line, deny)| {
-                    Finding {
-                        file: file.clone(),
-                        weight: Weight::Warning,
-                        code: "policy-closed-rule".to_owned(),
-                        message: format!("{rule} allows nothing: {deny} denies all of it"),
-                        help: Some("remove the allow, or narrow the deny".to_owned()),
-                        line,
-                        column: 1,
-                        span: None,
-                    }
-                }))
-            }
+            Ok(policy) => findings.extend(policy.remarks().into_iter().map(|remark| Finding {
+                file: file.clone(),
+                weight: Weight::Warning,
+                code: remark.code.to_owned(),
+                message: remark.message,
+                help: Some(remark.help.to_owned()),
+                line: remark.line,
+                column: 1,
+                span: None,
+            })),
         }
         sources.push((file, text));
     }

@@ -5,7 +5,7 @@ use wire::{CallName, Touches};
 use crate::decide::{Act, Facts};
 use crate::pattern::Pattern;
 use crate::terms::Unmet;
-use crate::{Caller, Policy, Rule};
+use crate::{Caller, Policy, Role, RoleId, Rule};
 
 /// A rule and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,19 @@ pub enum Says {
     OtherKeys,
     /// It would, if this term held.
     Unless(Unmet),
+}
+
+/// Something in a policy that gives nothing to anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Line of the file.
+    pub line: usize,
+    /// What kind of thing: the same for as long as the language lives.
+    pub code: &'static str,
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub help: &'static str,
 }
 
 impl std::fmt::Display for Says {
@@ -76,18 +89,71 @@ impl Policy {
         opinions
     }
 
-    /// The allows that a deny of their own role closes altogether: rule, line, and the deny.
+    /// What stands in it and gives nothing to anybody, in the order of the file.
     #[must_use]
-    pub fn closed_rules(&self) -> Vec<(&str, usize, &str)> {
-        let mut closed = Vec::new();
-        for role in &self.roles {
+    pub fn remarks(&self) -> Vec<Remark> {
+        let mut remarks = Vec::new();
+        let mut say =
+            |line, code, message, help| remarks.push(Remark { line, code, message, help });
+        for client in self.clients.iter().filter(|client| client.roles.is_empty()) {
+            let message =
+                format!("the client `{}` has no roles, so it may do nothing", client.name);
+            say(client.line, "policy-idle-client", message, "give it a role, or remove it");
+        }
+        for (index, role) in self.roles.iter().enumerate() {
+            let holders = self.holders_of(RoleId(index));
+            if holders.is_empty() {
+                let message = format!("nobody has the role `{}`", role.name);
+                say(role.line, "policy-idle-role", message, "give it to a client, or remove it");
+            }
             for allow in &role.allow {
-                let deny = role.deny.iter().find(|deny| deny.closes(allow));
-                closed
-                    .extend(deny.map(|deny| (allow.name.as_str(), allow.line, deny.name.as_str())));
+                if allow.allowance.uses == Some(0) {
+                    let message = format!("{} allows nothing: it has no uses", allow.name);
+                    say(
+                        allow.line,
+                        "policy-idle-rule",
+                        message,
+                        "raise `uses`, or remove the allow",
+                    );
+                } else if let Some(deny) = self.closing(allow, role, &holders) {
+                    let message =
+                        format!("{} allows nothing: {} denies all of it", allow.name, deny.name);
+                    say(
+                        allow.line,
+                        "policy-closed-rule",
+                        message,
+                        "remove the allow, or narrow the deny",
+                    );
+                }
             }
         }
-        closed
+        remarks.sort_by_key(|remark| remark.line);
+        remarks
+    }
+
+    /// The roles of each who has this one.
+    fn holders_of(&self, role: RoleId) -> Vec<&[RoleId]> {
+        let clients = self.clients.iter().map(|client| client.roles.as_slice());
+        let anonymous = self.anonymous.iter().map(|(roles, _)| roles.as_slice());
+        clients.chain(anonymous).filter(|roles| roles.contains(&role)).collect()
+    }
+
+    /// A deny that closes an allow altogether, where one does to each who has its role.
+    fn closing<'a>(
+        &'a self,
+        allow: &Rule,
+        role: &'a Role,
+        holders: &[&[RoleId]],
+    ) -> Option<&'a Rule> {
+        let closes = |role: &'a Role| role.deny.iter().find(|deny| deny.closes(allow));
+        let own = closes(role);
+        if own.is_some() || holders.is_empty() {
+            return own;
+        }
+        let among =
+            |roles: &&[RoleId]| roles.iter().filter_map(|id| self.roles.get(id.0)).find_map(closes);
+        let denies: Option<Vec<&Rule>> = holders.iter().map(among).collect();
+        denies?.into_iter().next()
     }
 
     /// Every rule with its line, in the order of the file.

@@ -206,6 +206,7 @@ fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) ->
         let Some(mut table) = item.table("[[client]]", findings) else {
             continue;
         };
+        let (line, _) = findings.place(table.span.start);
         let name = table.required("name", "", findings);
         let nkey = table.required("nkey", "the client's public user nkey, \"U...\"", findings);
         let expires = table.optional("expires").and_then(|item| item.instant(findings));
@@ -228,7 +229,7 @@ fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) ->
         }
         let allowance = Allowance { rate: rate.unwrap_or_default(), uses: None };
         let revoked = revoked.unwrap_or(false);
-        clients.push(Client { name, nkey, roles: ids, expires, revoked, allowance });
+        clients.push(Client { name, line, nkey, roles: ids, expires, revoked, allowance });
     }
     clients
 }
@@ -303,6 +304,7 @@ fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
         let Some(mut table) = item.table("[[role]]", findings) else {
             continue;
         };
+        let (line, _) = findings.place(table.span.start);
         let name_at = table.required("name", "", findings);
         let name = name_at.as_ref().and_then(|item| read_label(item, "role name", findings));
         let name = name.unwrap_or_default();
@@ -329,7 +331,7 @@ fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
             report_shared_counts(&allow, &at.span, findings);
         }
         let (scripts, deny) = (scripts.unwrap_or_default(), deny.unwrap_or_default());
-        roles.push(Role { name, limits, scripts, allow, deny });
+        roles.push(Role { name, line, limits, scripts, allow, deny });
     }
     roles
 }

@@ -196,7 +196,7 @@ fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
             "allow = [{{ calls = [\"{calls}\"], keys = [\"{allow}\"] }}]\n\
              deny = [{{ calls = [\"{calls}\"], keys = [\"{deny}\"] }}]"
         ));
-        assert_eq!(!policy.closed_rules().is_empty(), is_closed, "{calls} {allow} {deny}");
+        assert_eq!(!policy.remarks().is_empty(), is_closed, "{calls} {allow} {deny}");
     }
 }
 
@@ -254,5 +254,35 @@ fn what_is_denied_everywhere_and_always_is_refused_and_does_not_exist_for_a_scri
             );
             assert_eq!(exist.contains(&call), !is_refused, "{call}: {deny}");
         }
+    }
+}
+
+#[test]
+fn what_gives_nothing_to_anybody_is_remarked_upon() {
+    let remarks = |text: &str| {
+        let head = format!("version = 1\nservice.name = \"s\"\n{text}");
+        let policy = Policy::parse("p.toml", &head).unwrap_or_else(|found| panic!("{found}"));
+        let said = policy.remarks().into_iter();
+        said.map(|one| format!("{} {}", one.line, one.code)).collect::<Vec<_>>().join(", ")
+    };
+    let allow = "[[role]]\nname = \"a\"\nallow = [{ calls = [\"sign\"], keys = [\"x/*\"] }]\n";
+    let deny = "[[role]]\nname = \"d\"\ndeny = [{ calls = [\"*\"], keys = [\"*/*\"] }]\n";
+    let anonymous = |roles: &str| format!("[anonymous]\nroles = [{roles}]\n");
+    let client =
+        |roles: &str| format!("[[client]]\nname = \"c\"\nnkey = \"{USER}\"\nroles = [{roles}]\n");
+    for (text, expected) in [
+        (anonymous("\"a\"") + allow, ""),
+        (allow.to_owned(), "3 policy-idle-role"),
+        (client("") + &anonymous("\"a\"") + allow, "3 policy-idle-client"),
+        // A deny in another role of the only one who has the role.
+        (anonymous("\"a\", \"d\"") + allow + deny, "7 policy-closed-rule"),
+        (client("\"a\"") + &anonymous("\"a\", \"d\"") + allow + deny, ""),
+        (
+            client("\"d\", \"a\"") + &anonymous("\"a\", \"d\"") + allow + deny,
+            "11 policy-closed-rule",
+        ),
+        (anonymous("\"a\"") + &allow.replace(" }]", ", uses = 0 }]"), "7 policy-idle-rule"),
+    ] {
+        assert_eq!(remarks(&text), expected, "{text}");
     }
 }

@@ -39,7 +39,7 @@ pub use cases::{Case, Verdict, target};
 pub use change::{Change, Changed, Kind};
 pub use decide::{Act, Decision, Facts, Foresight, Known, Refusal};
 pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
-pub use explain::{Opinion, Says};
+pub use explain::{Opinion, Remark, Says};
 pub use file::MAX_POLICY_BYTES;
 pub use fmt::formatted;
 pub use grant::{Grant, Permit, Target};
@@ -269,6 +269,8 @@ impl Caller {
 #[derive(Debug)]
 struct Client {
     name: String,
+    /// Line of the file.
+    line: usize,
     nkey: String,
     roles: Vec<RoleId>,
     /// Unix seconds.
@@ -284,6 +286,8 @@ struct RoleId(usize);
 #[derive(Debug)]
 struct Role {
     name: String,
+    /// Line of the file.
+    line: usize,
     limits: BTreeMap<limits::Bound, u64>,
     /// SHA-256 of the scripts that the role is for; none is any.
     scripts: Vec<[u8; 32]>,
