@@ -228,75 +228,76 @@ mod tests {
         assert_eq!(seen, expected.map(|(name, line, column)| (name.to_owned(), line, column)));
     }
 
+    /// Where a call may stand: `@`.
+    const PLACES: &str = r#"@
+let x = @;
+const X = @;
+let x = 1; x = @;
+let x = 1; x += @;
+let x = []; x[@] = 1;
+if @ { }
+if true { @ }
+if false { } else { @ }
+if false { } else if @ { }
+let x = if true { @ };
+switch @ { _ => 1 }
+switch 1 { 1 => @ }
+switch 1 { 1 if @ => 2 }
+switch 1 { 0..3 => @ }
+switch 1 { 0..3 if @ => 2 }
+switch 1 { _ => @ }
+switch 1 { 1 => { @ } }
+while @ { }
+while true { @ }
+do { @ } while true
+do { } until @
+loop { @ }
+loop { break @; }
+let x = loop { break @ };
+loop { break loop { break @; }; }
+loop { break [1, @]; }
+loop { break if true { @ }; }
+while true { break @; }
+for i in @ { }
+for i in 0..3 { @ }
+for i in 0..3 { break @; }
+return @;
+throw @;
+try { @ } catch { }
+try { } catch (e) { @ }
+[1, @]
+#{ a: @ }
+[1][@]
+(@)[0]
+(@).len()
+"x".pad(@, 'x')
+`${@}`
+`a ${ { @ } } b`
+type_of(@)
+{ @ }
+let x = { @ };
+!@
+-@
+1 + @
+@ + 1
+true && @
+true || @
+() ?? @
+1 in @
+0..@
+let f = |x| @;
+let f = || { @ };
+let y = 1; let f = |x| y + @;
+fn f() { @ }
+fn f() { |x| loop { break @; } }
+private fn f() { @ }
+let x = #{}; x?.a(@);
+f(|x| @)
+Fn("f").curry(@)"#;
+
     #[test]
     fn a_call_cannot_hide_in_any_place_of_the_syntax() {
-        for place in [
-            "@",
-            "let x = @;",
-            "const X = @;",
-            "let x = 1; x = @;",
-            "let x = 1; x += @;",
-            "let x = []; x[@] = 1;",
-            "if @ { }",
-            "if true { @ }",
-            "if false { } else { @ }",
-            "if false { } else if @ { }",
-            "let x = if true { @ };",
-            "switch @ { _ => 1 }",
-            "switch 1 { 1 => @ }",
-            "switch 1 { 1 if @ => 2 }",
-            "switch 1 { 0..3 => @ }",
-            "switch 1 { 0..3 if @ => 2 }",
-            "switch 1 { _ => @ }",
-            "switch 1 { 1 => { @ } }",
-            "while @ { }",
-            "while true { @ }",
-            "do { @ } while true",
-            "do { } until @",
-            "loop { @ }",
-            "loop { break @; }",
-            "let x = loop { break @ };",
-            "loop { break loop { break @; }; }",
-            "loop { break [1, @]; }",
-            "loop { break if true { @ }; }",
-            "while true { break @; }",
-            "for i in @ { }",
-            "for i in 0..3 { @ }",
-            "for i in 0..3 { break @; }",
-            "return @;",
-            "throw @;",
-            "try { @ } catch { }",
-            "try { } catch (e) { @ }",
-            "[1, @]",
-            "#{ a: @ }",
-            "[1][@]",
-            "(@)[0]",
-            "(@).len()",
-            "\"x\".pad(@, 'x')",
-            "`${@}`",
-            "`a ${ { @ } } b`",
-            "type_of(@)",
-            "{ @ }",
-            "let x = { @ };",
-            "!@",
-            "-@",
-            "1 + @",
-            "@ + 1",
-            "true && @",
-            "true || @",
-            "() ?? @",
-            "1 in @",
-            "0..@",
-            "let f = |x| @;",
-            "let f = || { @ };",
-            "let y = 1; let f = |x| y + @;",
-            "fn f() { @ }",
-            "fn f() { |x| loop { break @; } }",
-            "private fn f() { @ }",
-            "let x = #{}; x?.a(@);",
-            "f(|x| @)",
-            "Fn(\"f\").curry(@)",
-        ] {
+        for place in PLACES.lines() {
             let source = place.replace('@', "delete_keypair(\"a/k\")");
             assert!(named_in(&source).contains(&CallName::DeleteKeypair), "{place}");
         }
