@@ -12,6 +12,8 @@ mod encrypt;
 mod error;
 mod export;
 #[cfg(test)]
+mod failing_disk;
+#[cfg(test)]
 mod faults;
 #[cfg(fuzzing)]
 pub mod fuzzing;

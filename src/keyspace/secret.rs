@@ -250,6 +250,7 @@ mod tests {
             let tests = [
                 "tests",
                 "operator_tests",
+                "failing_disk",
                 "faults",
                 "model",
                 "golden",
