@@ -7,12 +7,16 @@ use policy::Target;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use wire::admin::Row;
-use wire::operator::Protection;
+use wire::operator::{Protection, SlotKind};
 use wire::script::{PublicForm, Scheme};
 use wire::{Algorithm, CallName, KeyPath, KeyState, Name};
 
+use crate::import::Imported;
+use crate::seal::RootKeys;
+use crate::secret::Secret;
+use crate::slot::Slot;
 use crate::tests::permit;
-use crate::{Importing, Unlocked};
+use crate::{Importing, KeyspaceError, Unlocked};
 
 /// Names are few, so that acts meet.
 const SPACES: [&str; 3] = ["a", "b", "c"];
@@ -40,6 +44,12 @@ enum Act {
     },
     /// Everything goes through a bundle to another keyspace, which takes this one's place.
     Move,
+    /// A key space goes through a bundle and comes back under another name.
+    Copy(usize, usize),
+    /// A key space is destroyed, and taken again from a bundle that also has what is still here.
+    BringBack(usize),
+    NewRoot,
+    NewPassphrase(SlotKind),
 }
 
 /// A key: what it is for, its state, its public keys.
@@ -99,7 +109,9 @@ fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
             (took, expected)
         }
         Act::Rotate(s, k) => {
+            let used = used(keyspace, (s, k));
             let took = operator.rotate_key(&path((s, k)), NOW).is_ok();
+            assert!(used.is_none_or(|used| counts(keyspace, (s, k), &used)), "the old version");
             let key = key(model, (s, k)).filter(|(_, state, _)| *state == KeyState::Enabled);
             let expected = key.is_some();
             if let Some((_, _, known)) = key {
@@ -140,6 +152,36 @@ fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
         Act::Move => {
             *keyspace = moved(keyspace);
             (true, true)
+        }
+        Act::Copy(from, to) => {
+            let rename = Importing { rename: Some(space(to)), skip_existing: false };
+            let bundle = bundle(keyspace, keyspace, &[space(from)]);
+            let took = bundle.is_ok_and(|bundle| import(keyspace, &bundle, &rename).is_ok());
+            let expected = model.contains_key(&from) && !model.contains_key(&to);
+            if expected && let Some(keys) = model.get(&from).cloned() {
+                model.insert(to, keys);
+            }
+            (took, expected)
+        }
+        Act::BringBack(s) => {
+            let missing = Importing { rename: None, skip_existing: true };
+            let bundle = bundle(keyspace, keyspace, &[]).unwrap();
+            let _was_there = operator.delete_space(&space(s));
+            let took = import(keyspace, &bundle, &missing).unwrap();
+            let new = model.get(&s).map_or(0, BTreeMap::len) as u64;
+            assert_eq!((took.spaces, took.keys), (u64::from(model.contains_key(&s)), new));
+            (true, true)
+        }
+        Act::NewRoot => {
+            let keys = RootKeys::below(&Secret::random().unwrap()).unwrap();
+            operator.put_root(keys, Slot::unopenable().unwrap(), |_, _| {}).unwrap();
+            (operator.verify(|_, _| {}).unwrap().slots == [SlotKind::Operator], true)
+        }
+        Act::NewPassphrase(kind) => {
+            let mut slot = Slot::unopenable().unwrap();
+            slot.kind = kind;
+            operator.put_slot(slot, &keyspace.root()).unwrap();
+            (operator.verify(|_, _| {}).unwrap().slots.contains(&kind), true)
         }
     };
     assert_eq!(took, expected, "{act:?}");
@@ -229,18 +271,48 @@ fn script(
     *model = after;
 }
 
+/// A signature, or a text that is encrypted, by the version in use.
+fn used(keyspace: &Unlocked, at: (usize, usize)) -> Option<Vec<u8>> {
+    let on = |call| permit(call, Target::Key(path(at)));
+    let staged = keyspace.stage().unwrap();
+    let encrypted = staged.encrypt(on(CallName::Encrypt), b"m").ok().flatten();
+    let signed = || staged.sign(on(CallName::Sign), Scheme::Plain, b"m").ok().flatten();
+    encrypted.map(String::into_bytes).or_else(signed)
+}
+
+/// Whether a key says that this is its own.
+fn counts(keyspace: &Unlocked, at: (usize, usize), used: &[u8]) -> bool {
+    let on = |call| permit(call, Target::Key(path(at)));
+    let staged = keyspace.stage().unwrap();
+    if staged.algorithm(&path(at)).unwrap() != Some(Algorithm::Symmetric) {
+        return staged.verify(on(CallName::Verify), b"m", used).unwrap().unwrap();
+    }
+    let text = std::str::from_utf8(used).unwrap();
+    staged.decrypt(on(CallName::Decrypt), text).unwrap().unwrap().as_slice() == b"m"
+}
+
 /// The same in another keyspace, by way of a bundle.
 fn moved(keyspace: &Unlocked) -> Unlocked {
     let other = Unlocked::ephemeral(1).unwrap();
-    let to = Protection::Recipients(vec![other.as_operator().recipient().unwrap()]);
+    let bundle = bundle(keyspace, &other, &[]).unwrap();
+    import(&other, &bundle, &Importing::default()).unwrap();
+    other
+}
+
+fn bundle(from: &Unlocked, to: &Unlocked, spaces: &[Name]) -> Result<Vec<u8>, KeyspaceError> {
+    let to = Protection::Recipients(vec![to.as_operator().recipient().unwrap()]);
     let mut bundle = Vec::new();
-    keyspace.as_operator().export(&[], &to, &mut bundle, |_, _| {}).unwrap();
-    let importing = Importing::default();
-    other
-        .as_operator()
-        .import(&mut std::io::Cursor::new(&bundle), None, &importing, |_| {})
-        .unwrap();
-    other
+    from.as_operator().export(spaces, &to, &mut bundle, |_, _| {})?;
+    Ok(bundle)
+}
+
+fn import(
+    keyspace: &Unlocked,
+    bundle: &[u8],
+    importing: &Importing,
+) -> Result<Imported, KeyspaceError> {
+    let mut bundle = std::io::Cursor::new(bundle);
+    keyspace.as_operator().import(&mut bundle, None, importing, |_| {})
 }
 
 fn compare(keyspace: &Unlocked, model: &Model) {
@@ -277,7 +349,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => s.clone().prop_map(Act::NewSpace),
         1 => s.clone().prop_map(Act::DeleteSpace),
         1 => (s.clone(), s.clone()).prop_map(|(from, to)| Act::RenameSpace(from, to)),
-        6 => (s, k, 0..Algorithm::ALL.len()).prop_map(|(s, k, a)| Act::NewKey(s, k, a)),
+        6 => (s.clone(), k, 0..Algorithm::ALL.len()).prop_map(|(s, k, a)| Act::NewKey(s, k, a)),
         3 => at().prop_map(|(s, k)| Act::Rotate(s, k)),
         2 => (at(), any::<bool>()).prop_map(|((s, k), enabled)| Act::Enable(s, k, enabled)),
         2 => at().prop_map(|(s, k)| Act::Delete(s, k)),
@@ -286,6 +358,10 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (at(), at(), at(), any::<bool>())
             .prop_map(|(make, rotate, delete, keep)| Act::Script { make, rotate, delete, keep }),
         1 => Just(Act::Move),
+        1 => (s.clone(), s.clone()).prop_map(|(from, to)| Act::Copy(from, to)),
+        1 => s.prop_map(Act::BringBack),
+        1 => Just(Act::NewRoot),
+        1 => (0..SlotKind::ALL.len()).prop_map(|kind| Act::NewPassphrase(SlotKind::ALL[kind])),
     ]
 }
 
@@ -298,8 +374,8 @@ fn any_order_of_acts_leaves_what_the_model_has() {
         let (mut keyspace, mut model) = (Unlocked::ephemeral(1).unwrap(), Model::new());
         for act in acts {
             apply(&mut keyspace, &mut model, act);
+            compare(&keyspace, &model);
         }
-        compare(&keyspace, &model);
         Ok(())
     });
     run.unwrap();
