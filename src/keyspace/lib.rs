@@ -15,7 +15,7 @@ mod export;
 mod failing_disk;
 #[cfg(test)]
 mod faults;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 #[cfg(test)]
 mod golden;
