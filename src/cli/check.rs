@@ -132,15 +132,18 @@ fn check_one(
     findings
 }
 
+/// A caller's name, and how the script exceeds that caller's limits.
+type Beyond = (String, Failure);
+
 /// What the script names, and the callers whose limits it exceeds, with how. An error is one for every caller.
 fn read(
     script: &[u8],
     lanes: &Lanes,
     policy: &Policy,
     callers: &[Caller],
-) -> Result<(Vec<Sighting>, Vec<(String, Failure)>), Failure> {
+) -> Result<(Vec<Sighting>, Vec<Beyond>), Failure> {
     let mut sightings = None;
-    let mut beyond: Vec<(String, Failure)> = Vec::new();
+    let mut beyond: Vec<Beyond> = Vec::new();
     let mut tried: Vec<(Limits, Option<Failure>)> = Vec::new();
     for caller in callers {
         let limits = policy.limits_for(caller);

@@ -201,13 +201,3 @@ fn sarif(findings: &[Finding]) -> String {
             "rules": rules } }, "columnKind": "unicodeCodePoints", "results": results }] })
     .to_string()
 }
-
-/// A path as a relative reference (RFC 3986), in which most characters mean something else.
-fn uri(path: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    let written = |byte| match byte {
-        byte if is_plain(byte) => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    path.bytes().map(written).collect()
-}

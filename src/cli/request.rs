@@ -5,7 +5,7 @@ use client::{Answer, Asking, Caller, RequestFault, check_subject};
 
 use crate::args::{Format, RequestArgs};
 use crate::exit::{Exit, Fault, for_code};
-use crate::operate::Output;
+use crate::output::Output;
 use crate::{files, listen, say};
 
 /// Clocks that are further apart than this are mentioned, in seconds: an answer may have been on its way

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TransactionError,
+    WriteTransaction,
+};
 
 use crate::error::KeyspaceError;
 use crate::home::{Home, io_at};
@@ -39,6 +42,12 @@ impl Shared {
     /// Begins a transaction, in one's turn.
     pub(crate) fn begin_write(&self) -> Result<WriteTransaction, KeyspaceError> {
         begin_write(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the storage refuses every change until it is opened again.
+    pub(crate) fn is_lost(&self) -> bool {
+        let begun = self.now.read().unwrap_or_else(PoisonError::into_inner).try_begin_write();
+        matches!(begun, Err(TransactionError::Storage(StorageError::PreviousIo)))
     }
 
     /// Writes everything to a new file in the home, puts it in the place of the old one, and goes on with it.

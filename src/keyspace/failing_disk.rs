@@ -29,7 +29,7 @@ pub(crate) struct Disk {
     /// Calls until the fault; `None` when there is none.
     pub(crate) left: Option<(u64, Fault)>,
     is_dead: bool,
-    calls: u64,
+    pub(crate) calls: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -207,7 +207,7 @@ mod tests {
         "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
     ];
     const X25519: [&str; 2] = [
-        "77076d0a7318a57d3c16c17251b26645df4b97cd18ec00a6a9c2f2a4f8e1a0ad",
+        "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
         "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
     ];
 

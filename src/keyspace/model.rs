@@ -16,7 +16,7 @@ use crate::seal::RootKeys;
 use crate::secret::Secret;
 use crate::slot::Slot;
 use crate::tests::permit;
-use crate::{Importing, KeyspaceError, Unlocked};
+use crate::{Importing, KeyspaceError, Operator, Unlocked};
 
 /// Names are few, so that acts meet.
 const SPACES: [&str; 3] = ["a", "b", "c"];
@@ -166,7 +166,7 @@ fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
         Act::BringBack(s) => {
             let missing = Importing { rename: None, skip_existing: true };
             let bundle = bundle(keyspace, keyspace, &[]).unwrap();
-            let _was_there = operator.delete_space(&space(s));
+            let _was_there = operator.delete_space(&space(s), u64::MAX);
             let took = import(keyspace, &bundle, &missing).unwrap();
             let new = model.get(&s).map_or(0, BTreeMap::len) as u64;
             assert_eq!((took.spaces, took.keys), (u64::from(model.contains_key(&s)), new));
@@ -175,16 +175,20 @@ fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
         Act::NewRoot => {
             let keys = RootKeys::below(&Secret::random().unwrap()).unwrap();
             operator.put_root(keys, Slot::unopenable().unwrap(), |_, _| {}).unwrap();
-            (operator.verify(|_, _| {}).unwrap().slots == [SlotKind::Operator], true)
+            (slots(&operator) == [SlotKind::Operator], true)
         }
         Act::NewPassphrase(kind) => {
             let mut slot = Slot::unopenable().unwrap();
             slot.kind = kind;
             operator.put_slot(slot, &keyspace.root()).unwrap();
-            (operator.verify(|_, _| {}).unwrap().slots.contains(&kind), true)
+            (slots(&operator).contains(&kind), true)
         }
     };
     assert_eq!(took, expected, "{act:?}");
+}
+
+fn slots(operator: &Operator<'_>) -> Vec<SlotKind> {
+    operator.verify(|_, _| {}).unwrap().slots.into_iter().map(|row| row.slot).collect()
 }
 
 fn is_deleted(state: KeyState) -> bool {

@@ -166,7 +166,9 @@ impl Operator<'_> {
             let mut count = 0;
             while let Some(key) = writing.next_key(&id, &id)? {
                 match writing.take_key(&key) {
-                    Ok(KeyRecord { path, state: KeyState::Deleted { until }, .. }) if until > now => {
+                    Ok(KeyRecord { path, state: KeyState::Deleted { until }, .. })
+                        if until > now =>
+                    {
                         return Err(waits(&path, until, now));
                     }
                     // One that does not open is of no use to anybody.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hmac::Hmac;
-use redb::{ReadableTable, StorageError, Table, TransactionError, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 use sha2::Sha256;
 use wire::{KeyPath, Name};
 
@@ -89,8 +89,7 @@ impl Unlocked {
     /// Whether no change can be kept any more: once the file could not be read or written, the storage refuses
     /// every change until it is opened again.
     pub fn is_lost(&self) -> bool {
-        let begun = self.database.try_begin_write();
-        matches!(begun, Err(TransactionError::Storage(StorageError::PreviousIo)))
+        self.database.is_lost()
     }
 
     /// The same, under a new root key, which holds from the commit on.

@@ -150,14 +150,13 @@ mod tests {
     fn keyspace(keys: u32, spaces: u32) -> Unlocked {
         let keyspace = Unlocked::ephemeral(1).unwrap();
         let filled = keyspace.transact::<_, KeyspaceError>(|writing| {
-            let root = writing.root.clone();
-            writing.put_space(&root, &name("full"), 1)?;
+            writing.put_space(&name("full"), 1)?;
             for number in 0..keys {
                 let path = path(&format!("full/{number:06}"));
-                writing.put_key(&root, &KeyRecord::generate(path, Algorithm::Symmetric, 1)?)?;
+                writing.put_key(&KeyRecord::generate(path, Algorithm::Symmetric, 1)?)?;
             }
             for number in 0..spaces {
-                writing.put_space(&root, &name(&format!("{number:06}")), 1)?;
+                writing.put_space(&name(&format!("{number:06}")), 1)?;
             }
             Ok(())
         });

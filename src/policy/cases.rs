@@ -169,18 +169,7 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
     let script = table.optional("script");
     let script = text(script, findings).map(String::into_bytes);
     let at = table.optional("at").and_then(|item| item.instant(findings));
-    let times = table.optional("times").and_then(|item| {
-        let times = item.whole_number(findings)?;
-        if times == 0 || times > MAX_TIMES {
-            findings.add(
-                &item.span,
-                Mistake::Bound,
-                "`times` is 1 to 1000000",
-                "repeat it less often",
-            );
-        }
-        Some(times)
-    });
+    let times = table.optional("times").and_then(|item| read_times(&item, findings));
     let expect = table.required("expect", "write \"allow\" or \"refuse\"", findings);
     let expect = expect.and_then(|item| read_expected(&item, findings));
     let by = table.optional("by");
@@ -217,6 +206,15 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
         by,
         to,
     })
+}
+
+fn read_times(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<u64> {
+    let times = item.whole_number(findings)?;
+    if times == 0 || times > MAX_TIMES {
+        let (text, help) = ("`times` is 1 to 1000000", "repeat it less often");
+        findings.add(&item.span, Mistake::Bound, text, help);
+    }
+    Some(times)
 }
 
 fn read_expected(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<bool> {

@@ -238,11 +238,10 @@ proptest! {
             (true, false) => Kind::Refused,
             (_, _) => return Ok(()),
         };
-        let about_it = |Change { what, .. }: &Change| match what {
-            Changed::Call { on: place, kind, .. } if *kind == wanted => {
-                crate::pattern::Pattern::parse(place).unwrap().covers(&crate::pattern::Pattern::parse(&on).unwrap())
-            }
-            _ => false,
+        let pattern = |text: &str| crate::pattern::Pattern::parse(text).unwrap();
+        let about_it = |Change { what, .. }: &Change| {
+            matches!(what, Changed::Call { on: place, kind, .. }
+                if *kind == wanted && pattern(place).covers(&pattern(&on)))
         };
         let changes = old.changes_to(&new, 0);
         prop_assert!(changes.iter().any(about_it), "{} {:?}", on, changes);

@@ -185,9 +185,11 @@ impl Policy {
     #[cfg(any(test, fuzzing))]
     #[must_use]
     pub fn without_lines(mut self) -> String {
-        let rules =
-            self.roles.iter_mut().flat_map(|role| role.allow.iter_mut().chain(&mut role.deny));
-        rules.for_each(|rule| rule.line = 0);
+        self.clients.iter_mut().for_each(|client| client.line = 0);
+        for role in &mut self.roles {
+            role.line = 0;
+            role.allow.iter_mut().chain(&mut role.deny).for_each(|rule| rule.line = 0);
+        }
         format!("{self:#?}")
     }
 

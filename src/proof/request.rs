@@ -213,7 +213,7 @@ mod tests {
     fn a_key_id_that_is_longer_than_any_nkey_is_malformed() {
         let who = Identity::generate();
         let fault = |kid: &str| {
-            let header = format!(r#"{{"alg":"EdDSA","typ":"ccreq+jwt","kid":"{kid}"}}"#);
+            let header = format!(r#"{{"alg":"ccreq1","typ":"ccreq+jwt","kid":"{kid}"}}"#);
             Signed::parse(&forge(&who, &header, &claims())).err()
         };
         assert_eq!(fault(&who.nkey()), None);

@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_name_of_the_host_that_a_script_takes_is_found_at_its_place_and_hides_nothing() {
-        let source = "fn sign(sign) { sign }\nprivate fn hash(a) {a}\ndelete_keypair(\"a/k\");\n  fn print(\n) { }\nfn /* x */ int.hmac() { fine() }\nfn fine() { }";
+        let source = "fn sign(sign) { sign }\nprivate fn hash(a) {a}\ndelete_keypair(\"a/k\");\n  fn encrypt(\n) { }\nfn /* x */ int.hmac() { fine() }\nfn fine() { }";
         let seen: Vec<_> = seen_in(source)
             .into_iter()
             .map(|one| {
@@ -222,7 +222,7 @@ mod tests {
             ("sign", 1, 4),
             ("hash", 2, 12),
             ("delete_keypair", 3, 1),
-            ("print", 4, 6),
+            ("encrypt", 4, 6),
             ("hmac", 6, 16),
         ];
         assert_eq!(seen, expected.map(|(name, line, column)| (name.to_owned(), line, column)));

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::support::*;
 
-const KEYS: u64 = 10_000;
-const BOUNDS: &str = "host_calls = 20_000\nnew_keys = 20_000\noperations = 10_000_000\n";
+const KEYS: u64 = 9_000;
+const BOUNDS: &str = "host_calls = 20_000\nnew_keys = 10_000\noperations = 10_000_000\n";
 
 /// What came of a script in this home when it has so many milliseconds.
 fn run(
@@ -35,7 +35,7 @@ fn a_list_or_a_deletion_of_many_keys_ends_at_the_scripts_time() {
     let make = format!(
         "create_key_space(\"full\"); for i in 0..{KEYS} {{ create_keypair(\"k\" + i, \"symmetric\"); }} 1"
     );
-    let made = run(&scratch, &home, 120_000, "", &make);
+    let made = run(&scratch, &home, 60_000, "", &make);
     assert_eq!(made["result"], 1, "{made}");
     let list = "select_key_space(\"full\"); list_keypairs().len()";
     let whole = run(&scratch, &home, 60_000, "", list);

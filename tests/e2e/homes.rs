@@ -35,10 +35,11 @@ fn root_reaches_the_service_in_the_home_of_another_user() {
         let (stream, _) = socket.accept().unwrap();
         let mut channel = Channel::<ToAdmin, FromAdmin>::new(stream);
         let asked = channel.receive(None).unwrap();
-        let told = FromAdmin::Refused(wire::admin::Reason::Integrity, format!("{asked:?}"));
+        let ToAdmin::Act(act) = asked else { panic!("something else was asked") };
+        let told = FromAdmin::Refused(wire::admin::Reason::Integrity, act.word().to_owned());
         channel.send(&told, None).unwrap();
     });
-    place.refuses("keyspace list", 4, "ListSpaces");
+    place.refuses("keyspace list", 4, "keyspace list");
     service.join().unwrap();
 }
 

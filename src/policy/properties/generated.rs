@@ -91,7 +91,7 @@ pub(super) struct Terms {
 
 /// Two or three roles, two clients who have some of them, and perhaps the anonymous caller.
 pub(super) fn world() -> impl Strategy<Value = World> {
-    let roles = vec((sometimes(&SCRIPTS[..2]), lines(true, 4), lines(false, 2)), 2..4);
+    let roles = vec((sometimes(&SCRIPTS[..2]), lines(true, MOST_LINES), lines(false, 2)), 2..4);
     let client =
         (weighted(0.2, select(&ENDS)), proptest::bool::weighted(0.1), weighted(0.2, 1..3_usize));
     let shares = vec(vec(any::<Index>(), 0..4), 3);
@@ -121,10 +121,16 @@ pub(super) fn world() -> impl Strategy<Value = World> {
     )
 }
 
+/// Most rules of a list.
+const MOST_LINES: usize = 4;
+
 fn lines(allows: bool, most: usize) -> impl Strategy<Value = Vec<Line>> {
-    vec(line(allows), 0..=most).prop_map(|mut lines| {
-        // Rules that count must not be the same: one is known by what it allows, the others by name.
-        lines.iter_mut().enumerate().for_each(|(at, line)| line.label = (at > 0).then_some(at));
+    vec(line(allows), 0..=most).prop_map(move |mut lines| {
+        // Rules that count must not be the same: one is known by what it allows, the others by name. No two of a
+        // role have one name.
+        let first = if allows { 0 } else { MOST_LINES };
+        let named = |(at, line): (usize, &mut Line)| line.label = (at > 0).then_some(first + at);
+        lines.iter_mut().enumerate().for_each(named);
         lines
     })
 }
