@@ -14,6 +14,7 @@ mod house;
 mod identify;
 mod lane;
 mod lanes;
+mod loaded;
 mod operate;
 mod outcome;
 mod queue;
@@ -39,6 +40,7 @@ pub use audit::{Audit, AuditError, last_line_of};
 pub use gate::{Gate, Sealed};
 pub use lane::check;
 pub use lanes::{Lanes, LanesError};
+pub use loaded::Loaded;
 pub use operate::{Desk, OperateError, Standalone};
 pub use outcome::{Failure, Outcome, Usage};
 pub use replay::ProofMark;
@@ -358,26 +360,6 @@ impl Broker {
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
         Reply { ticket: request.ticket, proof: Some(proof), error, body: done.body }
-    }
-}
-
-/// A policy and the digest of its text.
-pub struct Loaded {
-    pub(crate) policy: Policy,
-    pub(crate) digest: String,
-}
-
-impl Loaded {
-    fn new(policy: Policy, text: &str) -> Self {
-        Self { policy, digest: proof::digest(text.as_bytes()) }
-    }
-}
-
-impl std::ops::Deref for Loaded {
-    type Target = Policy;
-
-    fn deref(&self) -> &Policy {
-        &self.policy
     }
 }
 

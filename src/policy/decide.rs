@@ -392,13 +392,3 @@ impl Rule {
             }
     }
 }
-
-impl Target {
-    pub(crate) fn on(&self) -> String {
-        match self {
-            Target::Nothing => String::new(),
-            Target::Space(space) => format!(" on the key space `{space}`"),
-            Target::Key(KeyPath { space, key }) => format!(" on `{space}/{key}`"),
-        }
-    }
-}

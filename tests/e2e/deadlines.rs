@@ -28,6 +28,16 @@ fn wall_ms(outcome: &serde_json::Value) -> u64 {
     outcome["usage"]["wall_us"].as_u64().unwrap() / 1_000
 }
 
+/// The shortest time of a few tries, each of which must have been cut off: a busy machine adds to some.
+fn cut_off(run: impl Fn() -> serde_json::Value) -> u64 {
+    let tries = (0..5).map(|_| {
+        let cut = run();
+        assert_eq!(cut["error"]["code"], "limit-time", "{cut}");
+        wall_ms(&cut)
+    });
+    tries.min().unwrap()
+}
+
 #[test]
 fn a_list_or_a_deletion_of_many_keys_ends_at_the_scripts_time() {
     let scratch = Scratch::new();
@@ -42,9 +52,8 @@ fn a_list_or_a_deletion_of_many_keys_ends_at_the_scripts_time() {
     assert_eq!(whole["result"], KEYS, "{whole}");
     let whole = wall_ms(&whole);
     for script in [list, "delete_key_space(\"full\")"] {
-        let cut = run(&scratch, &home, whole / 10, "", script);
-        assert_eq!(cut["error"]["code"], "limit-time", "{cut}");
-        assert!(wall_ms(&cut) < whole / 2, "{script}: {cut}, the whole took {whole} ms");
+        let took = cut_off(|| run(&scratch, &home, whole / 10, "", script));
+        assert!(took < whole / 2, "{script} took {took} ms, the whole {whole} ms");
     }
     assert_eq!(run(&scratch, &home, 60_000, "", list)["result"], KEYS, "nothing is gone");
 }
@@ -61,7 +70,6 @@ fn a_sign_all_of_many_messages_ends_at_the_scripts_time() {
     let whole = run(&scratch, &home, 60_000, each, sign);
     assert_eq!(whole["result"], 256, "{whole}");
     let whole = wall_ms(&whole);
-    let cut = run(&scratch, &home, whole / 8, each, sign);
-    assert_eq!(cut["error"]["code"], "limit-time", "{cut}");
-    assert!(wall_ms(&cut) < whole / 2, "{cut}, the whole took {whole} ms");
+    let took = cut_off(|| run(&scratch, &home, whole / 8, each, sign));
+    assert!(took < whole / 2, "it took {took} ms, the whole {whole} ms");
 }

@@ -317,7 +317,7 @@ fn a_bit_that_flips_after_a_kill_never_brings_the_commit_before_the_last_back() 
     let scratch = Scratch::new();
     let home = scratch.path("home");
     let mut command = Command::new(hostile("keyspace_writer"));
-    command.arg(&home).arg("1").stdout(Stdio::piped());
+    command.arg(&home).args(["1", "false", "1"]).stdout(Stdio::piped());
     let mut writer = command.spawn().unwrap();
     let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
     assert!(lines.by_ref().map(Result::unwrap).any(|line| line.starts_with("did create")));

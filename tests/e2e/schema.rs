@@ -29,12 +29,12 @@ fn each_command_on_keys_prints_one_document_with_a_schema() {
     tells("key new team/release");
     let show = tells("keyspace show team");
     assert_eq!(
-        (&show["key_space"]["key_space"], &show["key_space"]["keys"]),
+        (&show["key_space"]["key_space"], &show["key_space"]["key_count"]),
         (&"team".into(), &1.into())
     );
     assert!(place.does("keyspace show team").starts_with("team 1 keys, made 20"));
     place.refuses("keyspace show none", 2, "there is no key space `none`");
-    assert_eq!(tells("keyspace list")["key_spaces"], serde_json::json!(["team"]));
+    assert_eq!(tells("keyspace list")["key_spaces"][0]["key_space"], "team");
     assert_eq!(tells("key list")["keys"][0]["key"], "release");
     tells("key rotate team/release");
     let show = tells("key show team/release");
