@@ -248,7 +248,7 @@ fn the_algorithm_of_a_new_key_is_held_against_the_terms() {
 fn what_every_selection_of_a_script_allows_is_allowed() {
     let scratch = Scratch::new();
     let policy = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
-         { calls = [\"create_key_space\", \"select_key_space\", \"create_keypair\", \"select_keypair\"], keys = [\"a/*\", \"b/*\"] },\n\
+         { calls = [\"create_key_space\", \"select_key_space\", \"create_keypair\", \"select_keypair\"], keys = [\"*/*\"] },\n\
          { calls = [\"sign\", \"public_key\"], keys = [\"a/*\"] },\n]\n";
     for (script, expected) in [
         (
@@ -270,6 +270,7 @@ fn what_every_selection_of_a_script_allows_is_allowed() {
             "undecidable",
         ),
         ("select_keypair(\"a/k\"); let n = \"a/k\"; select_keypair(n); sign(\"m\")", "undecidable"),
+        ("select_keypair(\"b/k\"); let n = \"a/k\"; select_keypair(n); sign(\"m\")", "undecidable"),
         ("select_keypair(\"a/k\"); let k = \"a/k\"; sign(\"m\", k)", "undecidable"),
         ("select_keypair(\"a/k\"); \"b/k\".select_keypair(); sign(\"m\")", "undecidable"),
         (
