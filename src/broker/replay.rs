@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn proof(jti: &str, iat: u64) -> proof::Verified {
-        proof::Verified { kid: "U1".into(), iat, jti: jti.into(), idem: false }
+        proof::Verified { kid: "U1".into(), iat, jti: jti.into(), exp: None, idem: false }
     }
 
     fn window(started: u64) -> ReplayWindow {

@@ -105,8 +105,27 @@ pub struct Verified {
     pub iat: u64,
     /// Its number, unique for the caller.
     pub jti: String,
+    /// The second from which on it is invalid, if it says so.
+    pub exp: Option<u64>,
     /// Whether the same proof again is to get the same answer again.
     pub idem: bool,
+}
+
+impl Verified {
+    /// Whether its time has come and is not over: for when time has passed since it was verified.
+    ///
+    /// # Errors
+    /// [`Fault::Ended`] or [`Fault::OutsideWindow`].
+    pub fn in_time(&self, now: u64, window: u64) -> Result<(), Fault> {
+        if self.exp.is_some_and(|end| end <= now) {
+            return Err(Fault::Ended);
+        }
+        let seconds = self.iat.abs_diff(now);
+        if seconds > window {
+            return Err(Fault::OutsideWindow { seconds, before: self.iat < now });
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Signed<'a> {
@@ -139,19 +158,14 @@ impl<'a> Signed<'a> {
         if claims.bh != crate::digest(expected.payload) {
             return Err(Fault::WrongPayload);
         }
-        if claims.exp.is_some_and(|end| end <= expected.now) {
-            return Err(Fault::Ended);
-        }
-        let seconds = claims.iat.abs_diff(expected.now);
-        if seconds > expected.window {
-            return Err(Fault::OutsideWindow { seconds, before: claims.iat < expected.now });
-        }
-        let printable = claims.jti.bytes().all(|byte| byte.is_ascii_graphic());
-        if !printable || !JTI_CHARS.contains(&claims.jti.len()) {
+        let Claims { iat, jti, exp, idem, .. } = claims;
+        let verified = Verified { kid: self.0.kid, iat, jti, exp, idem: idem == Some(true) };
+        verified.in_time(expected.now, expected.window)?;
+        let printable = verified.jti.bytes().all(|byte| byte.is_ascii_graphic());
+        if !printable || !JTI_CHARS.contains(&verified.jti.len()) {
             return Err(Fault::Malformed);
         }
-        let idem = claims.idem == Some(true);
-        Ok(Verified { kid: self.0.kid, iat: claims.iat, jti: claims.jti, idem })
+        Ok(verified)
     }
 }
 
@@ -205,7 +219,8 @@ mod tests {
         let text = write_request(&who, TO, NOW, JTI, BODY, Terms::default());
         assert_eq!(Signed::parse(&text).unwrap().kid(), who.nkey());
         let verified = check(&text).unwrap();
-        assert_eq!(verified, Verified { kid: who.nkey(), iat: NOW, jti: JTI.into(), idem: false });
+        let (kid, jti) = (who.nkey(), JTI.to_owned());
+        assert_eq!(verified, Verified { kid, iat: NOW, jti, exp: None, idem: false });
         assert!(check(&forge(&who, &header(&who), &claims())).is_ok());
     }
 
@@ -239,6 +254,19 @@ mod tests {
         assert_eq!(check(&forge(&who, &header(&who), &moved)), Err(Fault::WrongOperation));
         let ended = claims().replace("{\"aud\"", &format!("{{\"exp\":{NOW},\"aud\""));
         assert_eq!(check(&forge(&who, &header(&who), &ended)), Err(Fault::Ended));
+    }
+
+    #[test]
+    fn a_proof_that_was_good_is_not_good_for_ever() {
+        let who = Identity::generate();
+        let ends = claims().replace("{\"aud\"", &format!("{{\"exp\":{},\"aud\"", NOW + 10));
+        let verified = check(&forge(&who, &header(&who), &ends)).unwrap();
+        assert_eq!(verified.in_time(NOW + 9, 30), Ok(()));
+        assert_eq!(verified.in_time(NOW + 10, 30), Err(Fault::Ended));
+        let verified = check(&forge(&who, &header(&who), &claims())).unwrap();
+        assert_eq!(verified.in_time(NOW + 30, 30), Ok(()));
+        let late = Fault::OutsideWindow { seconds: 31, before: true };
+        assert_eq!(verified.in_time(NOW + 31, 30), Err(late));
     }
 
     #[test]
