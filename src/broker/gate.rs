@@ -13,6 +13,7 @@ use wire::{Code, Hidden};
 
 use crate::entry::Entry;
 use crate::house::keep_house;
+use crate::identify::Arrival;
 use crate::outcome::{Failure, Outcome};
 use crate::serve::log;
 use crate::{Broker, Lanes, Records};
@@ -89,12 +90,21 @@ impl Gate {
         }
     }
 
-    /// The answer to a request.
-    pub(crate) fn answer(&self, request: &Request) -> Reply {
+    /// Whose request this is, before it waits.
+    pub(crate) fn receive(&self, request: Request) -> Arrival {
         match self.broker() {
-            Some(broker) => broker.answer(request),
+            Some(broker) => broker.receive(request),
+            None => Arrival::unproven(request),
+        }
+    }
+
+    /// The answer to a request.
+    pub(crate) fn answer(&self, arrival: &Arrival) -> Reply {
+        match self.broker() {
+            Some(broker) => broker.answer(arrival),
             None => {
-                unsigned(request, Code::Sealed, "the keyspace is sealed: its operator unseals it")
+                let text = "the keyspace is sealed: its operator unseals it";
+                unsigned(&arrival.request, Code::Sealed, text)
             }
         }
     }
@@ -195,7 +205,13 @@ fn unlock(
     }
 }
 
-/// An answer without a proof: there is no key to sign it with.
+/// The answer to a request that has no place among those that wait. The listener's own is like it: what a
+/// flood is told costs no signature and no record.
+pub(crate) fn crowded_out(request: &Request) -> Reply {
+    unsigned(request, Code::Busy, "too many requests wait: try again later")
+}
+
+/// An answer without a proof.
 fn unsigned(request: &Request, code: Code, text: &str) -> Reply {
     let outcome = Outcome::failed(Failure::new(code, text));
     let body = outcome.body(request.wants_json);

@@ -50,6 +50,25 @@ pub(crate) struct Proven {
     pub(crate) proof: String,
 }
 
+/// A request on its way to a lane.
+pub(crate) struct Arrival {
+    pub(crate) request: Request,
+    /// Its proof, if that was good when the request arrived, and by a client of the policy of then.
+    verified: Option<Verified>,
+}
+
+impl Arrival {
+    /// One whose proof nobody has looked at.
+    pub(crate) fn unproven(request: Request) -> Self {
+        Self { request, verified: None }
+    }
+
+    /// The client that is proven to have sent it, and the number of the proof.
+    pub(crate) fn proven(&self) -> Option<(&str, &str)> {
+        self.verified.as_ref().map(|verified| (verified.kid.as_str(), verified.jti.as_str()))
+    }
+}
+
 /// Somebody, and what is to be done.
 pub(crate) enum Identified {
     /// Execute it for anybody.
@@ -86,33 +105,63 @@ impl Unidentified {
 }
 
 impl Broker {
+    /// Whose request this is, before it waits for a lane. Nothing is refused yet, nor used up: under which
+    /// policy and when it is served is still open.
+    pub(crate) fn receive(&self, request: Request) -> Arrival {
+        let verified = match &request.proof {
+            ProofHeader::Absent | ProofHeader::Unusable => None,
+            ProofHeader::One(header) => {
+                let now = self.clock.seconds();
+                self.verify(&self.policy(), header, &request.body, now).ok()
+            }
+        };
+        Arrival { request, verified }
+    }
+
     /// Cheap checks first: shape, known key, signature, claims, and only then the replay window.
     pub(crate) fn identify(
         &self,
         loaded: &Loaded,
-        request: &Request,
+        arrival: &Arrival,
     ) -> Result<Identified, Unidentified> {
-        let policy = &loaded.policy;
+        let Arrival { request, verified } = arrival;
         let header = match &request.proof {
             ProofHeader::Absent => {
-                return policy.anonymous().map(Identified::Anonymous).ok_or(Unidentified::Unsigned);
+                let anybody = loaded.policy.anonymous().map(Identified::Anonymous);
+                return anybody.ok_or(Unidentified::Unsigned);
             }
             ProofHeader::Unusable => return Err(Unidentified::UnusableHeader),
             ProofHeader::One(header) => header,
         };
         let now = self.clock.seconds();
-        let signed = Signed::parse(header)?;
-        let unknown = || Unidentified::UnknownClient(signed.kid().escape_debug().to_string());
-        let caller = policy.client_by_nkey(signed.kid(), now).ok_or_else(unknown)?;
-        let to = Addressee { aud: policy.service(), nkey: self.service_nkey() };
-        let expected = Expected { to, payload: &request.body, now, window: WINDOW_SECONDS };
-        let verified = signed.verify(&expected)?;
+        let verified = match verified {
+            Some(verified) => verified,
+            // Perhaps the keyspace was sealed when it arrived, or its client was not known.
+            None => &self.verify(loaded, header, &request.body, now)?,
+        };
+        // While it waited, time went on, and another policy may have come to hold.
+        let caller = client(loaded, &verified.kid, now)?;
+        verified.in_time(now, WINDOW_SECONDS)?;
         let by = Proven { caller, proof: proof::digest(header.as_bytes()) };
-        match self.spend(&by, &verified, loaded, now) {
+        match self.spend(&by, verified, loaded, now) {
             Ok(Asked::First { held_as }) => Ok(Identified::New { by, held_as }),
             Ok(Asked::Again(given)) => Ok(Identified::Again { by, given }),
             Err(why) => Err(Unidentified::Spent { by: Box::new(by), why }),
         }
+    }
+
+    /// The checks for which nothing is remembered.
+    fn verify(
+        &self,
+        loaded: &Loaded,
+        header: &str,
+        body: &[u8],
+        now: u64,
+    ) -> Result<Verified, Unidentified> {
+        let signed = Signed::parse(header)?;
+        client(loaded, signed.kid(), now)?;
+        let to = Addressee { aud: loaded.policy.service(), nkey: self.service_nkey() };
+        Ok(signed.verify(&Expected { to, payload: body, now, window: WINDOW_SECONDS })?)
     }
 
     /// Uses a proof up, unless its answer is there to be given again.
@@ -155,4 +204,9 @@ impl Broker {
 enum Asked {
     First { held_as: Option<String> },
     Again(Arc<Given>),
+}
+
+fn client(loaded: &Loaded, nkey: &str, now: u64) -> Result<Caller, Unidentified> {
+    let unknown = || Unidentified::UnknownClient(nkey.escape_debug().to_string());
+    loaded.policy.client_by_nkey(nkey, now).ok_or_else(unknown)
 }

@@ -49,7 +49,7 @@ pub use serve::{ServeError, serve};
 use crate::answers::Answers;
 use crate::clock::Clock;
 use crate::entry::{Asker, Entry};
-use crate::identify::{Identified, Proven};
+use crate::identify::{Arrival, Identified, Proven};
 use crate::replay::ReplayWindow;
 use crate::session::Session;
 
@@ -154,11 +154,12 @@ impl Broker {
     }
 
     /// The life of one request: who asks, what it does, what it is told.
-    pub fn answer(&self, request: &Request) -> Reply {
+    pub(crate) fn answer(&self, arrival: &Arrival) -> Reply {
         let id = self.clock.request_id();
         let loaded = self.policy();
+        let request = &arrival.request;
         let (script, as_json) = (&request.body, request.wants_json);
-        match self.identify(&loaded, request) {
+        match self.identify(&loaded, arrival) {
             Ok(Identified::Anonymous(caller)) => {
                 let done = self.execute(&loaded, &id, &caller, &Asker::Anybody, script, as_json);
                 self.reply(&loaded, request, done)

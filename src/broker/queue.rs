@@ -1,10 +1,17 @@
-//! Requests that wait for a lane: those that carry a proof and those that do not, in turns while there are both. So
-//! whoever may send without a proof cannot keep the others waiting for longer than one script takes.
+//! Requests that wait for a lane, in lines that take turns: one for each client that is proven to ask, and one for
+//! all others. So whoever is first in a line waits for no more than one script of each other line, however much
+//! any of them sends.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A bounded queue of two lines.
+/// What waits.
+pub(crate) trait Waits {
+    /// The client that is proven to ask, and what tells its proofs apart.
+    fn proven(&self) -> Option<(&str, &str)>;
+}
+
+/// A bounded queue of lines.
 pub(crate) struct Queue<T> {
     most: usize,
     lines: Mutex<Lines<T>>,
@@ -12,37 +19,38 @@ pub(crate) struct Queue<T> {
 }
 
 struct Lines<T> {
-    signed: VecDeque<T>,
-    unsigned: VecDeque<T>,
-    /// Whose turn it is, if there are both.
-    is_turn_of_signed: bool,
+    /// In the order of their turns; none is empty.
+    lines: VecDeque<Line<T>>,
     is_closed: bool,
 }
 
-impl<T> Queue<T> {
+struct Line<T> {
+    /// Whose it is; of nobody in particular, if it is not a client's.
+    client: Option<String>,
+    waiting: VecDeque<T>,
+}
+
+impl<T: Waits> Queue<T> {
     pub(crate) fn of_at_most(most: usize) -> Self {
-        let (signed, unsigned) = (VecDeque::new(), VecDeque::new());
-        let lines = Lines { signed, unsigned, is_turn_of_signed: true, is_closed: false };
+        let lines = Lines { lines: VecDeque::new(), is_closed: false };
         Self { most, lines: Mutex::new(lines), changed: Condvar::new() }
     }
 
-    /// Adds one, once there is room.
-    pub(crate) fn push(&self, one: T, is_signed: bool) {
-        let is_full = |lines: &mut Lines<T>| lines.length() >= self.most;
-        let held = self.changed.wait_while(self.lines(), is_full);
-        let mut lines = held.unwrap_or_else(PoisonError::into_inner);
-        let line = if is_signed { &mut lines.signed } else { &mut lines.unsigned };
-        line.push_back(one);
-        self.changed.notify_all();
+    /// Adds one. If there are too many now, the last of the longest line has lost its place, and is returned:
+    /// of `n` lines, each keeps what is in the first `most / n` places of its own.
+    pub(crate) fn push(&self, one: T) -> Option<T> {
+        let mut lines = self.lines();
+        lines.push(one);
+        let displaced = if lines.length() > self.most { lines.shorten() } else { None };
+        self.changed.notify_one();
+        displaced
     }
 
     /// Takes the next, once there is one; `None` when the queue is closed and empty.
     pub(crate) fn next(&self) -> Option<T> {
-        let waits = |lines: &mut Lines<T>| lines.length() == 0 && !lines.is_closed;
+        let waits = |lines: &mut Lines<T>| lines.lines.is_empty() && !lines.is_closed;
         let held = self.changed.wait_while(self.lines(), waits);
-        let next = held.unwrap_or_else(PoisonError::into_inner).next();
-        self.changed.notify_all();
-        next
+        held.unwrap_or_else(PoisonError::into_inner).next()
     }
 
     /// Nothing is added any more.
@@ -56,65 +64,143 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Lines<T> {
+impl<T: Waits> Lines<T> {
     fn length(&self) -> usize {
-        self.signed.len() + self.unsigned.len()
+        self.lines.iter().map(|line| line.waiting.len()).sum()
+    }
+
+    fn push(&mut self, one: T) {
+        let client = self.client_of(&one);
+        match self.lines.iter_mut().find(|line| line.client == client) {
+            Some(line) => line.waiting.push_back(one),
+            None => self.lines.push_back(Line { client, waiting: VecDeque::from([one]) }),
+        }
+    }
+
+    /// In whose line it waits. Whoever has seen a proof can send it again: one that waits already proves no
+    /// more that its client asks.
+    fn client_of(&self, one: &T) -> Option<String> {
+        let (client, _) = one.proven()?;
+        let mut lines = self.lines.iter();
+        let own = lines.find(|line| line.client.as_deref() == Some(client));
+        let waits = own.is_some_and(|line| line.waiting.iter().any(|o| o.proven() == one.proven()));
+        (!waits).then(|| client.to_owned())
+    }
+
+    fn shorten(&mut self) -> Option<T> {
+        let longest = self.lines.iter_mut().max_by_key(|line| line.waiting.len())?;
+        let last = longest.waiting.pop_back();
+        self.lines.retain(|line| !line.waiting.is_empty());
+        last
     }
 
     fn next(&mut self) -> Option<T> {
-        let is_signed =
-            self.unsigned.is_empty() || (self.is_turn_of_signed && !self.signed.is_empty());
-        let next = if is_signed { self.signed.pop_front() } else { self.unsigned.pop_front() };
-        self.is_turn_of_signed = !is_signed;
+        let mut line = self.lines.pop_front()?;
+        let next = line.waiting.pop_front();
+        if !line.waiting.is_empty() {
+            self.lines.push_back(line);
+        }
         next
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
 
-    fn all(queue: &Queue<&'static str>) -> String {
+    /// A text like `A1`, the first proof of client `A`; what begins with a small letter is of nobody.
+    impl Waits for &'static str {
+        fn proven(&self) -> Option<(&str, &str)> {
+            let (client, number) = self.split_at(1);
+            (client < "a").then_some((client, number))
+        }
+    }
+
+    fn queue(most: usize, all: &[&'static str]) -> (Queue<&'static str>, Vec<&'static str>) {
+        let queue = Queue::of_at_most(most);
+        let displaced = all.iter().filter_map(|one| queue.push(*one)).collect();
+        (queue, displaced)
+    }
+
+    fn rest(queue: &Queue<&'static str>) -> Vec<&'static str> {
         queue.close();
         std::iter::from_fn(|| queue.next()).collect()
     }
 
     #[test]
-    fn those_with_a_proof_and_those_without_take_turns() {
-        let queue = Queue::of_at_most(20);
-        for one in ["a", "b", "c", "d", "e"] {
-            queue.push(one, false);
-        }
-        for one in ["1", "2"] {
-            queue.push(one, true);
-        }
-        assert_eq!(all(&queue), "1a2bcde");
-        let queue = Queue::of_at_most(20);
-        for one in ["1", "2", "3"] {
-            queue.push(one, true);
-        }
-        queue.push("a", false);
-        assert_eq!(all(&queue), "1a23");
+    fn nobody_waits_for_all_that_another_has_sent() {
+        let (queue, displaced) = queue(20, &["A1", "A2", "A3", "a", "b", "c", "B1", "C1", "C2"]);
+        assert!(displaced.is_empty());
+        assert_eq!(rest(&queue), ["A1", "a", "B1", "C1", "A2", "b", "C2", "A3", "c"]);
     }
 
     #[test]
-    fn who_adds_to_a_full_queue_waits_until_there_is_room() {
-        let queue = Arc::new(Queue::of_at_most(2));
-        queue.push("1", true);
-        queue.push("a", false);
-        let ((done, is_done), adder) = (channel(), Arc::clone(&queue));
-        let adding = std::thread::spawn(move || {
-            adder.push("b", false);
-            done.send(()).unwrap();
+    fn whoever_comes_back_is_behind_those_who_wait() {
+        let (queue, _) = queue(20, &["A1", "B1", "B2"]);
+        assert_eq!(queue.next(), Some("A1"));
+        queue.push("A2");
+        assert_eq!(rest(&queue), ["B1", "A2", "B2"]);
+    }
+
+    #[test]
+    fn a_flood_loses_its_last_places_to_others_and_keeps_no_more_than_its_share() {
+        let (queue, displaced) = queue(4, &["A1", "A2", "A3", "A4", "A5"]);
+        assert_eq!(displaced, ["A5"], "its own");
+        assert_eq!(queue.push("a"), Some("A4"));
+        assert_eq!(queue.push("B1"), Some("A3"));
+        for one in ["c", "d", "e"] {
+            let lost = queue.push(one);
+            assert!(lost == Some(one) || lost == Some("A2"), "{lost:?}");
+        }
+        assert!(queue.push("B2").is_some_and(|lost| lost != "B1"));
+        assert!(rest(&queue).contains(&"B1"));
+    }
+
+    #[test]
+    fn a_line_that_lost_its_only_place_is_gone() {
+        let (queue, displaced) = queue(1, &["A1", "a"]);
+        assert_eq!((displaced, queue.next()), (vec!["a"], Some("A1")));
+        queue.push("B1");
+        assert_eq!(queue.next(), Some("B1"));
+    }
+
+    #[test]
+    fn each_line_keeps_its_share_whatever_the_others_do() {
+        // Three lines of nine places: three for each, whoever is first.
+        let floods =
+            ["A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "a", "b", "c", "d", "e"];
+        let (queue, _) = queue(9, &floods);
+        for one in ["B1", "B2", "B3", "A0", "f", "g"] {
+            let _displaced = queue.push(one);
+        }
+        let kept = rest(&queue);
+        assert_eq!(kept.len(), 9);
+        for share in ["A1", "A2", "A3", "a", "b", "c", "B1", "B2", "B3"] {
+            assert!(kept.contains(&share), "{share} of {kept:?}");
+        }
+    }
+
+    #[test]
+    fn a_proof_that_others_send_again_fills_not_the_line_of_its_client() {
+        let (queue, _) = queue(20, &["A1", "A1", "A1", "A2"]);
+        assert_eq!(rest(&queue), ["A1", "A1", "A2", "A1"]);
+        let (queue, displaced) = self::queue(3, &["A1", "A1", "A1", "A1", "A2"]);
+        assert_eq!(displaced, ["A1", "A1"]);
+        assert_eq!(rest(&queue), ["A1", "A1", "A2"]);
+    }
+
+    #[test]
+    fn whoever_takes_the_next_waits_until_there_is_one() {
+        let queue = Queue::of_at_most(2);
+        std::thread::scope(|scope| {
+            let taker = scope.spawn(|| (queue.next(), queue.next()));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!taker.is_finished());
+            queue.push("a");
+            queue.close();
+            assert_eq!(taker.join().unwrap(), (Some("a"), None));
         });
-        assert!(is_done.recv_timeout(Duration::from_millis(100)).is_err());
-        assert_eq!(queue.next(), Some("1"));
-        is_done.recv_timeout(Duration::from_secs(30)).unwrap();
-        adding.join().unwrap();
-        assert_eq!(all(&queue), "ab");
     }
 }

@@ -9,16 +9,19 @@ use sandbox::{Confined, Role};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use wire::Channel;
-use wire::request::{FromListener, ProofHeader, Request, ToListener};
+use wire::request::{FromListener, ToListener};
 
 use crate::AdminSocket;
-use crate::gate::Gate;
+use crate::gate::{Gate, crowded_out};
 use crate::house::keep_house;
-use crate::queue::Queue;
+use crate::identify::Arrival;
+use crate::queue::{Queue, Waits};
 
-/// Requests that wait, for each script that may run: the listener lets those without a proof have half of the
-/// places. It holds no more than these in all and answers `busy` beyond, so the queue between us never blocks.
+/// Requests that wait, for each script that may run.
 const QUEUED_PER_SCRIPT: usize = 32;
+/// Requests that the listener may hold beyond those that wait and run, for each script that may run. Only we
+/// know whose a request is, so one must get here to be given the place of another.
+const ARRIVING_PER_SCRIPT: usize = 16;
 /// How long a listener may take to connect and subscribe.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the listener may take to read a reply.
@@ -102,7 +105,8 @@ pub fn serve(
     }
     admin.serve(gate)?;
     let lost = Arc::clone(&state);
-    let supervisor = Supervisor { gate, capacity: running + waiting, state, queue: &queue };
+    let capacity = running + waiting + running * ARRIVING_PER_SCRIPT;
+    let supervisor = Supervisor { gate, capacity, state, queue: &queue };
     let result = supervisor.run(ready);
     queue.close();
     for lane in lanes {
@@ -116,7 +120,16 @@ pub fn serve(
 }
 
 /// A request, and whom its answer goes back to.
-type Job = (Request, Arc<Link>);
+struct Job {
+    arrival: Arrival,
+    link: Arc<Link>,
+}
+
+impl Waits for Job {
+    fn proven(&self) -> Option<(&str, &str)> {
+        self.arrival.proven()
+    }
+}
 
 /// What the signal thread, the supervisor and the lanes share.
 #[derive(Default)]
@@ -164,13 +177,16 @@ fn start_lanes(
         let (gate, queue, state) = (Arc::clone(gate), Arc::clone(queue), Arc::clone(state));
         std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
             loop {
-                let Some((request, link)) = queue.next() else { return };
+                let Some(Job { arrival, link }) = queue.next() else { return };
                 // Nobody would hear the answer, so nothing is done.
                 if link.is_gone() {
                     continue;
                 }
-                let late = state.is_grace_over();
-                let reply = if late { gate.decline(&request) } else { gate.answer(&request) };
+                let reply = if state.is_grace_over() {
+                    gate.decline(&arrival.request)
+                } else {
+                    gate.answer(&arrival)
+                };
                 link.send(&ToListener::Reply(reply));
             }
         })
@@ -314,14 +330,21 @@ impl Supervisor<'_> {
                     }
                 }
                 FromListener::Request(request) if is_ready => {
-                    // Whether it is good is found out later, and soon if it is not.
-                    let is_signed = request.proof != ProofHeader::Absent;
-                    self.queue.push((request, Arc::clone(link)), is_signed);
+                    let arrival = self.gate.receive(request);
+                    self.let_wait(Job { arrival, link: Arc::clone(link) });
                 }
                 FromListener::Ready { .. } | FromListener::Request(_) => break,
             }
         }
         is_ready
+    }
+
+    /// Puts a request into its line. One that loses its place to it was not looked at.
+    fn let_wait(&self, job: Job) {
+        let Some(Job { arrival, link }) = self.queue.push(job) else { return };
+        if !link.is_gone() {
+            link.send(&ToListener::Reply(crowded_out(&arrival.request)));
+        }
     }
 
     /// Waits before another listener is started; `false` when none is to be.

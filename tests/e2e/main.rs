@@ -63,3 +63,4 @@ mod terminal;
 mod transactions;
 mod untraced;
 mod upsets;
+mod waiting;
