@@ -14,6 +14,7 @@ mod house;
 mod identify;
 mod lane;
 mod lanes;
+mod link;
 mod loaded;
 mod operate;
 mod outcome;

@@ -15,6 +15,7 @@ use crate::AdminSocket;
 use crate::gate::{Gate, crowded_out};
 use crate::house::keep_house;
 use crate::identify::Arrival;
+use crate::link::{Link, REPLY_PATIENCE};
 use crate::queue::{Queue, Waits};
 
 /// Requests that wait, for each script that may run.
@@ -24,8 +25,6 @@ const QUEUED_PER_SCRIPT: usize = 32;
 const ARRIVING_PER_SCRIPT: usize = 16;
 /// How long a listener may take to connect and subscribe.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the listener may take to read a reply.
-const REPLY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long after a stop was asked for requests that wait are still run.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a listener that closed its socket may take to be gone.
@@ -53,32 +52,6 @@ pub enum ServeError {
     /// The system refused something.
     #[error("{0}")]
     Io(#[from] io::Error),
-}
-
-/// The way back to one listener process.
-struct Link {
-    channel: Mutex<Channel<FromListener, ToListener>>,
-    /// Another handle on the socket, to close it while one is written to.
-    closer: Channel<FromListener, ToListener>,
-    gone: AtomicBool,
-}
-
-impl Link {
-    /// A listener that does not read is cut off, which ends it.
-    fn send(&self, frame: &ToListener) {
-        let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        match channel.send(frame, Some(Instant::now() + REPLY_PATIENCE)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                log("a reply over its bound was dropped");
-            }
-            Err(_) => channel.close(),
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
-    }
 }
 
 /// Serves until SIGTERM or SIGINT, or until the keyspace can no longer be written. Then the listener hands in what
@@ -152,8 +125,7 @@ impl State {
     fn cut_off(&self) {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = link.as_ref() {
-            link.gone.store(true, Ordering::SeqCst);
-            link.closer.close();
+            link.cut_off();
         }
     }
 
@@ -283,15 +255,13 @@ impl Supervisor<'_> {
                 Err(error) => return Err(error.into()),
             };
             let mut reader = Channel::new(socket.into());
-            let (channel, closer) = (Mutex::new(reader.try_clone()?), reader.try_clone()?);
-            let link = Arc::new(Link { channel, closer, gone: AtomicBool::new(false) });
+            let link = Arc::new(Link::to(&reader)?);
             *self.state.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
             if self.state.is_draining() {
                 link.send(&ToListener::Drain);
             }
             was_ready |= self.read(&mut reader, &link, &ready);
-            link.gone.store(true, Ordering::SeqCst);
-            reader.close();
+            link.cut_off();
             // It has closed its socket, and has perhaps something to say, or broken the protocol.
             let status = process.last_words(LAST_WORDS)?;
             if !was_ready && !self.state.is_draining() {
@@ -364,45 +334,4 @@ impl Supervisor<'_> {
 pub(crate) fn log(text: &str) {
     // If nobody listens, nobody is told: that is no reason to stop signing.
     let _unheard = writeln!(io::stderr().lock(), "crypto-cli: {text}");
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
-
-    use wire::request::{MAX_REPLY_BYTES, Reply};
-
-    use super::*;
-
-    fn link() -> (Link, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let channel = Channel::new(ours);
-        let closer = channel.try_clone().unwrap();
-        (Link { channel: Mutex::new(channel), closer, gone: AtomicBool::new(false) }, theirs)
-    }
-
-    #[test]
-    fn a_listener_that_does_not_read_is_cut_off() {
-        let (link, mut theirs) = link();
-        theirs.shutdown(std::net::Shutdown::Read).unwrap();
-        link.send(&ToListener::Drain);
-        assert_eq!(
-            link.closer.try_clone().unwrap().receive(None).err().unwrap().to_string(),
-            "the peer is gone"
-        );
-        assert!(theirs.write_all(b"x").is_err(), "nobody hears it any more");
-        drop(theirs);
-    }
-
-    #[test]
-    fn a_reply_over_its_bound_costs_itself_alone() {
-        let (link, mut theirs) = link();
-        let body = vec![0; MAX_REPLY_BYTES + 64 * 1024];
-        link.send(&ToListener::Reply(Reply { ticket: 1, proof: None, error: None, body }));
-        assert!(theirs.read(&mut [0]).is_err(), "nothing was sent, and the socket is open");
-        link.send(&ToListener::Drain);
-        assert_eq!(theirs.read(&mut [0; 64]).unwrap(), 5);
-    }
 }
