@@ -114,17 +114,19 @@ struct State {
 }
 
 impl State {
+    /// Held for a moment only, so that a listener can be cut off while it is written to.
+    fn link(&self) -> Option<Arc<Link>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn drain(&self) {
-        self.drain.get_or_init(Instant::now);
-        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = link.as_ref() {
+        if let Some(link) = self.link() {
             link.send(&ToListener::Drain);
         }
     }
 
     fn cut_off(&self) {
-        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = link.as_ref() {
+        if let Some(link) = self.link() {
             link.cut_off();
         }
     }
@@ -214,17 +216,19 @@ fn watch_keyspace(gate: &Arc<Gate>, state: &Arc<State>) -> io::Result<()> {
 /// Takes no new requests; those that were taken are answered.
 fn stop(gate: &Weak<Gate>, state: &Arc<State>) {
     log("stopping: no new requests, those taken are answered");
-    state.drain();
+    state.drain.get_or_init(Instant::now);
     // Those that run at the end of the grace may take their whole time.
     let wall_clock = |gate: Arc<Gate>| Some(gate.broker()?.policy().limits().wall_clock);
     let wall_clock = gate.upgrade().and_then(wall_clock).unwrap_or(0);
     let longest = GRACE + Duration::from_millis(wall_clock) + REPLY_PATIENCE;
-    let state = Arc::clone(state);
-    // A listener that does not end by then is cut off.
+    // A listener that does not end by then is cut off. One that is not ours any more may read so slowly that it
+    // cannot even be told before: neither this thread nor the next signal waits for that.
+    let (telling, ending) = (Arc::clone(state), Arc::clone(state));
     std::thread::spawn(move || {
         std::thread::sleep(longest);
-        state.cut_off();
+        ending.cut_off();
     });
+    std::thread::spawn(move || telling.drain());
 }
 
 /// Keeps a listener running.
@@ -334,4 +338,34 @@ impl Supervisor<'_> {
 pub(crate) fn log(text: &str) {
     // If nobody listens, nobody is told: that is no reason to stop signing.
     let _unheard = writeln!(io::stderr().lock(), "crypto-cli: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use wire::request::Reply;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_that_does_not_read_holds_up_neither_a_stop_nor_its_own_end() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let link = Arc::new(Link::to(&Channel::new(ours)).unwrap());
+        let state =
+            Arc::new(State { link: Mutex::new(Some(Arc::clone(&link))), ..State::default() });
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            let reply = Reply { ticket: 1, proof: None, error: None, body: vec![0; 4 << 20] };
+            let writing = scope.spawn(move || link.send(&ToListener::Reply(reply)));
+            std::thread::sleep(Duration::from_millis(100));
+            stop(&Weak::new(), &state);
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(state.is_draining() && !writing.is_finished());
+            state.cut_off();
+        });
+        let took = started.elapsed();
+        assert!(took < REPLY_PATIENCE / 2, "it took {took:?}");
+        drop(theirs);
+    }
 }
