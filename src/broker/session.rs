@@ -186,7 +186,8 @@ impl<'b> Session<'b> {
                 // What is counted is recorded before anything else is: the counts can be had from the
                 // log again. A thread that panicked with the book left whole uses in it.
                 let mut book = self.broker.rates.lock().unwrap_or_else(PoisonError::into_inner);
-                let spent = grant.spend(&mut book);
+                // Whoever waited for the book counts from now on, and not from before those who had it meanwhile.
+                let spent = grant.at(self.broker.clock.milliseconds()).spend(&mut book);
                 let permit = spent.map_err(|refusal| self.refuse(&act, &refusal))?;
                 let entry = Entry::allowed(self.id, self.caller, &permit);
                 let recorded = self.broker.record(&entry);

@@ -115,6 +115,11 @@ impl Grant {
         self.offers.first().map_or(&[], |offer| &offer.recipients)
     }
 
+    /// The same grant, to be spent at this moment, in Unix milliseconds, instead of that of the decision.
+    pub fn at(self, now: u64) -> Self {
+        Self { now, ..self }
+    }
+
     /// Spends the grant: counts a use of the client and of the first rule that has one left.
     ///
     /// # Errors
@@ -175,5 +180,32 @@ impl Permit {
     #[must_use]
     pub fn accounts(&self) -> &[String] {
         &self.accounts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Decision, Facts, Policy};
+
+    #[test]
+    fn a_use_counts_from_when_it_is_spent_however_long_ago_it_was_decided() {
+        let text = "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+                    allow = [{ calls = [\"hash\"], rate = [\"1/1s\"] }]";
+        let policy = Policy::parse("p.toml", text).unwrap();
+        let decided = |now| {
+            let act = Act { call: CallName::Hash, target: Target::Nothing };
+            let facts = Facts { now, ..Facts::default() };
+            match policy.decide(&policy.anonymous().unwrap(), act, &facts) {
+                Decision::Allow(grant) => grant,
+                Decision::Refuse(refusal) => panic!("{refusal}"),
+            }
+        };
+        let mut book = RateBook::default();
+        let (early, late) = (decided(0), decided(0));
+        assert!(early.at(5_000).spend(&mut book).is_ok());
+        assert!(late.at(5_999).spend(&mut book).is_err());
+        assert!(decided(5_999).spend(&mut book).is_err(), "it was used at 5000");
+        assert!(decided(6_000).spend(&mut book).is_ok());
     }
 }
