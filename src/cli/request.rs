@@ -32,7 +32,7 @@ pub(crate) fn request(args: &RequestArgs) -> Result<Exit, Fault> {
 }
 
 fn show(answer: &Answer, format: Format) -> Result<Exit, Fault> {
-    let ahead = answer.proven.as_ref().map(|proven| proven.clock_ahead);
+    let ahead = answer.proven.as_ref().and_then(|proven| proven.clock_ahead);
     if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > MENTIONED_SKEW) {
         let side = if ahead > 0 { "ahead of" } else { "behind" };
         let seconds = ahead.abs();

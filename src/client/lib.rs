@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod again;
 mod connect;
 mod request;
 mod trust;

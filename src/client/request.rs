@@ -1,18 +1,14 @@
 //! One request and its answer.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Client, HeaderMap, Message, RequestErrorKind};
 use proof::{Addressee, Answered, Form, Identity, ReplyFault, Terms};
 use wire::Code;
 use wire::request::{ERROR_HEADER, JSON_MEDIA_TYPE, PROOF_HEADER};
 
-/// How long one try waits for its answer before the same proof is sent again.
-const TRY_PATIENCE: Duration = Duration::from_secs(5);
-/// Pause between two tries.
-const AGAIN_PAUSE: Duration = Duration::from_millis(500);
-/// How long the same proof is sent again: a service takes it for 30 seconds, less what clocks may differ by.
-const AGAIN_WITHIN: Duration = Duration::from_secs(25);
+use crate::again::persist;
+
 /// Most characters that are shown of an answer that nobody signed.
 const MOST_UNSIGNED_CHARACTERS: usize = 300;
 
@@ -56,8 +52,9 @@ pub struct Proven {
     /// The text that proves it to others, for [`proof::read_receipt`].
     pub receipt: String,
     /// Seconds by which the service's clock, as it signed it, is ahead of ours; negative when it is
-    /// behind. Proofs are refused by a service whose clock is more than 30 seconds away.
-    pub clock_ahead: i64,
+    /// behind. Proofs are refused by a service whose clock is more than 30 seconds away. `None` if the
+    /// request was sent more than once: an answer that is given again has the time of the first.
+    pub clock_ahead: Option<i64>,
 }
 
 /// Why there is no answer that can be believed.
@@ -66,8 +63,11 @@ pub enum RequestFault {
     /// Nobody serves the subject.
     #[error("nobody listens on `{0}`: is `crypto-cli listen` running with this subject?")]
     NoResponders(String),
-    /// No answer came.
-    #[error("no answer on `{subject}` within {} ms", patience.as_millis())]
+    /// No answer came, or none but that the request was being executed.
+    #[error(
+        "no answer on `{subject}` within {} ms: whether the script was run is not known",
+        patience.as_millis()
+    )]
     TimedOut {
         /// The subject.
         subject: String,
@@ -122,74 +122,61 @@ pub async fn request(
     if asking.json {
         headers.insert("Accept", JSON_MEDIA_TYPE);
     }
-    let asked = Asked { subject, script, proof: proof.as_deref(), headers, asking };
-    let (started, again) = (Instant::now(), asking.again && caller.is_some());
-    loop {
-        let left = asking.patience.saturating_sub(started.elapsed());
-        let wait = if again { left.min(TRY_PATIENCE) } else { left };
-        let answer = asked.send(client, wait).await.and_then(|reply| asked.believe(reply, caller));
-        let is_over = started.elapsed() + AGAIN_PAUSE > asking.patience.min(AGAIN_WITHIN);
-        if !again || is_over || !may_be_had_again(&answer) {
-            return answer;
-        }
-        tokio::time::sleep(AGAIN_PAUSE).await;
+    let asked = Asked { subject, script, proof: proof.as_deref(), headers, asking, caller };
+    if asking.again && caller.is_some() {
+        return persist(&asked, client).await;
     }
-}
-
-/// Whether the same proof may bring another answer: nobody heard it, or it is being executed.
-fn may_be_had_again(answer: &Result<Answer, RequestFault>) -> bool {
-    match answer {
-        Ok(answer) => answer.error == Some(Code::Busy),
-        Err(fault) => match fault {
-            RequestFault::TimedOut { .. } => true,
-            RequestFault::UnsignedError { code, .. } => *code == Code::Busy,
-            RequestFault::NoResponders(_)
-            | RequestFault::TooLarge { .. }
-            | RequestFault::Unbelieved(_)
-            | RequestFault::Unsigned
-            | RequestFault::Failed(_) => false,
-        },
-    }
+    asked.believe(asked.send(client, asking.patience).await)
 }
 
 /// A request that is ready to be sent, as often as it has to be.
-struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     subject: &'a str,
     script: &'a [u8],
     proof: Option<&'a str>,
     headers: HeaderMap,
-    asking: Asking,
+    pub(crate) asking: Asking,
+    caller: Option<&'a Caller>,
 }
 
+/// What came of sending it once.
+pub(crate) type Heard = Result<Message, RequestFault>;
+
 impl Asked<'_> {
-    async fn send(&self, client: &Client, wait: Duration) -> Result<Message, RequestFault> {
-        let most = client.server_info().max_payload;
+    /// Sends it. The answer can be waited for without this.
+    pub(crate) fn send(
+        &self,
+        client: &Client,
+        wait: Duration,
+    ) -> impl Future<Output = Heard> + use<> {
         let request = async_nats::Request::new()
             .payload(self.script.to_vec().into())
             .headers(self.headers.clone())
             .timeout(Some(wait));
-        let reply = client.send_request(self.subject.to_owned(), request).await;
-        reply.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => RequestFault::NoResponders(self.subject.to_owned()),
-            RequestErrorKind::TimedOut => RequestFault::TimedOut {
-                subject: self.subject.to_owned(),
-                patience: self.asking.patience,
-            },
-            RequestErrorKind::MaxPayloadExceeded => {
-                RequestFault::TooLarge { bytes: self.script.len(), most }
-            }
-            RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
-                RequestFault::Failed(error.to_string())
-            }
-        })
+        let (client, subject) = (client.clone(), self.subject.to_owned());
+        let (most, bytes) = (client.server_info().max_payload, self.script.len());
+        let patience = self.asking.patience;
+        async move {
+            let reply = client.send_request(subject.clone(), request).await;
+            reply.map_err(|error| match error.kind() {
+                RequestErrorKind::NoResponders => RequestFault::NoResponders(subject),
+                RequestErrorKind::TimedOut => RequestFault::TimedOut { subject, patience },
+                RequestErrorKind::MaxPayloadExceeded => RequestFault::TooLarge { bytes, most },
+                RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
+                    RequestFault::Failed(error.to_string())
+                }
+            })
+        }
     }
 
-    fn believe(&self, reply: Message, caller: Option<&Caller>) -> Result<Answer, RequestFault> {
+    /// What is believed of what came.
+    pub(crate) fn believe(&self, heard: Heard) -> Result<Answer, RequestFault> {
+        let reply = heard?;
         let header = |name| reply.headers.as_ref().and_then(|headers| headers.get(name));
         let error = header(ERROR_HEADER)
             .map(|word| Code::from_word(word.as_str()).unwrap_or(Code::Internal));
         let payload = reply.payload.to_vec();
-        let Some(caller) = caller else { return Ok(Answer { payload, error, proven: None }) };
+        let Some(caller) = self.caller else { return Ok(Answer { payload, error, proven: None }) };
         let Some(receipt) = header(PROOF_HEADER).map(|text| text.as_str().to_owned()) else {
             let text = String::from_utf8_lossy(&payload);
             let message = wire::shown(&text, MOST_UNSIGNED_CHARACTERS, false);
@@ -205,7 +192,7 @@ impl Asked<'_> {
             "ok" => None,
             word => Some(Code::from_word(word).unwrap_or(Code::Internal)),
         };
-        let clock_ahead = answered.iat.cast_signed().saturating_sub(now().cast_signed());
+        let clock_ahead = Some(answered.iat.cast_signed().saturating_sub(now().cast_signed()));
         Ok(Answer { payload, error, proven: Some(Proven { answered, receipt, clock_ahead }) })
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod again;
 mod agree;
 mod attacks;
 mod audit;
