@@ -220,12 +220,9 @@ impl<'a> Entry<'a> {
 
     /// A request that is not executed: nobody could be identified for it, or its proof was used up.
     pub(crate) fn unidentified(request: &'a str, script: &[u8], why: &'a Unidentified) -> Self {
-        let by = match why {
-            Unidentified::Spent { by, .. } => Self::proven(by, request),
-            Unidentified::Unsigned
-            | Unidentified::UnusableHeader
-            | Unidentified::Proof(_)
-            | Unidentified::UnknownClient(_) => Self::new("request", request),
+        let by = match why.by() {
+            Some(by) => Self::proven(by, request),
+            None => Self::new("request", request),
         };
         Self {
             status: Some(why.public().code.word()),

@@ -80,6 +80,14 @@ pub(crate) enum Identified {
 }
 
 impl Unidentified {
+    /// Who asks, where that is known all the same.
+    pub(crate) fn by(&self) -> Option<&Proven> {
+        match self {
+            Self::Spent { by, .. } => Some(by),
+            Self::Unsigned | Self::UnusableHeader | Self::Proof(_) | Self::UnknownClient(_) => None,
+        }
+    }
+
     /// What the caller may know.
     pub(crate) fn public(&self) -> Failure {
         match self {

@@ -51,6 +51,7 @@ use crate::answers::Answers;
 use crate::clock::Clock;
 use crate::entry::{Asker, Entry};
 use crate::identify::{Arrival, Identified, Proven};
+use crate::outcome::Done;
 use crate::replay::ReplayWindow;
 use crate::session::Session;
 
@@ -177,12 +178,19 @@ impl Broker {
             Ok(Identified::Again { by, given }) => {
                 match self.record(&Entry::repeated(&id, script, &by)) {
                     Ok(_) => given.again(request.ticket),
-                    Err(error) => self.reply(&loaded, request, Done::failed(error.into(), as_json)),
+                    Err(error) => {
+                        let done = Done::failed(error.into(), as_json).told_to(&by.caller);
+                        self.reply(&loaded, request, done)
+                    }
                 }
             }
             Err(refusal) => {
                 let entry = Entry::unidentified(&id, script, &refusal);
                 let done = self.refused(&entry, refusal.public(), as_json);
+                let done = match refusal.by() {
+                    Some(by) => done.told_to(&by.caller),
+                    None => done,
+                };
                 self.reply(&loaded, request, done)
             }
         }
@@ -253,16 +261,17 @@ impl Broker {
         let body = outcome.body(as_json);
         let entry = Entry::ended(id, caller, asker, script, &loaded.digest, &outcome, &body);
         let recorded = self.record(&entry);
-        let who = caller.nkey().unwrap_or("anonymous").to_owned();
-        match recorded {
-            Ok(audit) => Done { outcome, body, caller: who, keys, audit },
+        let done = match recorded {
+            Ok(audit) => Done { audit, ..Done::of(outcome, body) },
             // What was kept was recorded before; to deny it now would be untrue.
             Err(error) if kept => {
                 serve::log(&error.to_string());
-                Done { outcome, body, caller: who, keys, audit: None }
+                Done::of(outcome, body)
             }
             Err(error) => Done::failed(error.into(), as_json),
-        }
+        };
+        // Whatever came of it, these were used.
+        Done { keys, ..done.told_to(caller) }
     }
 
     /// Runs a script as this caller, for a user at the terminal.
@@ -362,25 +371,5 @@ impl Broker {
         let sign = |input: &[u8]| self.keyspace.sign_as_service(input);
         let proof = proof::write_reply(self.service_nkey(), &answered, sign);
         Reply { ticket: request.ticket, proof: Some(proof), error, body: done.body }
-    }
-}
-
-/// A request that was answered, and what its answer is to prove.
-struct Done {
-    outcome: Outcome,
-    /// The payload of the answer: what was measured, recorded, signed and is sent is the same.
-    body: Vec<u8>,
-    /// The nkey, `anonymous`, or empty.
-    caller: String,
-    /// The private keys that were used, by name.
-    keys: BTreeSet<String>,
-    audit: Option<LogPlace>,
-}
-
-impl Done {
-    fn failed(failure: Failure, as_json: bool) -> Self {
-        let outcome = Outcome::failed(failure);
-        let body = outcome.body(as_json);
-        Self { outcome, body, caller: String::new(), keys: BTreeSet::new(), audit: None }
     }
 }

@@ -1,7 +1,10 @@
 //! How a request ended, and how that is told.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use policy::Caller;
+use proof::LogPlace;
 use serde::Serialize;
 use wire::Code;
 use wire::script::Position;
@@ -29,6 +32,35 @@ pub struct Failure {
     pub message: String,
     /// Where in the script; 0 is unknown.
     pub at: Position,
+}
+
+/// A request that was answered, and what its answer is to prove.
+pub(crate) struct Done {
+    pub(crate) outcome: Outcome,
+    /// The payload of the answer: what was measured, recorded, signed and is sent is the same.
+    pub(crate) body: Vec<u8>,
+    /// The nkey, `anonymous`, or empty.
+    pub(crate) caller: String,
+    /// The private keys that were used, by name.
+    pub(crate) keys: BTreeSet<String>,
+    pub(crate) audit: Option<LogPlace>,
+}
+
+impl Done {
+    pub(crate) fn failed(failure: Failure, as_json: bool) -> Self {
+        let outcome = Outcome::failed(failure);
+        let body = outcome.body(as_json);
+        Self::of(outcome, body)
+    }
+
+    pub(crate) fn of(outcome: Outcome, body: Vec<u8>) -> Self {
+        Self { outcome, body, caller: String::new(), keys: BTreeSet::new(), audit: None }
+    }
+
+    /// The same, where it is known who asked.
+    pub(crate) fn told_to(self, caller: &Caller) -> Self {
+        Self { caller: caller.nkey().unwrap_or("anonymous").to_owned(), ..self }
+    }
 }
 
 /// What a script took.

@@ -258,8 +258,8 @@ fn read_act(table: &mut Table<'_>, findings: &mut Findings<'_>) -> Option<Act> {
 /// When it does not fit the call.
 pub fn target(call: CallName, key: Option<&str>) -> Result<Target, &'static str> {
     match (call.touches(), key) {
-        (Touches::Nothing, None) => Ok(Target::Nothing),
-        (Touches::Nothing, Some(_)) => Err("it touches no key: leave `key` out"),
+        (_, None) if call.may_touch_nothing() => Ok(Target::Nothing),
+        (Touches::Nothing, _) => Err("it touches no key: leave `key` out"),
         (Touches::Space | Touches::WholeSpace, Some(space)) => {
             Name::parse(space).map(Target::Space).map_err(|_| "name a key space")
         }

@@ -386,6 +386,7 @@ impl Rule {
     fn could_allow(&self, call: CallName, known: Option<&KeyRef>) -> bool {
         self.calls.contains(&call)
             && match call.touches() {
+                _ if known.is_none() && call.may_touch_nothing() => true,
                 Touches::Nothing => true,
                 Touches::Space | Touches::WholeSpace => !self.keys.is_empty(),
                 Touches::Key => self.keys.iter().any(|keys| keys.could_match_key(known)),

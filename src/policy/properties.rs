@@ -56,8 +56,9 @@ impl Circumstance {
 
 fn targets(call: CallName) -> Vec<Target> {
     let names = ["a", "ab", "a-0"].map(|name| Name::parse(name).unwrap());
-    match call.touches() {
-        Touches::Nothing => vec![Target::Nothing],
+    let nothing = call.may_touch_nothing().then_some(Target::Nothing);
+    let mut stored = match call.touches() {
+        Touches::Nothing => Vec::new(),
         Touches::Space | Touches::WholeSpace => names.map(Target::Space).to_vec(),
         Touches::Key => {
             let on = |space: &Name| {
@@ -65,7 +66,9 @@ fn targets(call: CallName) -> Vec<Target> {
             };
             names.iter().flat_map(on).collect()
         }
-    }
+    };
+    stored.extend(nothing);
+    stored
 }
 
 /// Every act of a small world.

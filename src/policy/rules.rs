@@ -88,7 +88,7 @@ fn read_rule(
     };
     let (line, _) = findings.place(table.span.start);
     if allows && !names_keys && !every {
-        let needs = |call: &&CallName| call.touches() != Touches::Nothing;
+        let needs = |call: &&CallName| !call.may_touch_nothing();
         if let Some(call) = calls.iter().find(needs) {
             let message = format!("{place} allows `{call}` but names no keys");
             findings.add(&calls_span, Mistake::NoKeys, message, "add `keys = [\"space/*\"]`");

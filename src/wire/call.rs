@@ -74,7 +74,7 @@ calls! {
     PersonalSign = "personal_sign", Key;
     /// `hmac(message[, key])`
     Hmac = "hmac", Key;
-    /// `encrypt(text)` under the selected key, `encrypt(key, text)` under one of `generate_key`
+    /// `encrypt(text)` under the selected key, `encrypt(key, text)` under one of `generate_key`, which is not stored
     Encrypt = "encrypt", Key;
     /// `decrypt(text)`, `decrypt(key, text)`
     Decrypt = "decrypt", Key;
@@ -105,6 +105,13 @@ impl CallName {
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|call| call.words().contains(&word))
+    }
+
+    /// Whether it can be on nothing that is stored: because it never touches anything, or because it can be given a
+    /// key that the script has itself.
+    #[must_use]
+    pub fn may_touch_nothing(self) -> bool {
+        self.touches() == Touches::Nothing || matches!(self, Self::Encrypt | Self::Decrypt)
     }
 
     /// Whether it is given a message to sign, to verify or to hash.

@@ -279,6 +279,8 @@ async fn a_full_disk_refuses_until_it_is_not_full() {
     for _ in 0..3 {
         let reply = ask_plainly(&client, SIGN).await;
         assert_eq!(reply.error.as_deref(), Some("audit-unavailable"), "{}", reply.text);
+        let receipt = proof::read_receipt(&reply.proof.unwrap(), &service.nkey).unwrap();
+        assert_eq!((receipt.caller.as_str(), receipt.audit), ("anonymous", None));
     }
     let kept = ask_plainly(&client, "create_key_space(\"lost\")").await;
     assert_eq!(kept.error.as_deref(), Some("audit-unavailable"));

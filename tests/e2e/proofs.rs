@@ -84,6 +84,13 @@ async fn a_replayed_proof_is_executed_once_however_often_it_comes() {
     let replayed = |reply: &&Reply| reply.error.as_deref() == Some("replayed");
     assert_eq!(ran, 1);
     assert_eq!(replies.iter().filter(replayed).count(), 99);
+    // Whoever proved to be the client is told so, whatever came of it; the others are not.
+    let caller = |reply: &Reply| {
+        let receipt = reply.proof.as_deref().unwrap();
+        proof::read_receipt(receipt, &service.nkey).unwrap().caller
+    };
+    assert!(replies.iter().all(|reply| caller(reply) == known.nkey()));
+    assert_eq!(caller(&ask(&client, "8", proof_header(&proof)).await), "");
     let audit = service.audit();
     assert_eq!(audit.iter().filter(|entry| entry["status"] == "ok").count(), 1);
     // Each names the client and the proof, whatever came of it.

@@ -218,9 +218,8 @@ fn fitted(mut line: Line, allows: bool, on_spaces: bool) -> Line {
     if !allows {
         (terms.rate, terms.uses) = (None, None);
     }
-    let needs_keys = allows
-        && line.calls != ["*"]
-        && calls.iter().any(|call| call.touches() != Touches::Nothing);
+    let needs_keys =
+        allows && line.calls != ["*"] && calls.iter().any(|call| !call.may_touch_nothing());
     if needs_keys && line.keys.is_none() {
         line.keys = Some(vec!["a*/*".to_owned()]);
     }
