@@ -16,9 +16,9 @@ use crate::entry::Entry;
 use crate::files::{read_small, replace};
 
 /// The log that is written.
-pub(crate) const FILE: &str = "audit.log";
+pub const AUDIT_LOG: &str = "audit.log";
 /// Where the log ended a short while ago, signed: a log that ends before was cut.
-const MARK: &str = "audit.mark";
+pub const AUDIT_MARK: &str = "audit.mark";
 /// Largest mark, in bytes: a number, a digest and a signature take 153.
 const MOST_MARK_BYTES: u64 = 256;
 
@@ -75,8 +75,8 @@ impl Audit {
     /// # Errors
     /// When it cannot be opened or made.
     pub fn open(folder: &Path, terms: AuditTerms) -> Result<Self, AuditError> {
-        let path = folder.join(FILE);
-        let file = if folder.join(MARK).exists() && !path.exists() {
+        let path = folder.join(AUDIT_LOG);
+        let file = if folder.join(AUDIT_MARK).exists() && !path.exists() {
             None
         } else {
             Some(append_to(&path)?)
@@ -109,7 +109,7 @@ impl Audit {
         sink.find_end(service_nkey)?;
         sink.compare_with_mark(service_nkey)?;
         if sink.file.is_none() {
-            sink.file = Some(append_to(&sink.folder.join(FILE))?);
+            sink.file = Some(append_to(&sink.folder.join(AUDIT_LOG))?);
             File::open(&sink.folder)?.sync_all()?;
         }
         Ok(())
@@ -200,7 +200,7 @@ impl Sink {
     }
 
     fn compare_with_mark(&self, service_nkey: &str) -> Result<(), AuditError> {
-        let Some(mark) = read_small(&self.folder, MARK, MOST_MARK_BYTES)? else {
+        let Some(mark) = read_small(&self.folder, AUDIT_MARK, MOST_MARK_BYTES)? else {
             let missing = || damaged("the mark of its end, `audit.mark`, is missing");
             return (self.place.seq == 0).then_some(()).ok_or_else(missing);
         };
@@ -240,7 +240,7 @@ impl Sink {
     fn rotate(&mut self, service_nkey: &str, sign: Sign<'_>) -> Result<(), AuditError> {
         self.sync()?;
         let old = self.folder.join(rotated(self.place.seq));
-        let (current, beside) = (self.folder.join(FILE), self.folder.join("audit.log.new"));
+        let (current, beside) = (self.folder.join(AUDIT_LOG), self.folder.join("audit.log.new"));
         if old.exists() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
         }
@@ -288,7 +288,7 @@ impl Sink {
             return Ok(());
         }
         self.sync()?;
-        replace(&self.folder, MARK, self.place.mark(sign).as_bytes())?;
+        replace(&self.folder, AUDIT_MARK, self.place.mark(sign).as_bytes())?;
         self.is_marked = true;
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Log {
     }
 
     fn length(&self) -> u64 {
-        self.folder.path().join(FILE).metadata().unwrap().len()
+        self.folder.path().join(AUDIT_LOG).metadata().unwrap().len()
     }
 }
 
@@ -42,7 +42,7 @@ fn a_disk_that_cannot_say_that_it_has_the_lines_stops_everything() {
     assert!(log.record(&audit, "p").is_err(), "nobody knows what the disk has");
     assert!(audit.mark(&log.sign()).is_err());
     // A disk that has failed once may say the next time that all is well.
-    audit.sink().unwrap().file = Some(append_to(&log.folder.path().join(FILE)).unwrap());
+    audit.sink().unwrap().file = Some(append_to(&log.folder.path().join(AUDIT_LOG)).unwrap());
     assert!(audit.sync().is_err() && audit.mark(&log.sign()).is_err());
     assert!(log.record(&audit, "p").is_err());
 }
@@ -72,7 +72,7 @@ fn a_line_that_lacks_only_its_end_is_counted_with_it() {
     log.record(&audit, "p").unwrap();
     drop(audit);
     let length = log.length();
-    append_to(&log.folder.path().join(FILE)).unwrap().set_len(length - 1).unwrap();
+    append_to(&log.folder.path().join(AUDIT_LOG)).unwrap().set_len(length - 1).unwrap();
     let audit = Audit::open(log.folder.path(), AuditTerms::default());
     let audit = audit.unwrap();
     audit.find_end(&log.service.public_key()).unwrap();

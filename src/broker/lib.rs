@@ -37,7 +37,7 @@ use wire::request::{MAX_REPLY_BYTES, ProofHeader, Reply, Request};
 use wire::script::Task;
 
 pub use admin::AdminSocket;
-pub use audit::{Audit, AuditError, last_line_of};
+pub use audit::{AUDIT_LOG, AUDIT_MARK, Audit, AuditError, last_line_of};
 pub use gate::{Gate, Sealed};
 pub use lane::check;
 pub use lanes::{Lanes, LanesError};

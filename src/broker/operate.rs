@@ -345,7 +345,7 @@ mod tests {
         let none = Name::parse("none").unwrap();
         assert!(!export(&[&none], usize::MAX) && !export(&[&space], 0) && !export(&[&space], 1));
         assert!(export(&[&space], usize::MAX));
-        let log = std::fs::read_to_string(folder.path().join(crate::audit::FILE)).unwrap();
+        let log = std::fs::read_to_string(folder.path().join(crate::audit::AUDIT_LOG)).unwrap();
         let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
         let status = |line: serde_json::Value| line["status"].as_str().map(str::to_owned);
         let statuses: Vec<String> = lines.filter_map(status).collect();

@@ -121,7 +121,7 @@ fn files_after(folder: &Path, seq: u64) -> Result<Vec<PathBuf>, AuditError> {
         rotated.extend(last.filter(|last| *last > seq).map(|last| (last, entry.path())));
     }
     rotated.sort();
-    Ok(rotated.into_iter().map(|(_, path)| path).chain([folder.join(audit::FILE)]).collect())
+    Ok(rotated.into_iter().map(|(_, path)| path).chain([folder.join(audit::AUDIT_LOG)]).collect())
 }
 
 /// Counts what the lines of a file tell of that come after a place: the place of its last line.

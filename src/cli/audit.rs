@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use broker::{AUDIT_LOG, AUDIT_MARK};
 use proof::{LogPlace, MAX_LINE_BYTES};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,9 +15,6 @@ use crate::{files, say};
 
 /// How often the files of a log are listed again when one was begun meanwhile.
 const MOST_LISTINGS: usize = 20;
-
-/// Where the log ended a short while ago, signed.
-const MARK: &str = "audit.mark";
 
 /// What a log looks like from outside.
 #[derive(Default)]
@@ -243,11 +241,11 @@ pub(crate) fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
         logs.extend(last.map(|last| (last, entry.path())));
     }
     logs.sort();
-    let current = folder.join("audit.log");
+    let current = folder.join(AUDIT_LOG);
     let logs: Vec<_> = logs.into_iter().map(|(_, path)| path).collect();
     if !current.exists() && logs.is_empty() {
         let text = format!("there is no audit log in `{}`", folder.display());
-        if !folder.join(MARK).exists() {
+        if !folder.join(AUDIT_MARK).exists() {
             return Err(Fault::usage(text));
         }
         let text = format!(
@@ -259,7 +257,7 @@ pub(crate) fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
 }
 
 fn mark_of(folder: &Path) -> Result<Option<String>, Fault> {
-    let path = folder.join(MARK);
+    let path = folder.join(AUDIT_MARK);
     if !path.exists() {
         return Ok(None);
     }
