@@ -1,5 +1,6 @@
 //! `crypto-cli receipt verify`: what a service signed of an answer, checked without it.
 
+use proof::{Answered, Form};
 use serde_json::json;
 
 use crate::args::{Format, ReceiptVerifyArgs};
@@ -45,16 +46,24 @@ pub(crate) fn verify(args: &ReceiptVerifyArgs) -> Result<Exit, Fault> {
         say::line(&json!({ "schema": 1, "good": true, "receipt": receipt }).to_string())?;
         return Ok(Exit::Done);
     }
+    show(&receipt)?;
+    Ok(Exit::Done)
+}
+
+fn show(receipt: &Answered) -> Result<(), Fault> {
     let made = i64::try_from(receipt.iat).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
     say::line(&format!("status   {}", receipt.st))?;
     say::line(&format!("made     {}", made.map(|at| at.to_string()).unwrap_or_default()))?;
     say::line(&format!("caller   {}", receipt.caller))?;
     say::line(&format!("script   {}", receipt.script))?;
     say::line(&format!("policy   {}", receipt.policy))?;
-    say::line(&format!("result   {}", receipt.bh))?;
+    let form = if receipt.form == Form::Json { "json" } else { "value" };
+    say::line(&format!("result   {} {form}", receipt.bh))?;
+    let request = if receipt.req.is_empty() { "unsigned" } else { &receipt.req };
+    say::line(&format!("request  {request}"))?;
     say::line(&format!("keys     {} {}", receipt.key_count, receipt.keys.join(" ")))?;
     if let Some(place) = &receipt.audit {
         say::line(&format!("audit    line {} {}", place.seq, place.line))?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }

@@ -139,9 +139,14 @@ async fn nothing_is_run_when_its_receipt_has_no_place() {
     assert!(service.audit().iter().all(|entry| entry["kind"] != "request"));
     let receipt = scratch.path("receipt");
     assert_eq!(ask(receipt.clone()), (0, "true\n".to_owned(), String::new()));
+    let mut verify = cli();
+    verify.args(["receipt", "verify", "--service-nkey", &service.nkey]).arg(&receipt);
+    let (_, shown, _) = outcome(&verify.output().unwrap());
     // The line of the log names the proof that the receipt names.
     let text = std::fs::read_to_string(receipt).unwrap();
     let receipt = proof::read_receipt(text.trim(), &service.nkey).unwrap();
+    let told = format!("result   {} value\nrequest  {}\n", receipt.bh, receipt.req);
+    assert!(shown.contains(&told), "{shown}");
     let line = service.audit().pop().unwrap();
     assert_eq!(
         (line["proof"].as_str(), line["nkey"].as_str()),
