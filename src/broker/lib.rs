@@ -23,11 +23,13 @@ mod remote;
 mod replay;
 mod serve;
 mod session;
+mod turn;
 mod uses;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use keyspace::{CommitError, Unlocked};
 use policy::{Caller, Policy, RateBook};
@@ -54,7 +56,11 @@ use crate::identify::{Arrival, Identified, Proven};
 use crate::outcome::Done;
 use crate::replay::ReplayWindow;
 use crate::session::Session;
+use crate::turn::Turn;
 
+/// How long a script's changes wait for those of others: an operator's can take minutes, and lanes that waited for
+/// that would serve nobody meanwhile.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
 /// What a caller is told when the keyspace failed.
 const NOT_KEPT: &str = "the keyspace could not be used";
 
@@ -74,6 +80,8 @@ pub struct Broker {
     keyspace: Unlocked,
     audit: Audit,
     lanes: Lanes,
+    /// Held by a script whose changes are kept. One waits for an operator's change however long that takes.
+    committing: Turn,
     rates: Mutex<RateBook>,
     replays: Mutex<ReplayWindow>,
     answers: Mutex<Answers>,
@@ -104,6 +112,7 @@ impl Broker {
             keyspace,
             audit: records.audit,
             lanes,
+            committing: Turn::default(),
             rates: Mutex::default(),
             replays: Mutex::new(ReplayWindow::new(clock.started(), records.mark)),
             answers: Mutex::default(),
@@ -335,6 +344,10 @@ impl Broker {
         if self.keyspace.is_lost() {
             return Err(Failure::new(Code::Internal, NOT_KEPT));
         }
+        let Some(_turn) = self.committing.take(COMMIT_PATIENCE) else {
+            let text = "another change of the keyspace takes long, so this one was not kept: try again later";
+            return Err(Failure::new(Code::Busy, text));
+        };
         self.record(&Entry::committing(id, caller))?;
         staged.commit(self.clock.seconds()).map_err(|error| match error {
             CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
