@@ -449,6 +449,8 @@ def bad_contents():
         ("end-followed-by-byte", "a byte after the end", contents(end(0, 0), b"\0")),
         ("end-followed-by-key-space", "a key space after the end", contents(end(0, 0), SPACE)),
         ("end-twice", "a second end", contents(end(0, 0), end(0, 0))),
+        ("key-space-twice", "the same key space again", contents(SPACE, SPACE, end(2, 0))),
+        ("key-twice", "the same key again", contents(SPACE, KEY, KEY, end(1, 2))),
         ("key-space-with-more", "a byte left over in a key space", contents(space("a", b"\0"), end(1, 0))),
         ("key-with-more", "a byte left over in a key", with_key(ED25519, "a", "k", SEED, more=b"\0")),
         ("end-with-more", "a byte left over in the end", contents(end(0, 0, b"\0"))),

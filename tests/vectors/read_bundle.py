@@ -157,7 +157,7 @@ def read_key(item, space, show_secrets):
     return key
 
 def read_contents(plain, show_secrets):
-    fields, spaces, kind = Fields(plain), [], None
+    fields, spaces, seen, kind = Fields(plain), [], set(), None
     need(fields.take(4) == b"CCKB" and fields.number(2) == 1, "not a bundle of version 1")
     while kind != 3:
         length = fields.number(4)  # of the kind and the body
@@ -167,9 +167,15 @@ def read_contents(plain, show_secrets):
         need(kind in (1, 2, 3), "an item of an unknown kind")
         if kind == 1:
             spaces.append({"name": item.name(), "created": item.number(8), "keys": []})
+            need(spaces[-1]["name"] not in seen, "a key space twice")
+            seen.add(spaces[-1]["name"])
         elif kind == 2:
             need(spaces, "a key before any key space")
-            spaces[-1]["keys"].append(read_key(item, spaces[-1]["name"], show_secrets))
+            key = read_key(item, spaces[-1]["name"], show_secrets)
+            spaces[-1]["keys"].append(key)
+            path = (spaces[-1]["name"], key["name"])
+            need(path not in seen, "a key twice")
+            seen.add(path)
         else:
             told = [item.number(8), item.number(8)]
             need(told == [len(spaces), sum(len(space["keys"]) for space in spaces)], "not as much as the end tells")
