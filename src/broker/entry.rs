@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use keyspace::KeyspaceError;
 use policy::{Act, Caller, Permit, Refusal, Target};
 use serde::Serialize;
 use wire::done::Done;
@@ -141,6 +142,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn done(acted: &'a Acted, uid: u32, done: &Result<Done, Undone>) -> Self {
         let status = match done {
             Ok(_) => "ok",
+            Err(Undone { error: KeyspaceError::Unconfirmed(_), .. }) => "unconfirmed",
             Err(Undone { in_part: true, .. }) => "partial",
             Err(Undone { in_part: false, .. }) => "refused",
         };

@@ -53,7 +53,10 @@ fn each_entry_tells_what_its_kind_tells_and_nothing_else() {
     let Decision::Allow(again) = policy.decide(&who, act(), &Facts::default()) else { panic!() };
     let refusal = again.spend(&mut book).unwrap_err();
     let failure = || Failure::new(Code::Busy, "later");
-    let undone = |in_part| Err(Undone { error: KeyspaceError::Cannot(String::new()), in_part });
+    let cannot = || KeyspaceError::Cannot(String::new());
+    let undone = |in_part| Err(Undone { error: cannot(), in_part });
+    let unconfirmed =
+        Err(Undone { error: KeyspaceError::Unconfirmed(Box::new(cannot())), in_part: false });
     let usage = Usage { wall_us: 7, host_calls: 3, ..Usage::default() };
     let failed = Outcome { ending: Err(failure()), output: String::new(), usage };
     let ran = |asker: &Asker, outcome: &Outcome| {
@@ -83,6 +86,10 @@ fn each_entry_tells_what_its_kind_tells_and_nothing_else() {
         (
             told(&Entry::done(&acted("a/b", &[]), 5, &undone(true))),
             json!({ "kind": "admin", "call": "key new", "on": "a/b", "uid": 5, "status": "partial" }),
+        ),
+        (
+            told(&Entry::done(&acted("a/b", &[]), 5, &unconfirmed)),
+            json!({ "kind": "admin", "call": "key new", "on": "a/b", "uid": 5, "status": "unconfirmed" }),
         ),
         (
             told(&Entry::not_loaded(5)),

@@ -87,7 +87,7 @@ impl Standalone {
     /// then what came of it.
     ///
     /// # Errors
-    /// When it was not done. Then nothing has changed.
+    /// When it was not done. Then nothing has changed, unless it is [`KeyspaceError::Unconfirmed`].
     pub fn perform(
         &self,
         act: Act,

@@ -1,32 +1,33 @@
-//! The database in use, which can be exchanged for a new file of the same contents: pages that redb has freed keep
-//! what stood in them, such as records that were removed and slots that were replaced.
+//! The database in use, which can be exchanged for a new file.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TransactionError,
-    WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, StorageError, TransactionError, WriteTransaction,
 };
 
 use crate::error::KeyspaceError;
 use crate::home::{Home, io_at};
 use crate::secret::public_random;
-use crate::store::{FILE, KEYS, META, SPACES, builder, open_error};
+use crate::store::{FILE, builder, open_error};
 
 /// The database of an open keyspace.
 pub(crate) struct Shared {
     now: RwLock<Database>,
     /// Whose turn it is to write: nobody may write to a file that is being left.
     writing: Mutex<()>,
+    given_up: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(database: Database) -> Self {
-        Self { now: RwLock::new(database), writing: Mutex::new(()) }
+        let given_up = AtomicBool::new(false);
+        Self { now: RwLock::new(database), writing: Mutex::new(()), given_up }
     }
 
     /// A reader keeps what it reads from, whatever takes its place.
@@ -41,26 +42,27 @@ impl Shared {
 
     /// Begins a transaction, in one's turn.
     pub(crate) fn begin_write(&self) -> Result<WriteTransaction, KeyspaceError> {
+        if self.given_up.load(Ordering::SeqCst) {
+            return Err(redb::Error::PreviousIo.into());
+        }
         begin_write(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the storage refuses every change until it is opened again.
     pub(crate) fn is_lost(&self) -> bool {
         let begun = self.now.read().unwrap_or_else(PoisonError::into_inner).try_begin_write();
-        matches!(begun, Err(TransactionError::Storage(StorageError::PreviousIo)))
+        let is_broken = matches!(begun, Err(TransactionError::Storage(StorageError::PreviousIo)));
+        is_broken || self.given_up.load(Ordering::SeqCst)
     }
 
-    /// Writes everything to a new file in the home, puts it in the place of the old one, and goes on with it.
-    pub(crate) fn renew(&self, home: &Home) -> Result<(), KeyspaceError> {
-        let _turn = self.turn();
-        Draft::clear(home)?;
-        let (draft, database) = Draft::new(home)?;
-        copy(&self.begin_read()?, &database)?;
-        let path = home.file(FILE);
-        fs::rename(&draft.0, &path).map_err(io_at(&path))?;
-        // Whatever happens now, what is written from here on must reach the file that has the name.
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = database;
-        home.sync()
+    /// Goes on with another database; the one that was in use until now.
+    pub(crate) fn exchange(&self, next: Database) -> Database {
+        std::mem::replace(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), next)
+    }
+
+    /// Refuses every change from now on: nobody knows which file a power cut would leave.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::SeqCst);
     }
 }
 
@@ -70,25 +72,6 @@ pub(crate) fn begin_write(database: &Database) -> Result<WriteTransaction, Keysp
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     Ok(transaction)
-}
-
-fn copy(from: &ReadTransaction, to: &Database) -> Result<(), KeyspaceError> {
-    let writing = begin_write(to)?;
-    {
-        let mut meta = writing.open_table(META)?;
-        for entry in from.open_table(META)?.iter()? {
-            let (name, value) = entry?;
-            meta.insert(name.value(), value.value())?;
-        }
-        for table in [SPACES, KEYS] {
-            let mut copied = writing.open_table(table)?;
-            for entry in from.open_table(table)?.iter()? {
-                let (id, sealed) = entry?;
-                copied.insert(id.value(), sealed.value())?;
-            }
-        }
-    }
-    Ok(writing.commit()?)
 }
 
 /// A file under another name, which is removed again unless it was given its own.
@@ -106,8 +89,14 @@ impl Draft {
         Ok((draft, database.map_err(|error| open_error(home, error))?))
     }
 
-    /// Removes what a process left behind that was killed: no other process drafts while this one holds the home.
-    fn clear(home: &Home) -> Result<(), KeyspaceError> {
+    /// Gives it the name of the keyspace.
+    pub(crate) fn put_in_place(&self, home: &Home) -> Result<(), KeyspaceError> {
+        let path = home.file(FILE);
+        fs::rename(&self.0, &path).map_err(io_at(&path))
+    }
+
+    /// Removes what a process left behind that was killed.
+    pub(crate) fn clear(home: &Home) -> Result<(), KeyspaceError> {
         let path = home.path();
         for entry in fs::read_dir(path).map_err(io_at(path))? {
             let entry = entry.map_err(io_at(path))?;
@@ -123,104 +112,5 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // If it cannot be removed, a stale draft without a name of its own is all that is left.
         let _left = fs::remove_file(&self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use tempfile::TempDir;
-    use wire::Algorithm;
-    use wire::operator::{KdfCost, SlotKind};
-
-    use super::*;
-    use crate::secret::Passphrase;
-    use crate::store::{HEADER, Opening, Unlocked};
-    use crate::tests::{name, path};
-    use crate::{Locked, snapshot};
-
-    fn passphrase(text: &str) -> Passphrase {
-        Passphrase::new(text.as_bytes().to_vec()).unwrap()
-    }
-
-    fn in_file() -> (TempDir, Home, Unlocked) {
-        let folder = TempDir::new().unwrap();
-        let home = Home::create(&folder.path().join("home")).unwrap();
-        let current = passphrase("the operator's");
-        let keyspace = Unlocked::create(&home, &current, KdfCost::Standard, 1).unwrap();
-        keyspace.as_operator().new_space(&name("a"), 1).unwrap();
-        (folder, home, keyspace)
-    }
-
-    fn reopen(home: &Home) -> Unlocked {
-        let opening = Opening::default();
-        Locked::open(home).unwrap().unlock(&passphrase("the operator's"), opening).unwrap()
-    }
-
-    #[test]
-    fn a_new_root_key_leaves_no_destroyed_key_and_no_revoked_passphrase_in_the_file() {
-        let (_folder, home, keyspace) = in_file();
-        let (operator, current) = (keyspace.as_operator(), passphrase("the operator's"));
-        for number in 0..50 {
-            let key = path(&format!("a/{number}"));
-            operator.new_key(&key, Algorithm::Ed25519, 1).unwrap();
-        }
-        let backup = passphrase("the backup's");
-        operator.set_passphrase(&current, SlotKind::Backup, &backup, KdfCost::Standard).unwrap();
-        let reading = keyspace.database.begin_read().unwrap();
-        let header = snapshot::read_meta(&reading, HEADER).unwrap().unwrap();
-        // The wrapped root key of the second slot.
-        let mut gone = vec![header[44 + 109 + 61..44 + 2 * 109].to_vec()];
-        for entry in reading.open_table(KEYS).unwrap().iter().unwrap() {
-            gone.push(entry.unwrap().1.value()[32..].to_vec());
-        }
-        drop(reading);
-        operator.delete_space(&name("a"), u64::MAX).unwrap();
-        operator.new_space(&name("b"), 2).unwrap();
-        let count = || {
-            let file = fs::read(home.file(FILE)).unwrap();
-            let is_there = |bytes: &&Vec<u8>| file.windows(bytes.len()).any(|here| here == **bytes);
-            gone.iter().filter(is_there).count()
-        };
-        assert!(count() > 0, "freed pages keep what stood in them");
-        fs::write(home.file(&format!(".{FILE}.0123456789abcdef")), b"of a killed process").unwrap();
-        operator.rotate_root(&current, |_, _| {}).unwrap();
-        assert_eq!(count(), 0);
-        operator.new_space(&name("c"), 3).unwrap();
-        drop(keyspace);
-        let mode = fs::metadata(home.file(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let files = fs::read_dir(home.path()).unwrap().count();
-        assert_eq!(files, 2, "no draft is left, not even another's");
-        let keyspace = reopen(&home);
-        assert_eq!(keyspace.spaces().unwrap(), [name("b"), name("c")]);
-        keyspace.as_operator().verify(|_, _| {}).unwrap();
-    }
-
-    #[test]
-    fn who_writes_or_reads_while_the_file_is_exchanged_loses_nothing() {
-        let (_folder, home, keyspace) = in_file();
-        let before = keyspace.snapshot().unwrap();
-        let made = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| {
-                let mut made = 0;
-                while made < 200 {
-                    let key = path(&format!("a/{made}"));
-                    keyspace.as_operator().new_key(&key, Algorithm::Ed25519, 1).unwrap();
-                    made += 1;
-                }
-                made
-            });
-            while !writer.is_finished() {
-                keyspace.database.renew(&home).unwrap();
-                assert!(Locked::open(&home).is_err(), "it stays locked");
-            }
-            writer.join().unwrap()
-        });
-        assert_eq!(before.key_count(&name("a")).unwrap(), 0, "what was read from is still there");
-        drop(before);
-        drop(keyspace);
-        assert_eq!(reopen(&home).keys(&name("a")).unwrap().len(), made);
     }
 }

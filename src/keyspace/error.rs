@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use wire::admin::Reason;
 
-/// A keyspace operation that failed. Nothing was changed, except where the disk failed at the very end of a commit:
-/// that one says that the change may or may not have been made.
+/// A keyspace operation that failed. Nothing was changed, except where it is [`KeyspaceError::Unconfirmed`].
 #[derive(Debug, thiserror::Error)]
 pub enum KeyspaceError {
     /// There is no keyspace in the home.
@@ -88,6 +87,9 @@ pub enum KeyspaceError {
     /// The database could not be read or written.
     #[error("keyspace storage: {0}")]
     Storage(String),
+    /// The disk failed at the very end of a change, when it may have been made already.
+    #[error("{0}: the change may or may not have been made")]
+    Unconfirmed(Box<KeyspaceError>),
     /// The key is not made for that, or what it is given is not. A script can catch it.
     #[error("{0}")]
     Unfit(String),
@@ -114,14 +116,9 @@ impl KeyspaceError {
         }
     }
 
-    /// A commit that the disk did not confirm.
-    pub(crate) fn unconfirmed(error: redb::CommitError) -> Self {
-        let error = Self::from(error);
-        if let Self::Storage(what) = error {
-            Self::Storage(format!("{what}: the change may or may not have been made"))
-        } else {
-            error
-        }
+    /// The end of a change that the disk did not confirm.
+    pub(crate) fn unconfirmed(error: impl Into<Self>) -> Self {
+        Self::Unconfirmed(Box::new(error.into()))
     }
 
     /// Of what kind it is, for whoever asked.
@@ -135,6 +132,7 @@ impl KeyspaceError {
             Self::InUse { .. } | Self::Io { .. } | Self::Storage(_) | Self::Bundle(_) => {
                 Reason::Unavailable
             }
+            Self::Unconfirmed(error) => error.reason(),
             Self::WrongPermit => Reason::Internal,
             Self::Missing(_)
             | Self::Exists(_)

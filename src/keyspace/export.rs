@@ -14,6 +14,7 @@ use crate::error::KeyspaceError;
 use crate::operator::Operator;
 use crate::seal::{Cost, expand};
 use crate::secret::{Passphrase, Secret};
+use crate::stack::wiped;
 use crate::staged::{Staged, space_of};
 use crate::transaction::no_space;
 
@@ -34,7 +35,7 @@ impl Operator<'_> {
     /// # Errors
     /// None that can happen.
     pub fn recipient(&self) -> Result<String, KeyspaceError> {
-        Ok(age::recipient_of(&self.own_secret()?).to_string())
+        wiped(|| Ok(age::recipient_of(&self.own_secret()?).to_string()))
     }
 
     /// Writes a bundle of these key spaces, or of all: how many keys are in it.

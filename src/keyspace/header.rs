@@ -80,8 +80,9 @@ impl Header {
         let header = Self::take(&mut r, version == Some(VERSION_WITH_SUM));
         let header = header.map_err(|Malformed| KeyspaceError::Damaged("bad header".to_owned()))?;
         // Of all slots together, for all of them may be tried.
-        let whole: u64 = header.slots.iter().map(|slot| slot.cost.whole()).sum();
-        if !header.slots.iter().all(|slot| slot.cost.within_bounds()) || whole > Cost::MOST_WHOLE {
+        let costs = || header.slots.iter().map(|slot| slot.cost);
+        let whole = costs().fold(0, |whole: u64, cost| whole.saturating_add(cost.whole()));
+        if !costs().all(Cost::within_bounds) || whole > Cost::MOST_WHOLE {
             return Err(KeyspaceError::Foreign("a key derivation cost out of bounds"));
         }
         Ok(header)
@@ -165,8 +166,11 @@ impl Header {
         keys.header_is_ours(&self.body(), &self.tag)
     }
 
-    /// The header after one more commit.
+    /// The header after one more commit, if it is still the one of these keys.
     pub(crate) fn next_generation(mut self, keys: &RootKeys) -> Result<Self, KeyspaceError> {
+        if !self.is_of(keys) {
+            return Err(KeyspaceError::Damaged("the header changed under us".to_owned()));
+        }
         let next = self.generation.checked_add(1);
         let over = || KeyspaceError::Damaged("generation overflow".to_owned());
         self.generation = next.ok_or_else(over)?;
@@ -288,6 +292,24 @@ mod tests {
             let mut hostile = header.clone();
             hostile.slots[0].cost = Cost { memory, passes, lanes };
             assert!(matches!(Header::parse(&hostile.to_bytes()), Err(KeyspaceError::Foreign(_))));
+        }
+    }
+
+    #[test]
+    fn the_costs_of_all_slots_together_are_bounded_however_large_they_are() {
+        let (header, _) = new_header();
+        let dearest = Cost { memory: 1 << 20, passes: 3, lanes: 4 };
+        let endless = Cost { memory: u32::MAX, passes: u32::MAX, lanes: 4 };
+        for costs in [[dearest, Cost::LEAST], [endless; 2]] {
+            let mut hostile = header.clone();
+            hostile.slots.push(hostile.slots[0].clone());
+            hostile.slots[1].kind = SlotKind::Backup;
+            for (slot, cost) in hostile.slots.iter_mut().zip(costs) {
+                slot.cost = cost;
+            }
+            let refused = Header::parse(&hostile.to_bytes());
+            let says = "a key derivation cost out of bounds";
+            assert!(matches!(refused, Err(KeyspaceError::Foreign(what)) if what == says));
         }
     }
 }

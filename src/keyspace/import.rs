@@ -9,6 +9,7 @@ use crate::bundle::{Item, each_item};
 use crate::error::KeyspaceError;
 use crate::operator::{Operator, key_taken};
 use crate::secret::Passphrase;
+use crate::stack::wiped;
 use crate::stream::unread;
 use crate::transaction::Writing;
 
@@ -70,9 +71,11 @@ impl Operator<'_> {
         importing: &Importing,
         progress: impl FnMut(u64),
     ) -> Result<Imported, KeyspaceError> {
-        let own = self.own_secret()?;
-        let key = passphrase.map_or(Key::Own(&own), Key::Passphrase);
-        self.import_with(from, &key, importing, progress)
+        wiped(|| {
+            let own = self.own_secret()?;
+            let key = passphrase.map_or(Key::Own(&own), Key::Passphrase);
+            self.import_with(from, &key, importing, progress)
+        })
     }
 
     pub(crate) fn import_with(
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_comes_twice_is_refused_even_where_what_is_here_is_passed_over() {
+    fn a_name_that_comes_twice_and_is_new_here_is_refused_whatever_is_passed_over() {
         let space = put_space(&name("a"), 1);
         let told = refused(|sealing| {
             write_item(sealing, SPACE, &space).unwrap();

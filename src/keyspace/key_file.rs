@@ -43,13 +43,15 @@ impl Operator<'_> {
         mut wrapped: &[u8],
         now: u64,
     ) -> Result<Algorithm, KeyspaceError> {
-        let container = Container::read(&mut wrapped)?;
-        let file_key = container.open(&Key::Own(&self.own_secret()?))?;
-        let key = age::payload_key_after(&mut wrapped, &file_key)?;
-        let file = Unsealing::new(wrapped, &key).read_all(MAX_WRAPPED_BYTES)?;
-        let (algorithm, secret) = wiped(|| parse(&file, algorithm))?;
-        self.add(&KeyRecord::of(path.clone(), algorithm, secret, now))?;
-        Ok(algorithm)
+        wiped(|| {
+            let container = Container::read(&mut wrapped)?;
+            let file_key = container.open(&Key::Own(&self.own_secret()?))?;
+            let key = age::payload_key_after(&mut wrapped, &file_key)?;
+            let file = Unsealing::new(wrapped, &key).read_all(MAX_WRAPPED_BYTES)?;
+            let (algorithm, secret) = parse(&file, algorithm)?;
+            self.add(&KeyRecord::of(path.clone(), algorithm, secret, now))?;
+            Ok(algorithm)
+        })
     }
 }
 

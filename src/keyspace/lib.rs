@@ -35,6 +35,7 @@ mod operator_tests;
 mod pin;
 mod public;
 mod record;
+mod renewal;
 mod rewrap;
 mod seal;
 #[cfg(test)]

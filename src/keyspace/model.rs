@@ -174,7 +174,7 @@ fn apply(keyspace: &mut Unlocked, model: &mut Model, act: Act) {
         }
         Act::NewRoot => {
             let keys = RootKeys::below(&Secret::random().unwrap()).unwrap();
-            operator.put_root(keys, Slot::unopenable().unwrap(), |_, _| {}).unwrap();
+            keyspace.renew(keys, Slot::unopenable().unwrap(), |_, _| {}).unwrap();
             (slots(&operator) == [SlotKind::Operator], true)
         }
         Act::NewPassphrase(kind) => {

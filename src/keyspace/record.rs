@@ -9,6 +9,7 @@ use crate::error::KeyspaceError;
 use crate::key::KeyRecord;
 use crate::seal::{NONCE_BYTES, RootKeys, open, seal};
 use crate::secret::public_random;
+use crate::store::SERVICE;
 
 /// What a record begins with: its generation and its nonce.
 pub(crate) const PREFIX_BYTES: usize = 8 + NONCE_BYTES;
@@ -30,6 +31,21 @@ impl Kind {
             Self::Service => "service key",
         }
     }
+
+    /// How long the ids are that such a record can have.
+    pub(crate) fn id_bytes(self) -> usize {
+        match self {
+            Self::Space => 16,
+            Self::Key => 32,
+            Self::Service => SERVICE.len(),
+        }
+    }
+
+    /// What is wrong with the record of this id. Its name is sealed; its id is not.
+    pub(crate) fn damaged(self, what: &str, id: &[u8]) -> KeyspaceError {
+        let (kind, id) = (self.word(), HEXLOWER.encode(id));
+        KeyspaceError::Damaged(format!("{what}: the {kind} {id}"))
+    }
 }
 
 /// Where a record stands.
@@ -48,10 +64,14 @@ impl Place<'_> {
         aad
     }
 
-    /// What is wrong with the record in this place. Its name is sealed; its id is not.
+    /// What is wrong with the record in this place.
     pub(crate) fn damaged(&self, what: &str) -> KeyspaceError {
-        let (kind, id) = (self.kind.word(), HEXLOWER.encode(self.id));
-        KeyspaceError::Damaged(format!("{what}: the {kind} {id}"))
+        self.kind.damaged(what, self.id)
+    }
+
+    /// The same of what was found wrong when it was read.
+    fn says(&self, error: KeyspaceError) -> KeyspaceError {
+        if let KeyspaceError::Damaged(what) = error { self.damaged(&what) } else { error }
     }
 
     /// Seals a record written in this generation of the file.
@@ -73,7 +93,8 @@ impl Place<'_> {
         latest: u64,
         sealed: &[u8],
     ) -> Result<(Name, u64), KeyspaceError> {
-        let (name, created) = take_space(&self.open(keys, latest, sealed)?)?;
+        let opened = self.open(keys, latest, sealed)?;
+        let (name, created) = take_space(&opened).map_err(|error| self.says(error))?;
         if keys.space_id(&name) != *self.id {
             return Err(self.damaged("a key space stands in another's place"));
         }
@@ -87,7 +108,8 @@ impl Place<'_> {
         latest: u64,
         sealed: &[u8],
     ) -> Result<KeyRecord, KeyspaceError> {
-        let record = KeyRecord::take(&self.open(keys, latest, sealed)?)?;
+        let opened = self.open(keys, latest, sealed)?;
+        let record = KeyRecord::take(&opened).map_err(|error| self.says(error))?;
         if keys.key_id(&record.path) != *self.id {
             return Err(self.damaged("a key stands in another's place"));
         }

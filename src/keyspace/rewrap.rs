@@ -9,6 +9,7 @@ use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret};
 use crate::slot::Slot;
 use crate::snapshot::read_header;
+use crate::stack::wiped;
 use crate::transaction::Writing;
 
 impl Operator<'_> {
@@ -24,13 +25,15 @@ impl Operator<'_> {
         new: &Passphrase,
         cost: KdfCost,
     ) -> Result<(), KeyspaceError> {
-        let (header, root, _) = self.unlocked_header(current)?;
-        let asked = Cost::asked(cost)?;
-        // A new passphrase alone does not make guessing cheaper.
-        let now = header.cost_of(slot).filter(|now| now.whole() > asked.whole());
-        let cost = now.filter(|_| cost == KdfCost::Kept).unwrap_or(asked);
-        let slot = Slot::wrap(slot, new, cost, &root, &header.file_id)?;
-        self.put_slot(slot, &RootKeys::below(&root)?)
+        wiped(|| {
+            let (header, root, _) = self.unlocked_header(current)?;
+            let asked = Cost::asked(cost)?;
+            // A new passphrase alone does not make guessing cheaper.
+            let now = header.cost_of(slot).filter(|now| now.whole() > asked.whole());
+            let cost = now.filter(|_| cost == KdfCost::Kept).unwrap_or(asked);
+            let slot = Slot::wrap(slot, new, cost, &root, &header.file_id)?;
+            self.put_slot(slot, &RootKeys::below(&root)?)
+        })
     }
 
     /// Writes a slot for the root key that these keys are below.
@@ -52,8 +55,7 @@ impl Operator<'_> {
         current: &Passphrase,
         slot: SlotKind,
     ) -> Result<(), KeyspaceError> {
-        let (_, root, _) = self.unlocked_header(current)?;
-        let keys = RootKeys::below(&root)?;
+        let keys = wiped(|| RootKeys::below(&self.unlocked_header(current)?.1))?;
         self.0.transact(|writing| {
             is_still(writing, &keys)?;
             let header = writing.header.clone().without_slot(slot, &writing.root);
@@ -74,49 +76,13 @@ impl Operator<'_> {
         current: &Passphrase,
         progress: impl FnMut(u64, u64),
     ) -> Result<u64, KeyspaceError> {
-        let (header, _, cost) = self.unlocked_header(current)?;
-        let root = Secret::random()?;
-        let slot = Slot::wrap(SlotKind::Operator, current, cost, &root, &header.file_id)?;
-        self.put_root(RootKeys::below(&root)?, slot, progress)
-    }
-
-    /// Writes everything anew under these keys, of whose root key this is the slot.
-    pub(crate) fn put_root(
-        &self,
-        keys: RootKeys,
-        slot: Slot,
-        mut progress: impl FnMut(u64, u64),
-    ) -> Result<u64, KeyspaceError> {
-        let total = self.0.snapshot()?.all_keys()?;
-        let mut count = 0;
-        self.0.transact_under(keys, |writing, root| {
-            let mut spaces = Vec::new();
-            self.0.snapshot()?.each_space(|space, created| {
-                spaces.push((space, created));
-                Ok(())
-            })?;
-            for (space, created) in spaces {
-                let old = writing.root.space_id(&space);
-                writing.spaces.take(&old)?;
-                writing.put_space_under(root, &space, created)?;
-                while let Some(id) = writing.next_key(&old, &old)? {
-                    let record = writing.take_key(&id)?;
-                    writing.put_key_under(root, &record)?;
-                    count += 1;
-                    progress(count, total);
-                }
-            }
-            self.0.service.seed.expose(|seed| writing.put_service(root, seed))?;
-            writing.header = writing.header.clone().with_only(slot, root);
-            Ok(())
+        let (keys, slot) = wiped(|| {
+            let (header, _, cost) = self.unlocked_header(current)?;
+            let root = Secret::random()?;
+            let slot = Slot::wrap(SlotKind::Operator, current, cost, &root, &header.file_id)?;
+            Ok::<_, KeyspaceError>((RootKeys::below(&root)?, slot))
         })?;
-        if let Some(home) = &self.0.home {
-            self.0.database.renew(home).map_err(|error| {
-                let left = "there is a new root key, but what it replaced is still in the file";
-                KeyspaceError::Cannot(format!("{left}: rotate again: {error}"))
-            })?;
-        }
-        Ok(count)
+        self.0.renew(keys, slot, progress)
     }
 
     /// The header, the root key that the passphrase opens in it, and what that cost.
@@ -156,13 +122,8 @@ mod tests {
         let dear = Cost { memory: 80 * 1024, ..Cost::WRITTEN };
         let cost = || operator.header().unwrap().cost_of(SlotKind::Operator).unwrap();
         let root = Secret::random().unwrap();
-        let made = keyspace.transact_under(RootKeys::below(&root).unwrap(), |writing, keys| {
-            let file_id = writing.header.file_id;
-            let slot = Slot::wrap(SlotKind::Operator, &first, dear, &root, &file_id)?;
-            writing.header = writing.header.clone().with_only(slot, keys);
-            Ok(())
-        });
-        made.unwrap();
+        let slot = Slot::wrap(SlotKind::Operator, &first, dear, &root, &keyspace.file_id).unwrap();
+        keyspace.renew(RootKeys::below(&root).unwrap(), slot, |_, _| {}).unwrap();
         let set = |from: &Passphrase, to: &Passphrase, cost| {
             operator.set_passphrase(from, SlotKind::Operator, to, cost).unwrap();
         };

@@ -12,6 +12,7 @@ use crate::header::Header;
 use crate::key::KeyRecord;
 use crate::record::{Kind, Place};
 use crate::seal::RootKeys;
+use crate::stack::wiped;
 use crate::store::{HEADER, KEYS, META, SPACES, Unlocked};
 use crate::sum::Sum;
 use crate::transaction::last_of;
@@ -73,11 +74,13 @@ impl Unlocked {
 impl Snapshot {
     /// When a key space was made, in Unix seconds, if there is one.
     pub(crate) fn space(&self, space: &Name) -> Result<Option<u64>, KeyspaceError> {
-        let id = self.root.space_id(space);
-        let table = self.reading.open_table(SPACES)?;
-        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
-        let opened = self.open_space(&id, sealed.value());
-        Ok(Some(opened.map_err(|error| error.about(space))?.1))
+        wiped(|| {
+            let id = self.root.space_id(space);
+            let table = self.reading.open_table(SPACES)?;
+            let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
+            let opened = self.open_space(&id, sealed.value());
+            Ok(Some(opened.map_err(|error| error.about(space))?.1))
+        })
     }
 
     /// Each key space, in the order of ids, with the time it was made in Unix seconds.
@@ -85,19 +88,23 @@ impl Snapshot {
         &self,
         mut take: impl FnMut(Name, u64) -> Result<(), KeyspaceError>,
     ) -> Result<(), KeyspaceError> {
-        for entry in self.reading.open_table(SPACES)?.iter()? {
-            let (id, sealed) = entry?;
-            let (name, created) = self.open_space(id.value(), sealed.value())?;
-            take(name, created)?;
-        }
-        Ok(())
+        wiped(|| {
+            for entry in self.reading.open_table(SPACES)?.iter()? {
+                let (id, sealed) = entry?;
+                let (name, created) = self.open_space(id.value(), sealed.value())?;
+                take(name, created)?;
+            }
+            Ok(())
+        })
     }
 
     pub(crate) fn key(&self, path: &KeyPath) -> Result<Option<KeyRecord>, KeyspaceError> {
-        let table = self.reading.open_table(KEYS)?;
-        let id = self.root.key_id(path);
-        let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
-        self.open_key(&id, sealed.value()).map(Some).map_err(|error| error.about(path))
+        wiped(|| {
+            let table = self.reading.open_table(KEYS)?;
+            let id = self.root.key_id(path);
+            let Some(sealed) = table.get(id.as_slice())? else { return Ok(None) };
+            self.open_key(&id, sealed.value()).map(Some).map_err(|error| error.about(path))
+        })
     }
 
     /// Each key of a key space, in the order of ids.
@@ -106,13 +113,29 @@ impl Snapshot {
         space: &Name,
         mut take: impl FnMut(KeyRecord) -> Result<(), KeyspaceError>,
     ) -> Result<(), KeyspaceError> {
-        let first = self.root.space_id(space);
-        let table = self.reading.open_table(KEYS)?;
-        for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
-            let (id, sealed) = entry?;
-            take(self.open_key(id.value(), sealed.value())?)?;
-        }
-        Ok(())
+        wiped(|| {
+            let first = self.root.space_id(space);
+            let table = self.reading.open_table(KEYS)?;
+            for entry in table.range(first.as_slice()..=last_of(&first).as_slice())? {
+                let (id, sealed) = entry?;
+                take(self.open_key(id.value(), sealed.value())?)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Each key of all, in the order of ids.
+    pub(crate) fn every_key(
+        &self,
+        mut take: impl FnMut(KeyRecord) -> Result<(), KeyspaceError>,
+    ) -> Result<(), KeyspaceError> {
+        wiped(|| {
+            for entry in self.reading.open_table(KEYS)?.iter()? {
+                let (id, sealed) = entry?;
+                take(self.open_key(id.value(), sealed.value())?)?;
+            }
+            Ok(())
+        })
     }
 
     /// How many keys there are in a key space; none is opened.
@@ -134,6 +157,13 @@ impl Snapshot {
 
     /// Opens every record: how many key spaces and keys there are, and what is wrong with any.
     pub(crate) fn check_all(
+        &self,
+        progress: impl FnMut(u64),
+    ) -> Result<(u64, u64, Vec<String>), KeyspaceError> {
+        wiped(|| self.open_all(progress))
+    }
+
+    fn open_all(
         &self,
         mut progress: impl FnMut(u64),
     ) -> Result<(u64, u64, Vec<String>), KeyspaceError> {
@@ -157,9 +187,13 @@ impl Snapshot {
         Ok((spaces.len() as u64, keys, faults))
     }
 
+    pub(crate) fn header(&self) -> Result<Header, KeyspaceError> {
+        read_header(&self.reading)
+    }
+
     /// Refuses records that are not those of the last commit.
     pub(crate) fn check_sum(&self) -> Result<(), KeyspaceError> {
-        let header = read_header(&self.reading)?;
+        let header = self.header()?;
         if header.is_of(&self.root) && are_of(&self.reading, &header, &self.root)? {
             return Ok(());
         }
@@ -208,8 +242,10 @@ pub(crate) fn are_of(
 /// The header that is in the file.
 pub(crate) fn read_header(reading: &ReadTransaction) -> Result<Header, KeyspaceError> {
     let header = read_meta(reading, HEADER)?;
-    Header::parse(&header.ok_or(KeyspaceError::Foreign("it has no header"))?)
+    Header::parse(&header.ok_or(KeyspaceError::Foreign(NO_HEADER))?)
 }
+
+pub(crate) const NO_HEADER: &str = "it has no header";
 
 pub(crate) fn read_meta(
     reading: &ReadTransaction,

@@ -122,11 +122,12 @@ impl<'k> Staged<'k> {
         let path = key_of(&permit, CallName::RotateKeypair)?.clone();
         if let Some(change) = self.changes.keys.get_mut(&path) {
             // In its place: a change that lost its record would be a deletion.
-            return change.create.as_mut().map(|record| record.rotate(now)).transpose();
+            let made = change.create.as_mut();
+            return made.map(|record| wiped(|| record.rotate(now))).transpose();
         }
         let stored = if self.shows_stored(&path.space) { self.keyspace.key(&path)? } else { None };
         let Some(mut record) = stored else { return Ok(None) };
-        record.rotate(now)?;
+        wiped(|| record.rotate(now))?;
         self.changes.keys.insert(path, Change { delete_stored: true, create: Some(record) });
         Ok(Some(()))
     }

@@ -1,6 +1,7 @@
 //! The database file: locked, then unlocked, and one transaction for each commit.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -63,8 +64,18 @@ pub struct Unlocked {
     pub(crate) home: Option<Home>,
     /// What was accepted when it was opened, though it is not what was here last.
     accepted: Option<String>,
-    /// Whether the next commit sums up all records anew, because it was opened as it is.
+    /// Whether the next commit sums up all records anew, because other ones were accepted.
     pub(crate) sums_anew: AtomicBool,
+}
+
+/// What a passphrase opened.
+struct Opened {
+    root: RootKeys,
+    service: Service,
+    /// What was accepted of it.
+    accepted: Option<String>,
+    /// Whether its records are not those that its header is of.
+    has_other_records: bool,
 }
 
 /// The service's own key pair.
@@ -80,15 +91,21 @@ impl Locked {
     /// When there is none, it is in use, exposed, foreign or damaged.
     pub fn open(home: &Home) -> Result<Self, KeyspaceError> {
         let path = home.file(FILE);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            return Err(KeyspaceError::Missing(home.path().to_owned()));
-        };
+        let metadata = fs::symlink_metadata(&path).map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                KeyspaceError::Missing(home.path().to_owned())
+            } else {
+                io_at(&path)(error)
+            }
+        })?;
         if !metadata.is_file() {
             return Err(exposed(&path, "is not a regular file"));
         }
         check_owner(&path, &metadata)?;
         let database = builder().open(&path).map_err(|error| open_error(home, error))?;
         let header = read_header(&database.begin_read()?)?;
+        // It is what a process left that was killed; nobody else drafts while this one holds the keyspace.
+        let _left = Draft::clear(home);
         Ok(Self { header, database, pin: Pin::open(home)?, home: Some(home.clone()) })
     }
 
@@ -115,10 +132,10 @@ impl Locked {
         opening: Opening,
     ) -> Result<Unlocked, (Box<Self>, KeyspaceError)> {
         match wiped(|| self.open_with(passphrase, opening)) {
-            Ok((root, service, accepted)) => {
+            Ok(Opened { root, service, accepted, has_other_records }) => {
                 let mut unlocked =
                     Unlocked::new(self.database, root, &self.header, service, self.pin);
-                unlocked.sums_anew = AtomicBool::new(accepted.is_some());
+                unlocked.sums_anew = AtomicBool::new(has_other_records);
                 unlocked.accepted = accepted;
                 unlocked.home = self.home;
                 // Also where there was no note, or one that was said not to count.
@@ -133,7 +150,7 @@ impl Locked {
         &self,
         passphrase: &Passphrase,
         opening: Opening,
-    ) -> Result<(RootKeys, Service, Option<String>), KeyspaceError> {
+    ) -> Result<Opened, KeyspaceError> {
         let (_, root, _) = self.header.unlock(passphrase, opening.slot)?;
         let reading = self.database.begin_read()?;
         let sealed = read_meta(&reading, SERVICE)?;
@@ -141,17 +158,21 @@ impl Locked {
         let place = service_place(self.header.file_id);
         let seed = place.open(&root, self.header.generation, &sealed)?;
         let service = Service::of(Secret::copied(&seed)?)?;
-        let checked = match self.pin.check(&self.header) {
-            Ok(()) if !are_of(&reading, &self.header, &root)? => {
-                Err(KeyspaceError::Older(OTHER_RECORDS.to_owned()))
-            }
-            checked => checked,
-        };
-        let accepted = match checked {
-            Err(KeyspaceError::Older(what)) if opening.accept_older => Some(what),
-            checked => checked.map(|()| None)?,
-        };
-        Ok((root, service, accepted))
+        let mut faults = Vec::new();
+        match self.pin.check(&self.header) {
+            Err(KeyspaceError::Older(what)) => faults.push(what),
+            checked => checked?,
+        }
+        // Also in a file that is known to be older: who restored it on purpose must hear that it was changed as well.
+        let has_other_records = !are_of(&reading, &self.header, &root)?;
+        if has_other_records {
+            faults.push(OTHER_RECORDS.to_owned());
+        }
+        let accepted = (!faults.is_empty()).then(|| faults.join(", and "));
+        match accepted {
+            Some(what) if !opening.accept_older => Err(KeyspaceError::Older(what)),
+            accepted => Ok(Opened { root, service, accepted, has_other_records }),
+        }
     }
 }
 
@@ -188,14 +209,17 @@ impl Unlocked {
         now: u64,
     ) -> Result<Self, KeyspaceError> {
         let path = home.file(FILE);
-        let root = Secret::random()?;
-        let keys = RootKeys::below(&root)?;
-        let header = Header::create(passphrase, cost, &root, &keys, now)?;
+        let (keys, header) = wiped(|| {
+            let root = Secret::random()?;
+            let keys = RootKeys::below(&root)?;
+            let header = Header::create(passphrase, cost, &root, &keys, now)?;
+            Ok::<_, KeyspaceError>((keys, header))
+        })?;
         let (draft, database) = Draft::new(home)?;
         let unlocked = Self::found(database, keys, &header, Pin::none())?;
         // A link, unlike a rename, does not replace a keyspace that was made meanwhile.
         fs::hard_link(&draft.0, &path).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::AlreadyExists {
+            if error.kind() == ErrorKind::AlreadyExists {
                 KeyspaceError::Exists(home.path().to_owned())
             } else {
                 io_at(&path)(error)
@@ -204,8 +228,8 @@ impl Unlocked {
         drop(draft);
         let unlocked = Self { pin: Pin::open(home)?, home: Some(home.clone()), ..unlocked };
         unlocked.note(&header);
-        unlocked.pin.sync().map_err(io_at(&path))?;
-        home.sync()?;
+        let synced = unlocked.pin.sync().map_err(io_at(&path)).and_then(|()| home.sync());
+        synced.map_err(KeyspaceError::unconfirmed)?;
         Ok(unlocked)
     }
 
@@ -309,10 +333,10 @@ pub(crate) fn open_error(home: &Home, error: redb::DatabaseError) -> KeyspaceErr
         redb::Error::UpgradeRequired(_) => {
             KeyspaceError::Foreign("its database is of another version")
         }
-        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+        redb::Error::Io(source) if source.kind() == ErrorKind::InvalidData => {
             KeyspaceError::Foreign("it is not a database")
         }
-        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+        redb::Error::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
             KeyspaceError::Damaged("the file is cut short".to_owned())
         }
         redb::Error::Io(source) => io_at(&home.file(FILE))(source),

@@ -32,19 +32,29 @@ impl Sum {
         let (mac, mut sum) = (root.sum_mac(), Self::default());
         for entry in spaces.iter()? {
             let (id, sealed) = entry?;
-            sum.add(Self::of_record(&mac, Kind::Space, id.value(), sealed.value()));
+            sum.add(Self::of_record(&mac, Kind::Space, id.value(), sealed.value())?);
         }
         for entry in keys.iter()? {
             let (id, sealed) = entry?;
-            sum.add(Self::of_record(&mac, Kind::Key, id.value(), sealed.value()));
+            sum.add(Self::of_record(&mac, Kind::Key, id.value(), sealed.value())?);
         }
         Ok(sum)
     }
 
     /// What one record adds. Its generation and its nonce stand for all of it, for no other record has both.
-    pub(crate) fn of_record(mac: &Hmac<Sha256>, kind: Kind, id: &[u8], sealed: &[u8]) -> Self {
-        let prefix = sealed.get(..PREFIX_BYTES).unwrap_or(sealed);
-        Self::hash(mac, &[&[1, kind as u8], prefix, id])
+    ///
+    /// # Errors
+    /// When the id or the record has a length that none has: what is hashed could then be cut in another place, and be
+    /// of another record.
+    pub(crate) fn of_record(
+        mac: &Hmac<Sha256>,
+        kind: Kind,
+        id: &[u8],
+        sealed: &[u8],
+    ) -> Result<Self, KeyspaceError> {
+        let prefix = sealed.get(..PREFIX_BYTES).filter(|_| id.len() == kind.id_bytes());
+        let prefix = prefix.ok_or_else(|| kind.damaged("a record or its id is cut", id))?;
+        Ok(Self::hash(mac, &[&[1, kind as u8], prefix, id]))
     }
 
     /// The keyed state is that of [`RootKeys::sum_mac`], made once for many.
@@ -106,24 +116,16 @@ impl HiddenSum {
 mod tests {
     use proptest::prelude::*;
     use tempfile::TempDir;
-    use wire::operator::KdfCost;
     use wire::{Algorithm, KeyState};
 
     use super::*;
-    use crate::secret::Passphrase;
     use crate::store::{KEYS, Opening, SPACES, Unlocked};
-    use crate::tests::{name, path};
+    use crate::tests::{name, new_keyspace, passphrase, path};
     use crate::{Home, Locked};
-
-    fn passphrase() -> Passphrase {
-        Passphrase::new(b"correct horse battery".to_vec()).unwrap()
-    }
 
     /// A keyspace with three keys in a file.
     fn in_file() -> (TempDir, Home, Unlocked) {
-        let folder = TempDir::new().unwrap();
-        let home = Home::create(&folder.path().join("home")).unwrap();
-        let keyspace = Unlocked::create(&home, &passphrase(), KdfCost::Standard, 1).unwrap();
+        let (folder, home, keyspace) = new_keyspace();
         let operator = keyspace.as_operator();
         operator.new_space(&name("team"), 1).unwrap();
         for key in ["team/k", "team/d", "team/other"] {
@@ -134,6 +136,13 @@ mod tests {
 
     fn open(home: &Home, accept_older: bool) -> Result<Unlocked, KeyspaceError> {
         Locked::open(home)?.unlock(&passphrase(), Opening { slot: None, accept_older })
+    }
+
+    /// Changes the tables as whoever can write the file does.
+    fn tamper(keyspace: &Unlocked, change: impl FnOnce(&redb::WriteTransaction)) {
+        let writing = keyspace.database.begin_write().unwrap();
+        change(&writing);
+        writing.commit().unwrap();
     }
 
     fn stored(keyspace: &Unlocked, key: &str) -> Vec<u8> {
@@ -186,31 +195,81 @@ mod tests {
         let (_folder, home, keyspace) = in_file();
         let (id, gone) = (keyspace.root().key_id(&path("team/k")), stored(&keyspace, "team/k"));
         let space = keyspace.root().space_id(&name("team"));
-        let tamper = |keyspace: &Unlocked, change: &dyn Fn(&redb::WriteTransaction)| {
-            let writing = keyspace.database.begin_write().unwrap();
-            change(&writing);
-            writing.commit().unwrap();
-        };
-        tamper(&keyspace, &|writing| {
+        tamper(&keyspace, |writing| {
             writing.open_table(KEYS).unwrap().remove(id.as_slice()).unwrap();
         });
         drop(keyspace);
         assert!(matches!(open(&home, false), Err(KeyspaceError::Older(_))), "taken out");
         let keyspace = open(&home, true).unwrap();
         keyspace.as_operator().new_space(&name("b"), 2).unwrap();
-        tamper(&keyspace, &|writing| {
+        tamper(&keyspace, |writing| {
             writing.open_table(KEYS).unwrap().insert(id.as_slice(), gone.as_slice()).unwrap();
         });
         drop(keyspace);
         assert!(matches!(open(&home, false), Err(KeyspaceError::Older(_))), "brought back");
         let keyspace = open(&home, true).unwrap();
         keyspace.as_operator().new_space(&name("c"), 2).unwrap();
-        tamper(&keyspace, &|writing| {
+        tamper(&keyspace, |writing| {
             let mut table = writing.open_table(SPACES).unwrap();
             table.remove(space.as_slice()).unwrap();
         });
         drop(keyspace);
         assert!(matches!(open(&home, false), Err(KeyspaceError::Older(_))), "a key space");
+    }
+
+    /// Hashed in one piece, the end of a record and the beginning of an id could change places.
+    #[test]
+    fn a_record_cannot_hide_behind_an_id_that_swallowed_a_part_of_it() {
+        for cut in [0, 8, 31] {
+            let (_folder, home, keyspace) = in_file();
+            let (id, sealed) =
+                (keyspace.root().key_id(&path("team/k")), stored(&keyspace, "team/k"));
+            tamper(&keyspace, |writing| {
+                let mut table = writing.open_table(KEYS).unwrap();
+                table.remove(id.as_slice()).unwrap();
+                let swallowed = [&sealed[cut..PREFIX_BYTES], &id].concat();
+                table.insert(swallowed.as_slice(), &sealed[..cut]).unwrap();
+            });
+            let verified = keyspace.as_operator().verify(|_, _| {});
+            assert!(matches!(verified, Err(KeyspaceError::Damaged(_))));
+            drop(keyspace);
+            for accept_older in [false, true] {
+                let refused = open(&home, accept_older).err().unwrap();
+                let says = "a record or its id is cut: the key ";
+                assert!(matches!(refused, KeyspaceError::Damaged(what) if what.starts_with(says)));
+            }
+        }
+    }
+
+    #[test]
+    fn who_restores_an_older_file_is_told_that_its_records_were_exchanged_as_well() {
+        let (_folder, home, keyspace) = in_file();
+        let id = keyspace.root().key_id(&path("team/k"));
+        tamper(&keyspace, |writing| {
+            writing.open_table(KEYS).unwrap().remove(id.as_slice()).unwrap();
+        });
+        drop(keyspace);
+        std::fs::remove_file(home.file("keyspace.pin")).unwrap();
+        let refused = open(&home, false).err().unwrap().to_string();
+        let accepted = open(&home, true).unwrap().accepted().unwrap().to_owned();
+        for told in [refused, accepted] {
+            assert!(told.contains("there is no note in") && told.contains("taken out"), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_older_file_that_was_accepted_keeps_its_sum() {
+        let (_folder, home, keyspace) = in_file();
+        drop(keyspace);
+        std::fs::remove_file(home.file("keyspace.pin")).unwrap();
+        let keyspace = open(&home, true).unwrap();
+        let id = keyspace.root().key_id(&path("team/k"));
+        tamper(&keyspace, |writing| {
+            writing.open_table(KEYS).unwrap().remove(id.as_slice()).unwrap();
+        });
+        keyspace.as_operator().new_space(&name("b"), 2).unwrap();
+        drop(keyspace);
+        assert!(matches!(open(&home, false), Err(KeyspaceError::Older(_))));
     }
 
     #[test]

@@ -13,18 +13,20 @@ use crate::seal::Cost;
 
 const PASSPHRASE: &[u8] = b"correct horse battery";
 
-fn passphrase() -> Passphrase {
+/// Of [`new_keyspace`].
+pub(crate) fn passphrase() -> Passphrase {
     Passphrase::new(PASSPHRASE.to_vec()).unwrap()
 }
 
-fn new_keyspace() -> (TempDir, Home, Unlocked) {
+/// A keyspace in a file, as cheap to open as can be.
+pub(crate) fn new_keyspace() -> (TempDir, Home, Unlocked) {
     let folder = TempDir::new().unwrap();
     let home = Home::create(&folder.path().join("home")).unwrap();
     let unlocked = Unlocked::create_at(&home, &passphrase(), Cost::LEAST, 1).unwrap();
     (folder, home, unlocked)
 }
 
-fn reopen(home: &Home) -> Result<Unlocked, KeyspaceError> {
+pub(crate) fn reopen(home: &Home) -> Result<Unlocked, KeyspaceError> {
     Locked::open(home)?.unlock(&passphrase(), Opening::default())
 }
 

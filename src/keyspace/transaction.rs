@@ -13,13 +13,15 @@ use crate::header::Header;
 use crate::key::KeyRecord;
 use crate::record::{Kind, Place, generation, put_space};
 use crate::seal::RootKeys;
+use crate::secret::Secret;
+use crate::snapshot::NO_HEADER;
 use crate::stack::wiped;
-use crate::store::{HEADER, KEYS, META, SPACES, Unlocked, service_place};
+use crate::store::{HEADER, KEYS, META, SERVICE, SPACES, Unlocked, service_place};
 use crate::sum::Sum;
 
 /// The tables of one transaction, and the generation that it makes.
 pub(crate) struct Writing<'t> {
-    pub(crate) meta: Table<'t, &'static str, &'static [u8]>,
+    meta: Table<'t, &'static str, &'static [u8]>,
     pub(crate) spaces: Records<'t>,
     pub(crate) keys: Records<'t>,
     pub(crate) root: Arc<RootKeys>,
@@ -38,9 +40,9 @@ pub(crate) struct Records<'t> {
 impl Records<'_> {
     /// Writes a record; whether there was none in its place.
     pub(crate) fn put(&mut self, id: &[u8], sealed: &[u8]) -> Result<bool, KeyspaceError> {
-        self.added.add(Sum::of_record(&self.mac, self.kind, id, sealed));
+        self.added.add(Sum::of_record(&self.mac, self.kind, id, sealed)?);
         let Some(old) = self.table.insert(id, sealed)? else { return Ok(true) };
-        self.removed.add(Sum::of_record(&self.mac, self.kind, id, old.value()));
+        self.removed.add(Sum::of_record(&self.mac, self.kind, id, old.value())?);
         Ok(false)
     }
 
@@ -49,7 +51,7 @@ impl Records<'_> {
         let Some(old) = self.table.remove(id)?.map(|old| old.value().to_vec()) else {
             return Ok(None);
         };
-        self.removed.add(Sum::of_record(&self.mac, self.kind, id, &old));
+        self.removed.add(Sum::of_record(&self.mac, self.kind, id, &old)?);
         Ok(Some(old))
     }
 
@@ -60,12 +62,16 @@ impl Records<'_> {
         mut show: impl FnMut(&[u8]),
     ) -> Result<(), KeyspaceError> {
         let Self { table, kind, mac, removed, .. } = self;
+        let mut summed = Ok(());
         table.retain_in(space.as_slice()..=last_of(space).as_slice(), |id, old| {
-            removed.add(Sum::of_record(mac, *kind, id, old));
+            match Sum::of_record(mac, *kind, id, old) {
+                Ok(one) => removed.add(one),
+                Err(error) => summed = Err(error),
+            }
             show(old);
             false
         })?;
-        Ok(())
+        summed
     }
 }
 
@@ -77,7 +83,14 @@ impl Unlocked {
     ) -> Result<R, E> {
         let _turn = self.database.turn();
         let transaction = self.database.begin_write()?;
-        let (done, header) = wiped(|| self.write(&transaction, None, write))?;
+        let (done, header) = wiped(|| {
+            // No other transaction is under way, so these are the keys of what is read here.
+            let root = self.root();
+            let header = last_header(&transaction)?.next_generation(&root)?;
+            let mut writing = Writing::begin(&transaction, root, header)?;
+            let done = write(&mut writing)?;
+            Ok::<_, E>((done, writing.finish(self.sums_anew.load(Ordering::SeqCst))?))
+        })?;
         // Before the commit: a reader must never meet a record that is later than this number.
         self.generation.fetch_max(header.generation, Ordering::SeqCst);
         transaction.commit().map_err(KeyspaceError::unconfirmed)?;
@@ -92,68 +105,32 @@ impl Unlocked {
         self.database.is_lost()
     }
 
-    /// The same, under a new root key, which holds from the commit on.
-    pub(crate) fn transact_under<R>(
-        &self,
-        root: RootKeys,
-        write: impl FnOnce(&mut Writing<'_>, &RootKeys) -> Result<R, KeyspaceError>,
-    ) -> Result<R, KeyspaceError> {
-        let _turn = self.database.turn();
-        let transaction = self.database.begin_write()?;
-        let (done, header) =
-            wiped(|| self.write(&transaction, Some(&root), |writing| write(writing, &root)))?;
-        // Whoever reads meanwhile waits, so that nobody reads the new file with the old keys.
-        let mut held = self.root.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.generation.fetch_max(header.generation, Ordering::SeqCst);
-        transaction.commit().map_err(KeyspaceError::unconfirmed)?;
-        self.sums_anew.store(false, Ordering::SeqCst);
-        *held = Arc::new(root);
-        drop(held);
-        self.note(&header);
-        Ok(done)
-    }
-
-    fn write<R, E: From<KeyspaceError>>(
-        &self,
-        transaction: &WriteTransaction,
-        new_root: Option<&RootKeys>,
-        write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
-    ) -> Result<(R, Header), E> {
-        let failed = |error: redb::TableError| KeyspaceError::from(error);
-        let meta = transaction.open_table(META).map_err(failed)?;
-        let spaces = transaction.open_table(SPACES).map_err(failed)?;
-        let keys = transaction.open_table(KEYS).map_err(failed)?;
-        // No other transaction is under way, so these are the keys of what is read here.
-        let root = self.root();
-        let header = next_header(&meta, &root)?;
-        let records = |table, kind| {
-            let (added, removed, mac) = (Sum::default(), Sum::default(), root.sum_mac());
-            Records { table, kind, mac, added, removed }
-        };
-        let (spaces, keys) = (records(spaces, Kind::Space), records(keys, Kind::Key));
-        let mut writing = Writing { meta, spaces, keys, root, header };
-        let done = write(&mut writing)?;
-        let is_anew = self.sums_anew.load(Ordering::SeqCst);
-        Ok((done, writing.finish(new_root, is_anew)?))
-    }
-
     pub(crate) fn note(&self, header: &Header) {
         // A note that stays behind refuses nothing that is good.
         let _behind = self.pin.note(&header.file_id, header.generation);
     }
 }
 
-impl Writing<'_> {
-    /// Writes the header with the sum over the records. All are summed up anew where there was no sum, where it
-    /// was under other keys, and where records were accepted that it does not match.
-    fn finish(
-        mut self,
-        new_root: Option<&RootKeys>,
-        is_anew: bool,
-    ) -> Result<Header, KeyspaceError> {
-        let root = new_root.unwrap_or(&self.root);
-        let before = self.header.sum(root).filter(|_| new_root.is_none() && !is_anew);
-        let sum = match before {
+impl<'t> Writing<'t> {
+    /// Opens the tables of a transaction that makes this header's generation.
+    pub(crate) fn begin(
+        transaction: &'t WriteTransaction,
+        root: Arc<RootKeys>,
+        header: Header,
+    ) -> Result<Self, KeyspaceError> {
+        let records = |table, kind| {
+            let (added, removed, mac) = (Sum::default(), Sum::default(), root.sum_mac());
+            Records { table, kind, mac, added, removed }
+        };
+        let spaces = records(transaction.open_table(SPACES)?, Kind::Space);
+        let keys = records(transaction.open_table(KEYS)?, Kind::Key);
+        Ok(Self { meta: transaction.open_table(META)?, spaces, keys, root, header })
+    }
+
+    /// Writes the header with the sum over the records. All are summed up anew where there was no sum, and where
+    /// records were accepted that it does not match.
+    pub(crate) fn finish(mut self, is_anew: bool) -> Result<Header, KeyspaceError> {
+        let sum = match self.header.sum(&self.root).filter(|_| !is_anew) {
             Some(mut sum) => {
                 for records in [&self.spaces, &self.keys] {
                     sum.add(records.added);
@@ -161,9 +138,9 @@ impl Writing<'_> {
                 }
                 sum
             }
-            None => Sum::of(&self.spaces.table, &self.keys.table, root)?,
+            None => Sum::of(&self.spaces.table, &self.keys.table, &self.root)?,
         };
-        let header = self.header.with_sum(sum, root)?;
+        let header = self.header.with_sum(sum, &self.root)?;
         self.meta.insert(HEADER, header.to_bytes().as_slice())?;
         Ok(header)
     }
@@ -187,19 +164,10 @@ impl Writing<'_> {
 
     /// Writes a key space; whether there was none.
     pub(crate) fn put_space(&mut self, space: &Name, created: u64) -> Result<bool, KeyspaceError> {
-        self.put_space_under(&self.root.clone(), space, created)
-    }
-
-    /// The same under other keys.
-    pub(crate) fn put_space_under(
-        &mut self,
-        root: &RootKeys,
-        space: &Name,
-        created: u64,
-    ) -> Result<bool, KeyspaceError> {
-        let id = root.space_id(space);
-        let place = self.place(Kind::Space, &id);
-        let sealed = place.seal(root, self.header.generation, &put_space(space, created))?;
+        let id = self.root.space_id(space);
+        let plain = put_space(space, created);
+        let sealed =
+            self.place(Kind::Space, &id).seal(&self.root, self.header.generation, &plain)?;
         self.spaces.put(&id, &sealed)
     }
 
@@ -227,18 +195,9 @@ impl Writing<'_> {
 
     /// Writes a key; whether there was none.
     pub(crate) fn put_key(&mut self, record: &KeyRecord) -> Result<bool, KeyspaceError> {
-        self.put_key_under(&self.root.clone(), record)
-    }
-
-    /// The same under other keys.
-    pub(crate) fn put_key_under(
-        &mut self,
-        root: &RootKeys,
-        record: &KeyRecord,
-    ) -> Result<bool, KeyspaceError> {
-        let id = root.key_id(&record.path);
+        let id = self.root.key_id(&record.path);
         let place = self.place(Kind::Key, &id);
-        let sealed = place.seal(root, self.header.generation, &record.put())?;
+        let sealed = place.seal(&self.root, self.header.generation, &record.put())?;
         self.keys.put(&id, &sealed)
     }
 
@@ -259,30 +218,20 @@ impl Writing<'_> {
         Ok(range.next().transpose()?.map(|(id, _)| id.value().to_vec()))
     }
 
-    /// The service's own seed, sealed anew under these keys.
-    pub(crate) fn put_service(
-        &mut self,
-        root: &RootKeys,
-        seed: &[u8],
-    ) -> Result<(), KeyspaceError> {
+    /// The service's own seed.
+    pub(crate) fn put_service(&mut self, seed: &Secret<32>) -> Result<(), KeyspaceError> {
         let place = service_place(self.header.file_id);
-        let sealed = place.seal(root, self.header.generation, seed)?;
-        self.meta.insert(crate::store::SERVICE, sealed.as_slice())?;
+        let sealed = seed.expose(|seed| place.seal(&self.root, self.header.generation, seed))?;
+        self.meta.insert(SERVICE, sealed.as_slice())?;
         Ok(())
     }
 }
 
-/// The header with its generation counted up, after checking that it is still ours.
-fn next_header(
-    meta: &Table<'_, &'static str, &'static [u8]>,
-    root: &RootKeys,
-) -> Result<Header, KeyspaceError> {
-    let damaged = || KeyspaceError::Damaged("the header changed under us".to_owned());
-    let header = {
-        let stored = meta.get(HEADER)?.ok_or_else(damaged)?;
-        Header::parse(stored.value())?
-    };
-    if header.is_of(root) { header.next_generation(root) } else { Err(damaged()) }
+/// The header of the commit before this transaction.
+fn last_header(transaction: &WriteTransaction) -> Result<Header, KeyspaceError> {
+    let meta = transaction.open_table(META)?;
+    let stored = meta.get(HEADER)?.ok_or(KeyspaceError::Foreign(NO_HEADER))?;
+    Header::parse(stored.value())
 }
 
 /// The last id that a key of this key space could have.

@@ -1,7 +1,7 @@
 //! Changes a keyspace for as long as it lives, and says each change before it is asked for and after it is
 //! acknowledged. `tests/e2e/durable.rs` kills it at any moment.
 //!
-//!     keyspace_writer HOME SEED WHETHER-PASSPHRASES-CHANGE PASSPHRASE...
+//!     keyspace_writer HOME SEED fast|passwd|renew PASSPHRASE...
 //!
 //! The passphrases are numbers. The first that opens the keyspace is the one that it has.
 #![expect(
@@ -11,6 +11,7 @@
     reason = "a program of the tests: it prints, and stops where something is wrong"
 )]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use keyspace::{Home, Importing, KeyspaceError, Locked, Opening, Operator, Passphrase, Unlocked};
@@ -22,30 +23,33 @@ use wire::{Algorithm, KeyPath, Name};
 const IN_BUNDLE: usize = 20;
 /// Keys after which the first key space is emptied, so that it does not grow for ever.
 const MOST: u64 = 20;
-/// One change in so many is of a passphrase, where these change at all: it takes long.
-const PASSWD: u64 = 4;
+/// One change in so many is of a passphrase or the root key, where these change at all: it takes long.
+const SLOW: u64 = 4;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let home = Home::create(Path::new(&arguments[1])).unwrap();
     let seed: u64 = arguments[2].parse().unwrap();
-    let changes_passphrase = arguments[3] == "true";
+    let slow = arguments[3].as_str();
     let known: Vec<u64> = arguments[4..].iter().map(|number| number.parse().unwrap()).collect();
     let (keyspace, opened_by) = match open(&home, &known) {
         Some((keyspace, number)) => {
-            tell(&keyspace.as_operator(), number);
+            tell(&home, &keyspace.as_operator(), number);
             (keyspace, number)
         }
         None => {
             println!("ready");
             let made = said(&format!("found {}", known[0]), || {
-                Unlocked::create(&home, &passphrase(known[0]), KdfCost::Standard, 1).unwrap()
+                let passphrase = passphrase(known[0]);
+                let made = Unlocked::create(&home, &passphrase, KdfCost::Standard, 1).unwrap();
+                tell_file(&home);
+                made
             });
             (made, known[0])
         }
     };
     fill(&keyspace.as_operator());
-    change(&keyspace, seed, opened_by, changes_passphrase);
+    change(&home, &keyspace, seed, opened_by, slow);
 }
 
 /// The keyspace, and which of these passphrases opened it; `None` where there is no keyspace.
@@ -66,7 +70,8 @@ fn open(home: &Home, known: &[u64]) -> Option<(Unlocked, u64)> {
 }
 
 /// Says everything that is there.
-fn tell(operator: &Operator<'_>, opened_by: u64) {
+fn tell(home: &Home, operator: &Operator<'_>, opened_by: u64) {
+    tell_file(home);
     operator.verify(|_, _| {}).unwrap();
     let space = |row| {
         if let Row::Space(row) = row {
@@ -86,6 +91,11 @@ fn tell(operator: &Operator<'_>, opened_by: u64) {
     println!("ready");
 }
 
+/// Which file it is: a new root key is in a new one.
+fn tell_file(home: &Home) {
+    println!("file {}", std::fs::metadata(home.file("keyspace.redb")).unwrap().ino());
+}
+
 /// What there is of it always, and may be missing because an earlier process was killed.
 fn fill(operator: &Operator<'_>) {
     for space in ["a", "b"] {
@@ -101,14 +111,20 @@ fn fill(operator: &Operator<'_>) {
     }
 }
 
-fn change(keyspace: &Unlocked, first: u64, mut opened_by: u64, changes_passphrase: bool) {
+fn change(home: &Home, keyspace: &Unlocked, first: u64, mut opened_by: u64, slow: &str) {
     let operator = keyspace.as_operator();
     let (mut seed, mut last) = (first, None::<String>);
     let mut keys = operator.space(&name("a")).unwrap().keys.unwrap();
     for turn in 0_u64.. {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let at = (seed >> 33) % 4;
-        if changes_passphrase && (seed >> 40).is_multiple_of(PASSWD) {
+        let is_slow = (seed >> 40).is_multiple_of(SLOW);
+        if slow == "renew" && is_slow {
+            said("renew all", || {
+                operator.rotate_root(&passphrase(opened_by), |_, _| {}).map(drop).unwrap();
+                tell_file(home);
+            });
+        } else if slow == "passwd" && is_slow {
             let new = opened_by + 1;
             said(&format!("passwd {new}"), || {
                 let (current, new) = (passphrase(opened_by), passphrase(new));

@@ -14,13 +14,15 @@ use crate::support::*;
 /// So many kills meet one keyspace, and the first of them meets its founding.
 const KILLS_OF_A_HOME: u64 = 10;
 /// Kinds of changes that must be met both done and cut.
-const KINDS: [&str; 5] = ["found", "create", "rotate", "import", "passwd"];
+const KINDS: [&str; 6] = ["found", "create", "rotate", "import", "passwd", "renew"];
 /// Most kills, in those that were asked for, until all has been met.
 const MOST_TIMES: u64 = 3;
 
 /// What is in a keyspace: the number of its passphrase, key spaces, keys with the version in use.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct State {
+    /// The number of its file, of which each root key has its own.
+    file: u64,
     passphrase: Option<u64>,
     spaces: BTreeSet<String>,
     keys: BTreeMap<String, u32>,
@@ -36,6 +38,7 @@ impl State {
                 ["has", key, version] => {
                     assert!(found.keys.insert(key.to_owned(), version.parse().unwrap()).is_none());
                 }
+                ["file", number] => found.file = number.parse().unwrap(),
                 ["opened", number] => found.passphrase = Some(number.parse().unwrap()),
                 _ => panic!("{line}"),
             }
@@ -49,6 +52,7 @@ impl State {
             "found" | "passwd" => self.passphrase = Some(on.parse().unwrap()),
             "space" => assert!(self.spaces.insert(on.to_owned()), "{on}"),
             "create" => assert_eq!(self.keys.insert(on.to_owned(), 1), None, "{on}"),
+            "renew" => {}
             "rotate" => *self.keys.get_mut(on).unwrap() += 1,
             "import" => {
                 assert!(self.spaces.insert(on.to_owned()), "{on}");
@@ -114,10 +118,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(place: &Place, round: u64, changes_passphrase: bool) -> Self {
+    fn start(place: &Place, round: u64, slow: &str) -> Self {
         let begun = place.begun.as_deref().and_then(|what| what.strip_prefix("passwd "));
         let mut command = Command::new(hostile("keyspace_writer"));
-        command.arg(&place.home).arg(round.to_string()).arg(changes_passphrase.to_string());
+        command.arg(&place.home).arg(round.to_string()).arg(slow);
         command.arg(place.known.passphrase.unwrap_or(1).to_string()).args(begun);
         let mut process = Running(command.stdout(Stdio::piped()).spawn().unwrap());
         let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
@@ -178,7 +182,8 @@ impl Run {
             Moment::In(kind) | Moment::AfterDerivations(kind, _) => kind,
             Moment::Opening | Moment::Ready => "",
         };
-        let mut writer = Writer::start(place, round, kind == "passwd");
+        let slow = if ["passwd", "renew"].contains(&kind) { kind } else { "fast" };
+        let mut writer = Writer::start(place, round, slow);
         match moment {
             Moment::Opening => {
                 let length = self.lengths.get("opening").copied().unwrap_or_default();
@@ -228,6 +233,9 @@ impl Run {
             } else {
                 met.cut_and_done += 1;
                 place.known.change(what);
+                if what.starts_with("found ") || what.starts_with("renew ") {
+                    place.known.file = found.file;
+                }
             }
         }
         assert_eq!(found, place.known, "{shown}: neither before nor after {begun:?}");
@@ -240,6 +248,7 @@ impl Run {
                     let kind = what.split(' ').next().unwrap();
                     self.met.entry(kind.to_owned()).or_default().acknowledged += 1;
                 }
+                Some(("file", number)) => place.known.file = number.parse().unwrap(),
                 _ => panic!("{line}"),
             }
         }
@@ -277,6 +286,8 @@ fn moment(round: u64) -> Moment {
         3 | 7 => Moment::Opening,
         5 => Moment::In("passwd"),
         6 => Moment::In("import"),
+        9 if round % (2 * KILLS_OF_A_HOME) == 9 => Moment::AfterDerivations("renew", 2),
+        9 => Moment::In("renew"),
         _ => Moment::In("rotate"),
     }
 }
@@ -317,7 +328,7 @@ fn a_bit_that_flips_after_a_kill_never_brings_the_commit_before_the_last_back() 
     let scratch = Scratch::new();
     let home = scratch.path("home");
     let mut command = Command::new(hostile("keyspace_writer"));
-    command.arg(&home).args(["1", "false", "1"]).stdout(Stdio::piped());
+    command.arg(&home).args(["1", "fast", "1"]).stdout(Stdio::piped());
     let mut writer = command.spawn().unwrap();
     let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
     assert!(lines.by_ref().map(Result::unwrap).any(|line| line.starts_with("did create")));
