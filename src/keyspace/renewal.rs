@@ -180,13 +180,17 @@ mod tests {
                 }
                 made
             });
-            let mut read = 0;
-            while !writer.is_finished() {
+            let reader = scope.spawn(|| {
+                let mut read = 0;
+                while read < 200 {
+                    let now = keyspace.keys(&name("a")).unwrap().len();
+                    assert!(now >= read, "{now} keys after {read}");
+                    read = now;
+                }
+            });
+            while !reader.is_finished() {
                 renew(&keyspace).unwrap();
                 assert!(Locked::open(&home).is_err(), "it stays locked");
-                let now = keyspace.keys(&name("a")).unwrap().len();
-                assert!(now >= read);
-                read = now;
             }
             writer.join().unwrap()
         });
