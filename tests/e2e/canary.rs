@@ -10,10 +10,14 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
+use crate::operator::{Place, arg};
 use crate::support::*;
 
-/// What the reader finds: every key with its space, name and seed.
-fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
+/// Key space, name and seed of a key.
+type Found = (String, String, [u8; 32]);
+
+/// What the reader finds: the root key, and every key with its space, name and seed.
+fn read_keyspace(home: &Path) -> ([u8; 32], Vec<Found>) {
     let database = redb::Database::open(home.join("keyspace.redb")).unwrap();
     let transaction = database.begin_read().unwrap();
     let meta: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -46,11 +50,17 @@ fn read_keyspace(home: &Path) -> Vec<(String, String, [u8; 32])> {
         assert_eq!(rest[8 + 1 + 8..][..4], [0, 0, 0, 1]);
         (space, name, rest[8 + 1 + 8 + 4 + 4 + 8..].try_into().unwrap())
     };
-    keys.iter()
-        .unwrap()
-        .map(Result::unwrap)
-        .map(|(id, sealed)| open(id.value(), sealed.value()))
-        .collect()
+    let found = keys.iter().unwrap().map(Result::unwrap);
+    (root, found.map(|(id, sealed)| open(id.value(), sealed.value())).collect())
+}
+
+/// The same, of a copy of the file of a service that stands still.
+fn read_copy(service: &Service) -> ([u8; 32], Vec<Found>) {
+    let copy = Scratch::new();
+    fs::create_dir(copy.path("home")).unwrap();
+    let copied = copy.path("home").join("keyspace.redb");
+    fs::copy(service.home.join("keyspace.redb"), &copied).unwrap();
+    read_keyspace(&copy.path("home"))
 }
 
 /// Section 1: what the header says of all records.
@@ -200,11 +210,7 @@ async fn a_private_key_is_in_the_broker_for_one_use_and_nowhere_else() {
     let (worker, listener) = (worker_of(&service), listener_of(&service));
     let (zygote, launcher) = (parent_of(worker), parent_of(listener));
     service.process.signal("STOP");
-    let copy = Scratch::new();
-    fs::create_dir(copy.path("home")).unwrap();
-    let copied = copy.path("home").join("keyspace.redb");
-    fs::copy(service.home.join("keyspace.redb"), &copied).unwrap();
-    let found = read_keyspace(&copy.path("home"));
+    let found = read_copy(&service).1;
     let [(space, name, seed)] = found.as_slice() else { panic!("{}", found.len()) };
     assert_eq!((space.as_str(), name.as_str()), ("telling-space", "telling-key"));
     let key = ed25519_dalek::SigningKey::from_bytes(seed);
@@ -240,4 +246,50 @@ async fn a_private_key_is_in_the_broker_for_one_use_and_nowhere_else() {
             assert!(!holds(&contents, &[b"telling".to_vec()]), "the database holds names");
         }
     }
+}
+
+/// Whether the keys that a service always has are in memory that nobody else can read, not even root.
+fn is_memory_secret() -> bool {
+    let doctor = cli().args(["doctor", "--format", "json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    told["broker"]["secret_memory"] == "memfd_secret"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_has_done_leaves_no_key_in_the_memory_of_the_service() {
+    let nats = Nats::plain();
+    let service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let client = nats.client().await;
+    let make = "create_key_space(\"a\"); create_keypair(\"k\"); public_key()";
+    ask_plainly(&client, make).await;
+    let place = Place::of(&service);
+    let bundle = place.scratch.path("a.age");
+    let bundle_passphrase = place.scratch.write("bundle-passphrase", "for the bundle\n");
+    let with = format!("--bundle-passphrase-file {}", arg(&bundle_passphrase));
+    for words in [
+        "keyspace rotate --yes".to_owned(),
+        "key list".to_owned(),
+        "key show a/k".to_owned(),
+        "key public a/k".to_owned(),
+        "keyspace verify".to_owned(),
+        format!("keyspace export a --output {} {with}", arg(&bundle)),
+        "key disable a/k".to_owned(),
+        "key enable a/k".to_owned(),
+        format!("keyspace import {} {with} --skip-existing", arg(&bundle)),
+    ] {
+        place.does(&words);
+    }
+    ask_plainly(&client, "list_keypairs(\"a\")").await;
+    service.process.signal("STOP");
+    let (root, found) = read_copy(&service);
+    let mut needles = forms(&found[0].2);
+    if is_memory_secret() {
+        needles.extend(forms(&root));
+        needles.extend(forms(&hmac(&[0; 32], &root)));
+        for label in ["ccks1 header", "ccks1 index", "ccks1 sum"] {
+            needles.extend(forms(&expand(&root, label.as_bytes())));
+        }
+    }
+    assert!(!memory_holds(service.process.pid(), &needles), "the broker knows a key");
+    service.process.signal("CONT");
 }
