@@ -155,11 +155,14 @@ impl Writer {
             let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.process.pid()));
             pages.unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap() / 256
         };
-        let (before, patience) = (resident(), Instant::now() + PATIENCE);
+        let (mut least, patience) = (resident(), Instant::now() + PATIENCE);
         let (mut left, mut is_high) = (times, false);
         while left > 0 {
             assert!(Instant::now() < patience, "it derives no key");
-            let more = resident().saturating_sub(before);
+            let now = resident();
+            // The first look may come when the first derivation is under way: the next one is seen then.
+            least = least.min(now);
+            let more = now - least;
             if is_high && more < 16 {
                 left -= 1;
             }
