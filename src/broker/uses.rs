@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-use policy::RateBook;
+use policy::{RateBook, Reach};
 use proof::LogPlace;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,17 @@ struct Account {
     total: u64,
     /// Unix milliseconds.
     times: Vec<u64>,
+    /// The widest windows that it ever had. Notes of earlier programs do not say, nor do those that were written
+    /// before a policy named the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    windows: Option<Windows>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Windows {
+    uses: usize,
+    milliseconds: u64,
 }
 
 /// What a line of the log says of counts.
@@ -56,8 +67,10 @@ impl Broker {
             let note = proof::read_note(&text, self.service_nkey()).ok();
             let note = note.and_then(|note| serde_json::from_str::<Note>(note).ok());
             let note = note.filter(|note| note.schema == 1).ok_or(damaged)?;
-            for Account { name, total, times } in note.accounts {
-                book.put_back(&name, total, times);
+            for Account { name, total, times, windows } in note.accounts {
+                let reach =
+                    windows.map(|Windows { uses, milliseconds }| Reach { uses, milliseconds });
+                book.put_back(&name, total, times, reach);
             }
             place = note.place;
         }
@@ -102,12 +115,13 @@ impl Broker {
         let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let (folder, place) = self.audit.end()?;
         book.trim(self.clock.milliseconds());
-        let account = |(name, total, times): (&str, u64, _)| Account {
+        let windows = |Reach { uses, milliseconds }| Windows { uses, milliseconds };
+        let accounts = book.accounts().map(|(name, used)| Account {
             name: name.to_owned(),
-            total,
-            times: Iterator::collect::<Vec<u64>>(times),
-        };
-        let accounts = book.accounts().map(|(name, total, times)| account((name, total, times)));
+            total: used.total(),
+            times: used.times().collect(),
+            windows: used.reach().map(windows),
+        });
         Some((folder, Note { schema: 1, place, accounts: accounts.collect() }))
     }
 }
@@ -146,5 +160,21 @@ fn count(
         let at = u64::try_from(at.as_millisecond()).unwrap_or_default().min(now);
         told.counted.iter().for_each(|account| book.recall(account, at));
         place = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_of_an_earlier_program_is_read_and_one_without_windows_is_written_as_it_was() {
+        let old = "{\"name\":\"client c\",\"total\":3,\"times\":[1,2]}";
+        let account: Account = serde_json::from_str(old).unwrap();
+        assert!(account.windows.is_none());
+        assert_eq!(serde_json::to_string(&account).unwrap(), old);
+        let new = old.replace('}', ",\"windows\":{\"uses\":2,\"milliseconds\":1000}}");
+        let account: Account = serde_json::from_str(&new).unwrap();
+        assert_eq!(account.windows.map(|windows| windows.uses), Some(2));
     }
 }

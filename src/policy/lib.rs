@@ -26,6 +26,8 @@ mod pattern;
 #[cfg(test)]
 mod properties;
 mod rate;
+#[cfg(test)]
+mod rate_tests;
 mod recipient;
 mod rules;
 mod table;
@@ -44,7 +46,7 @@ pub use file::MAX_POLICY_BYTES;
 pub use fmt::formatted;
 pub use grant::{Grant, Permit, Target};
 pub use limits::Limits;
-pub use rate::RateBook;
+pub use rate::{RateBook, Reach};
 pub use recipient::{NoRecipient, Recipient};
 pub use terms::Unmet;
 

@@ -6,6 +6,14 @@ use crate::Policy;
 
 /// Most uses one window may allow: each is remembered while the window lasts.
 const MAX_USES: u64 = 100_000;
+/// Most of its unit that one window may last.
+const MAX_UNITS: u64 = 366;
+pub(crate) const DAY: u64 = 86_400_000;
+/// No window looks further back, in milliseconds.
+pub(crate) const LONGEST: u64 = MAX_UNITS * DAY;
+/// So many of the latest uses of every account are known, whatever its windows were: one of so many uses or fewer
+/// counts right from the moment a policy has it.
+pub(crate) const LEAST_KEPT: usize = 100;
 
 /// `"100/1s"`: at most 100 uses in any one second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +29,7 @@ impl Window {
     /// Parses `uses/time`. The error is [`Window::HELP`] or says which number is too large.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let (uses, time) = text.split_once('/').ok_or(Self::HELP)?;
-        let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", DAY)];
         let split = units.iter().find_map(|(unit, ms)| Some((time.strip_suffix(unit)?, *ms)));
         let (count, unit) = split.ok_or(Self::HELP)?;
         let uses = uses.trim().parse::<u64>().map_err(|_| Self::HELP)?;
@@ -29,7 +37,7 @@ impl Window {
         if uses == 0 || uses > MAX_USES {
             return Err("a rate window allows 1 to 100000 uses");
         }
-        if count == 0 || count > 366 {
+        if count == 0 || count > MAX_UNITS {
             return Err("a rate window lasts 1 to 366 of its unit");
         }
         let uses = usize::try_from(uses).map_err(|_| Self::HELP)?;
@@ -58,10 +66,12 @@ impl Allowance {
 }
 
 /// What windows look at: this many of the latest uses, as far back as this.
-#[derive(Debug, Clone, Copy, Default)]
-struct Reach {
-    uses: usize,
-    milliseconds: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Uses.
+    pub uses: usize,
+    /// How far back.
+    pub milliseconds: u64,
 }
 
 impl Reach {
@@ -87,14 +97,15 @@ pub struct RateBook {
     accounts: BTreeMap<String, Used>,
 }
 
+/// What was used of one account.
 #[derive(Debug, Default)]
-struct Used {
+pub struct Used {
     total: u64,
     /// Milliseconds of the latest uses, oldest first: those that a window may still ask for.
     times: VecDeque<u64>,
-    /// The widest windows since the book was opened. It grows only: a policy that is read again by mistake, and
-    /// then the right one, forgets nothing.
-    reach: Reach,
+    /// The widest windows that the account ever had. It grows only: under a policy that is read by mistake, and then
+    /// the right one, nothing is forgotten. `None` until a policy names the account.
+    reach: Option<Reach>,
 }
 
 impl RateBook {
@@ -115,7 +126,7 @@ impl RateBook {
         }
         for (account, allowance) in charges.iter().filter(|(_, all)| !all.is_boundless()) {
             let used = self.accounts.entry((*account).to_owned()).or_default();
-            used.reach = used.reach.or(allowance.reach());
+            used.learn(allowance);
             used.add(now);
             used.trim(now);
         }
@@ -126,7 +137,7 @@ impl RateBook {
     pub fn learn(&mut self, policy: &Policy) {
         for (account, allowance) in policy.accounts() {
             if let Some(used) = self.accounts.get_mut(&account) {
-                used.reach = used.reach.or(allowance.reach());
+                used.learn(allowance);
             }
         }
     }
@@ -146,20 +157,46 @@ impl RateBook {
         self.accounts.entry(account.to_owned()).or_default().add(at);
     }
 
-    /// Every account with its total and the times of its latest uses, in Unix milliseconds.
-    pub fn accounts(&self) -> impl Iterator<Item = (&str, u64, impl Iterator<Item = u64>)> {
-        let all = self.accounts.iter();
-        all.map(|(account, used)| (account.as_str(), used.total, used.times.iter().copied()))
+    /// Every account, with what was used of it.
+    pub fn accounts(&self) -> impl Iterator<Item = (&str, &Used)> {
+        self.accounts.iter().map(|(account, used)| (account.as_str(), used))
     }
 
     /// Puts back an account as [`RateBook::accounts`] told of it.
-    pub fn put_back(&mut self, account: &str, total: u64, times: impl IntoIterator<Item = u64>) {
-        let used = Used { total, times: times.into_iter().collect(), reach: Reach::default() };
+    pub fn put_back(
+        &mut self,
+        account: &str,
+        total: u64,
+        times: impl IntoIterator<Item = u64>,
+        reach: Option<Reach>,
+    ) {
+        let used = Used { total, times: times.into_iter().collect(), reach };
         self.accounts.insert(account.to_owned(), used);
     }
 }
 
 impl Used {
+    /// Uses in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The latest uses, in Unix milliseconds.
+    pub fn times(&self) -> impl Iterator<Item = u64> {
+        self.times.iter().copied()
+    }
+
+    /// The widest windows that the account ever had.
+    #[must_use]
+    pub fn reach(&self) -> Option<Reach> {
+        self.reach
+    }
+
+    fn learn(&mut self, allowance: &Allowance) {
+        self.reach = Some(self.reach.unwrap_or_default().or(allowance.reach()));
+    }
+
     fn exhausted(&mut self, allowance: &Allowance, now: u64) -> Option<Exhausted> {
         if allowance.uses.is_some_and(|most| self.total >= most) {
             return Some(Exhausted::Uses);
@@ -189,143 +226,13 @@ impl Used {
     }
 
     fn trim(&mut self, now: u64) {
-        let surplus = self.times.len().saturating_sub(self.reach.uses);
-        let past = |at: &u64| at.saturating_add(self.reach.milliseconds) <= now;
-        let old = self.times.partition_point(past);
-        self.times.drain(..surplus.max(old));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allowance(windows: &[&str], uses: Option<u64>) -> Allowance {
-        let rate = windows.iter().map(|text| Window::parse(text).unwrap()).collect();
-        Allowance { rate, uses }
-    }
-
-    #[test]
-    fn no_stretch_of_the_window_holds_more_than_its_uses() {
-        let allowance = allowance(&["3/1s", "5/1m"], None);
-        let mut book = RateBook::default();
-        let mut used = Vec::new();
-        for now in (0..120_000).step_by(100) {
-            if book.charge(&[("c", &allowance)], now).is_ok() {
-                used.push(now);
-            }
-        }
-        for (length, most) in [(1_000, 3), (60_000, 5)] {
-            for start in 0..120_000 {
-                let inside = used.iter().filter(|at| (start..start + length).contains(*at)).count();
-                assert!(inside <= most, "{inside} uses from {start}");
-            }
-        }
-        assert_eq!(used.len(), 10, "the windows are used up, not held back");
-    }
-
-    #[test]
-    fn accounts_are_charged_together_or_not_at_all() {
-        let (one, many) = (allowance(&["1/1d"], None), allowance(&["9/1d"], None));
-        let mut book = RateBook::default();
-        assert_eq!(book.charge(&[("client", &many), ("rule", &one)], 0), Ok(()));
-        let refused = Err((1, Exhausted::Rate));
-        assert_eq!(book.charge(&[("client", &many), ("rule", &one)], 1), refused);
-        let totals: Vec<_> = book.accounts().map(|(name, total, _)| (name, total)).collect();
-        assert_eq!(totals, [("client", 1), ("rule", 1)]);
-        assert_eq!(book.charge(&[("client", &many), ("other", &one)], 1), Ok(()));
-    }
-
-    #[test]
-    fn a_total_is_for_ever_and_a_clock_set_back_gives_nothing_back() {
-        let three = allowance(&["2/1s"], Some(3));
-        let mut book = RateBook::default();
-        for (now, expected) in [
-            (10_000, Ok(())),
-            (10_001, Ok(())),
-            (10_002, Err((0, Exhausted::Rate))),
-            (5_000, Err((0, Exhausted::Rate))),
-            (12_000, Ok(())),
-            (99_000_000, Err((0, Exhausted::Uses))),
-        ] {
-            assert_eq!(book.charge(&[("c", &three)], now), expected, "{now}");
-        }
-        assert_eq!(
-            RateBook::default().charge(&[("c", &allowance(&[], Some(0)))], 1),
-            Err((0, Exhausted::Uses))
-        );
-    }
-
-    #[test]
-    fn a_book_that_was_written_down_and_put_back_is_the_same() {
-        let some = allowance(&["3/1m"], Some(4));
-        let mut book = RateBook::default();
-        for now in [1, 2, 3] {
-            book.charge(&[("c", &some)], now).unwrap();
-        }
-        let mut again = RateBook::default();
-        for (account, total, times) in book.accounts() {
-            again.put_back(account, total, times);
-        }
-        assert_eq!(again.charge(&[("c", &some)], 4), Err((0, Exhausted::Rate)));
-        assert_eq!(again.charge(&[("c", &some)], 60_004), Ok(()));
-        assert_eq!(again.charge(&[("c", &some)], 60_005), Err((0, Exhausted::Uses)));
-    }
-
-    fn times(book: &RateBook, account: &str) -> usize {
-        book.accounts().find(|(name, ..)| *name == account).unwrap().2.count()
-    }
-
-    #[test]
-    fn no_more_times_are_kept_than_a_window_can_ask_for() {
-        let (wide, only_total) = (allowance(&["5/1s", "3/1m"], None), allowance(&[], Some(10_000)));
-        let mut book = RateBook::default();
-        for now in 0..1_000 {
-            let charges = [("wide", &wide), ("total", &only_total)];
-            let _refused = book.charge(&charges, now * 10_000);
-        }
-        assert_eq!((times(&book, "wide"), times(&book, "total")), (3, 0));
-        book.trim(1_000 * 10_000 + 60_000);
-        assert_eq!(times(&book, "wide"), 0, "a minute later none is asked for");
-    }
-
-    /// What a policy says of an account that rates in these windows.
-    fn policy(rate: &str) -> Policy {
-        let text = format!(
-            "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
-             allow = [{{ name = \"a\", calls = [\"hash\"], rate = [\"{rate}\"] }}]\n"
-        );
-        Policy::parse("p", &text).unwrap()
-    }
-
-    #[test]
-    fn what_is_recalled_is_cut_to_the_windows_of_the_policy_and_to_no_others() {
-        const ACCOUNT: &str = "rule r a anonymous";
-        let recalled = || {
-            let mut book = RateBook::default();
-            (0..10).for_each(|at| book.recall(ACCOUNT, at * 1_000));
-            book.recall("rule r gone anonymous", 9_000);
-            book
-        };
-        for (rate, kept) in [("3/1h", 3), ("100/5s", 5), ("100/1h", 10)] {
-            let mut book = recalled();
-            book.learn(&policy(rate));
-            book.trim(9_000);
-            assert_eq!(times(&book, ACCOUNT), kept, "{rate}");
-            assert_eq!(times(&book, "rule r gone anonymous"), 0);
-            // A policy that asks for less takes nothing away from the one that asked for more.
-            book.learn(&policy("1/1s"));
-            book.trim(9_000);
-            assert_eq!(times(&book, ACCOUNT), kept, "{rate}");
-            assert!(book.accounts().all(|(_, total, _)| total > 0), "totals are for ever");
-        }
-    }
-
-    #[test]
-    fn windows_without_a_unit_or_with_absurd_numbers_are_refused() {
-        for bad in ["100", "100/1", "x/1s", "0/1s", "1/0s", "1/x", "1/400d", "99999999/1s", "-1/1s"]
-        {
-            assert!(Window::parse(bad).is_err(), "{bad}");
-        }
+        let older_than = |age: u64| self.times.partition_point(|at| at.saturating_add(age) <= now);
+        let all = self.times.len();
+        // What nobody has said the windows of may have had any.
+        let unasked = self
+            .reach
+            .map_or(0, |reach| all.saturating_sub(reach.uses).max(older_than(reach.milliseconds)));
+        let gone = unasked.min(all.saturating_sub(LEAST_KEPT)).max(older_than(LONGEST));
+        self.times.drain(..gone);
     }
 }

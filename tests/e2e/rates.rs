@@ -1,5 +1,6 @@
 //! Rates under load, and over a crash.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -109,47 +110,89 @@ async fn uses_of_the_killed(service: &mut Service, client: &Client) -> usize {
     answered.load(Ordering::Relaxed)
 }
 
-/// What a note has of an account is what its windows can ask for, and a crash after windows were changed counts as
-/// the service that crashed did.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_note_has_no_more_than_windows_ask_for_and_a_crash_after_a_reload_changes_no_count() {
-    let nats = Nats::plain();
-    let policy = |rate: &str| {
-        format!(
-            "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
-             allow = [{{ name = \"a\", calls = [\"hash\"], rate = [\"{rate}\"] }}]\n"
-        )
-    };
-    let mut service = Service::start(&nats, &policy("3/1s"));
-    let client = nats.client().await;
-    let uses = async |most: usize| {
-        let mut uses = 0;
-        while uses < most {
-            let reply = ask_plainly(&client, "hash(\"sha256\", \"x\")").await;
-            match reply.error.as_deref() {
-                None => uses += 1,
-                Some("rate-limited") => break,
-                Some(other) => panic!("{other}"),
-            }
+/// A policy of one rule, which counts.
+fn counting(rate: &str) -> String {
+    format!(
+        "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+         allow = [{{ name = \"a\", calls = [\"hash\"], rate = [\"{rate}\"] }}]\n"
+    )
+}
+
+/// How many uses are allowed, of as many as are asked for.
+async fn used_of(client: &Client, most: usize) -> usize {
+    for uses in 0..most {
+        match ask_plainly(client, "hash(\"sha256\", \"x\")").await.error.as_deref() {
+            None => {}
+            Some("rate-limited") => return uses,
+            Some(other) => panic!("{other}"),
         }
-        uses
-    };
-    for _ in 0..3 {
-        assert_eq!(uses(3).await, 3);
-        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     }
-    service.scratch.policy(&policy("10/1h"));
+    most
+}
+
+/// What a note has of the account.
+fn noted(service: &Service) -> serde_json::Value {
+    let note = std::fs::read_to_string(service.home.join("audit.uses")).unwrap();
+    let note: serde_json::Value = serde_json::from_str(note.lines().next().unwrap()).unwrap();
+    note["accounts"][0].clone()
+}
+
+/// A note has what windows ask for and the latest hundred uses, so that a window that is made longer counts what
+/// was used before, and a crash after that changes no count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_a_reload_makes_longer_counts_what_was_used_before_also_after_a_crash() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, &counting("3/1s"));
+    let client = nats.client().await;
+    for _ in 0..3 {
+        assert_eq!(used_of(&client, 3).await, 3);
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    service.scratch.policy(&counting("13/1h"));
     let mut command = cli();
     let done = command.args(["policy", "reload", "--home"]).arg(&service.home).output().unwrap();
     assert_eq!(outcome(&done).0, 0, "{done:?}");
-    let note = std::fs::read_to_string(service.home.join("audit.uses")).unwrap();
-    let note: serde_json::Value = serde_json::from_str(note.lines().next().unwrap()).unwrap();
-    let account = &note["accounts"][0];
-    assert_eq!((&account["total"], account["times"].as_array().unwrap().len()), (&9.into(), 0));
-    assert_eq!(uses(4).await, 4);
+    let account = noted(&service);
+    assert_eq!((&account["total"], account["times"].as_array().unwrap().len()), (&9.into(), 9));
+    assert_eq!(used_of(&client, 2).await, 2);
     service.crash();
     service.restart(&nats);
-    assert_eq!(uses(20).await, 6, "ten in all since the policy was read again");
+    assert_eq!(used_of(&client, 20).await, 2, "thirteen in all");
+    service.stop();
+}
+
+/// Whoever may start a command in the home must not thereby give a client its rate back: not under a policy that
+/// has no such rule, nor under one that rates in shorter windows; after a proper end as after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_under_another_policy_in_between_gives_no_use_back() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, &counting("150/1d"));
+    let client = nats.client().await;
+    assert_eq!(used_of(&client, 149).await, 149);
+    let other = |name: &str, rest: &str| {
+        let text = format!("version = 1\nservice.name = \"{SERVICE}\"\n{rest}");
+        service.scratch.write(name, text)
+    };
+    let nothing = "[anonymous]\nroles = [\"o\"]\n[[role]]\nname = \"o\"\n";
+    let (without, narrow) = (other("without", nothing), other("narrow", &counting("1/1s")));
+    let script = service.scratch.write("one.rhai", "1");
+    let run = |service: &Service, policy: &Path| {
+        let mut command = cli();
+        command.arg("run").arg(&script).arg("--home").arg(&service.home);
+        command.arg("--policy").arg(policy).arg("--passphrase-file");
+        command.arg(service.scratch.passphrase_file());
+        let done = outcome(&command.output().unwrap());
+        assert_eq!((done.0, done.1.as_str()), (0, "1\n"), "{}", done.2);
+    };
+    service.crash();
+    run(&service, &without);
+    service.restart(&nats);
+    assert_eq!(used_of(&client, 3).await, 1);
+    service.stop();
+    run(&service, &without);
+    run(&service, &narrow);
+    service.restart(&nats);
+    assert_eq!(used_of(&client, 3).await, 0);
     service.stop();
 }
 
