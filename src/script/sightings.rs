@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTFlags, ASTNode, Expr, FnCallExpr, Position, Stmt};
 use wire::script::Sighting;
 use wire::{Algorithm, CallName, KeyRef, Name, Touches};
 
@@ -42,7 +42,15 @@ fn sighting(node: &ASTNode<'_>, on_a_literal: bool) -> Option<Sighting> {
 /// Whether the last node of a path is called on a literal, rather than on what may be an object map with
 /// a function of its own.
 fn is_on_a_literal(path: &[ASTNode<'_>]) -> bool {
-    let [.., ASTNode::Expr(Expr::Dot(parts, ..)), _] = path else { return false };
+    let [around @ .., ASTNode::Expr(dot @ Expr::Dot(parts, ..)), _] = path else { return false };
+    // `x[0].f()` is kept as `x[(0.f())]`, but for a flag: `0` is where in `x` that is which has the function.
+    let is_index = |around: &ASTNode<'_>| {
+        matches!(around, ASTNode::Expr(Expr::Index(of, flags, _))
+            if std::ptr::eq(*dot, &raw const of.rhs) && !flags.contains(ASTFlags::BREAK))
+    };
+    if around.last().is_some_and(is_index) {
+        return false;
+    }
     matches!(
         parts.lhs,
         Expr::StringConstant(..)
