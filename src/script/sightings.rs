@@ -75,36 +75,13 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
         return Some(Sighting { call, ..nameless(at) });
     }
     let name = CallName::from_word(&call.name)?;
-    let after_message = [
-        CallName::Sign,
-        CallName::SignDigest,
-        CallName::SignSchnorr,
-        CallName::PersonalSign,
-        CallName::Hmac,
-    ];
-    let index = usize::from(after_message.contains(&name));
-    let named = matches!(
-        name,
-        CallName::CreateKeySpace
-            | CallName::SelectKeySpace
-            | CallName::DeleteKeySpace
-            | CallName::ExportKeySpace
-            | CallName::CreateKeypair
-            | CallName::SelectKeypair
-            | CallName::DeleteKeypair
-            | CallName::PublicKey
-            | CallName::RotateKeypair
-            | CallName::Sign
-            | CallName::SignDigest
-            | CallName::SignSchnorr
-            | CallName::PersonalSign
-            | CallName::Hmac
-    );
-    let literal = text(index).filter(|_| named && !as_method).and_then(|t| KeyRef::parse(t).ok());
+    let Form { key, message, without_key } = form_of(name);
+    // A method has its first argument elsewhere.
+    let literal = key.filter(|_| !as_method).and_then(text).and_then(|t| KeyRef::parse(t).ok());
     // A key space has no `/` in its name, and neither has a lone key: the name is in `key`.
     let literal = literal.filter(|l| name.touches() == Touches::Key || l.space.is_none());
-    // `sign_all` is given several, and a method its first argument elsewhere.
-    let place = place_of_message(name).filter(|_| call.name != "sign_all" && !as_method);
+    // `sign_all` is given several.
+    let place = message.filter(|_| call.name != "sign_all" && !as_method);
     // With another number of arguments it is an error of the script, and nothing is decided.
     let place = place.filter(|(_, arguments)| arguments.contains(&call.args.len()));
     let message = place.clone().and_then(|(at, _)| text(at)).map(|text| text.as_bytes().to_vec());
@@ -119,7 +96,7 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
         (_, _) => None,
     };
     let algorithm = algorithm.filter(|_| !as_method);
-    let on_selected = !as_method && is_without_key(name, call.args.len());
+    let on_selected = !as_method && without_key == Some(call.args.len());
     let known = Sighting { call: Some(name), literal, message, namespace, ..nameless(at) };
     Some(Sighting { on_selected, algorithm, ..known })
 }
@@ -128,63 +105,47 @@ fn nameless(at: Position) -> Sighting {
     Sighting { at: position(at), ..Sighting::default() }
 }
 
-/// Whether with so many arguments none of them is a key.
-fn is_without_key(name: CallName, arguments: usize) -> bool {
-    match name {
-        CallName::PublicKey | CallName::RotateKeypair => arguments == 0,
-        CallName::Sign
-        | CallName::SignDigest
-        | CallName::SignSchnorr
-        | CallName::PersonalSign
-        | CallName::Hmac
-        | CallName::Encrypt
-        | CallName::Decrypt
-        | CallName::DecryptFrom => arguments == 1,
-        CallName::SignIn | CallName::Verify => arguments == 2,
-        CallName::CreateKeySpace
-        | CallName::SelectKeySpace
-        | CallName::ListKeySpaces
-        | CallName::DeleteKeySpace
-        | CallName::ExportKeySpace
-        | CallName::CreateKeypair
-        | CallName::SelectKeypair
-        | CallName::ListKeypairs
-        | CallName::DeleteKeypair
-        | CallName::EncryptTo
-        | CallName::GenerateKey
-        | CallName::VerifyWith
-        | CallName::Hash
-        | CallName::RandomBytes => false,
-    }
+/// What the arguments of a host function are.
+#[derive(Default)]
+struct Form {
+    /// Which one names a key or a key space.
+    key: Option<usize>,
+    /// Which one is to be signed, verified or hashed, and how many there are then.
+    message: Option<(usize, RangeInclusive<usize>)>,
+    /// With how many none of them is a key, so that the selected one is meant.
+    without_key: Option<usize>,
 }
 
-/// Which argument is to be signed, verified or hashed, and how many there are.
-fn place_of_message(name: CallName) -> Option<(usize, RangeInclusive<usize>)> {
+fn form_of(name: CallName) -> Form {
+    let none = Form::default();
     match name {
-        CallName::Sign | CallName::SignSchnorr | CallName::PersonalSign | CallName::Hmac => {
-            Some((0, 1..=2))
-        }
-        CallName::Verify => Some((0, 2..=2)),
-        CallName::SignIn | CallName::Hash => Some((1, 2..=2)),
-        CallName::VerifyWith => Some((1, 3..=4)),
         CallName::CreateKeySpace
         | CallName::SelectKeySpace
-        | CallName::ListKeySpaces
         | CallName::DeleteKeySpace
         | CallName::ExportKeySpace
         | CallName::CreateKeypair
         | CallName::SelectKeypair
+        | CallName::DeleteKeypair => Form { key: Some(0), ..none },
+        CallName::PublicKey | CallName::RotateKeypair => {
+            Form { key: Some(0), without_key: Some(0), ..none }
+        }
+        CallName::Sign | CallName::SignSchnorr | CallName::PersonalSign | CallName::Hmac => {
+            Form { key: Some(1), message: Some((0, 1..=2)), without_key: Some(1) }
+        }
+        // What it is given is the digest in hexadecimal digits, and not what the policy sees.
+        CallName::SignDigest => Form { key: Some(1), without_key: Some(1), ..none },
+        CallName::SignIn => Form { message: Some((1, 2..=2)), without_key: Some(2), ..none },
+        CallName::Verify => Form { message: Some((0, 2..=2)), without_key: Some(2), ..none },
+        CallName::Encrypt | CallName::Decrypt | CallName::DecryptFrom => {
+            Form { without_key: Some(1), ..none }
+        }
+        CallName::VerifyWith => Form { message: Some((1, 3..=4)), ..none },
+        CallName::Hash => Form { message: Some((1, 2..=2)), ..none },
+        CallName::ListKeySpaces
         | CallName::ListKeypairs
-        | CallName::PublicKey
-        | CallName::RotateKeypair
-        | CallName::DeleteKeypair
-        | CallName::SignDigest
-        | CallName::Encrypt
-        | CallName::Decrypt
         | CallName::EncryptTo
-        | CallName::DecryptFrom
         | CallName::GenerateKey
-        | CallName::RandomBytes => None,
+        | CallName::RandomBytes => none,
     }
 }
 
@@ -308,6 +269,38 @@ Fn("f").curry(@)"#;
         for place in PLACES.lines() {
             let source = place.replace('@', "delete_keypair(\"a/k\")");
             assert!(named_in(&source).contains(&CallName::DeleteKeypair), "{place}");
+        }
+    }
+
+    #[test]
+    fn what_is_called_on_an_entry_of_a_list_may_be_a_function_of_its_own() {
+        let is_perhaps_own = |script: &str| {
+            let seen = seen_in(script);
+            let [one] = seen.as_slice() else { panic!("{script}: {seen:?}") };
+            one.perhaps_own
+        };
+        for script in [
+            "let t = [#{}]; t[0].sign(\"x\")",
+            "let t = [#{}]; t[0]?.sign(\"x\")",
+            "let t = #{}; t[\"a\"].sign(\"x\")",
+            "let t = #{}; t.a[0].sign(\"x\")",
+            "let t = #{}; t[\"a\"][0].sign(\"x\")",
+            "let t = #{}; t[[0][0]].sign(\"x\")",
+            "let t = #{}; t?[0].sign(\"x\")",
+            "[#{}][0].sign(\"x\")",
+            "#{ a: #{} }.a.sign(\"x\")",
+        ] {
+            assert!(is_perhaps_own(script), "{script}");
+        }
+        for script in [
+            "\"x\".sign()",
+            "[0].sign()",
+            "let t = #{}; t[\"x\".sign()]",
+            "let t = #{}; t[0][\"x\".sign()]",
+            "let t = #{}; t[\"x\".sign()].len()",
+            "let t = #{}; t.a = \"x\".sign()",
+        ] {
+            assert!(!is_perhaps_own(script), "{script}");
         }
     }
 
