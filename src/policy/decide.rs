@@ -3,7 +3,7 @@
 use wire::{Algorithm, CallName, KeyPath, KeyRef, Touches};
 
 use crate::grant::{Grant, Offer, Target};
-use crate::pattern::Pattern;
+use crate::pattern::{On, Pattern};
 use crate::recipient::Recipient;
 use crate::terms::{Foreseen, Unmet};
 use crate::{Caller, Policy, Role, Rule};
@@ -320,24 +320,34 @@ impl Rule {
         format!("{} (line {})", self.name, self.line)
     }
 
-    /// Whether a deny may be about this call, for some key.
+    /// Whether a deny may be about this call, for some key: to delete a key space is to delete its keys.
     pub(crate) fn lists_or_follows(&self, call: CallName) -> bool {
         let deletes_keys = call == CallName::DeleteKeySpace;
         self.lists(call) || (deletes_keys && self.lists(CallName::DeleteKeypair))
     }
 
-    /// An allow reaches a key space through the pattern of one of its keys, but a call that takes
-    /// all the keys with it needs a pattern that covers them all.
     pub(crate) fn allows(&self, act: &Act) -> bool {
-        self.lists(act.call)
-            && match &act.target {
-                Target::Nothing => true,
-                Target::Key(path) => self.keys.iter().any(|keys| keys.matches_key(path)),
-                Target::Space(space) if act.call.touches() == Touches::WholeSpace => {
-                    self.keys.iter().any(|keys| keys.covers_space(space))
-                }
-                Target::Space(space) => self.keys.iter().any(|keys| keys.matches_space(space)),
+        self.allows_on(act.call, &On::from(&act.target))
+    }
+
+    /// Whether an allow is about a call on this, or on all of it.
+    pub(crate) fn allows_on(&self, call: CallName, on: &On<'_>) -> bool {
+        self.lists(call) && self.reaches(call, on, true)
+    }
+
+    /// An allow reaches a key space through the pattern of one of its keys, but a call that takes
+    /// all the keys with it needs a pattern that covers them all. A deny on keys does not close their
+    /// key space, but no call that takes all its keys may take those.
+    fn reaches(&self, call: CallName, on: &On<'_>, opens: bool) -> bool {
+        let mut keys = self.keys.iter();
+        match on {
+            On::Nothing => true,
+            On::Key(space, key) => keys.any(|keys| keys.matches_key(space, key)),
+            On::Space(space) if opens == (call.touches() == Touches::WholeSpace) => {
+                keys.any(|keys| keys.covers_space(space))
             }
+            On::Space(space) => keys.any(|keys| keys.matches_space(space)),
+        }
     }
 
     pub(crate) fn denies(&self, act: &Act, facts: &Facts<'_>) -> bool {
@@ -350,20 +360,13 @@ impl Rule {
         self.terms.all_unmet(act, facts).find(|unmet| unmet.is_known(facts))
     }
 
-    /// A deny without `keys` denies its calls on everything. A deny on keys does not close their
-    /// key space, but no call that takes all its keys may take those, and to delete a key space is
-    /// to delete its keys.
     pub(crate) fn names(&self, act: &Act) -> bool {
-        self.lists_or_follows(act.call)
-            && match &act.target {
-                _ if !self.names_keys => true,
-                Target::Nothing => true,
-                Target::Key(path) => self.keys.iter().any(|keys| keys.matches_key(path)),
-                Target::Space(space) if act.call.touches() == Touches::WholeSpace => {
-                    self.keys.iter().any(|keys| keys.matches_space(space))
-                }
-                Target::Space(space) => self.keys.iter().any(|keys| keys.covers_space(space)),
-            }
+        self.names_on(act.call, &On::from(&act.target))
+    }
+
+    /// Whether a deny is about a call on this, or on all of it. One without `keys` denies its calls on everything.
+    pub(crate) fn names_on(&self, call: CallName, on: &On<'_>) -> bool {
+        self.lists_or_follows(call) && (!self.names_keys || self.reaches(call, on, false))
     }
 
     /// To whom it lets this call export keys.
@@ -374,7 +377,7 @@ impl Rule {
     /// Whether there may be a key space that both cover with all its keys.
     pub(crate) fn shares_a_whole_space_with(&self, other: &Self) -> bool {
         let whole = |rule: &'_ Self| -> Vec<Pattern> {
-            let all = rule.keys.iter().filter(|keys| keys.covers_space_of(keys));
+            let all = rule.keys.iter().filter(|keys| keys.takes_all_keys());
             all.map(Pattern::space_alone).collect()
         };
         let others = whole(other);

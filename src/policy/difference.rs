@@ -10,7 +10,7 @@ use wire::{CallName, Touches};
 
 use crate::change::{Change, Changed, Kind};
 use crate::limits::{Bound, Unit};
-use crate::pattern::Pattern;
+use crate::pattern::{On, Pattern};
 use crate::rate::Allowance;
 use crate::recipient::Recipient;
 use crate::{Caller, Policy, Role, Rule};
@@ -153,10 +153,11 @@ impl<'p> Bearing<'p> {
 
 fn stance(bearing: &[Bearing<'_>], call: CallName, place: &Place) -> Stance {
     let named = |rule: &Rule| (rule.name.clone(), rule.line);
+    let on = place.as_ref().map_or(On::Nothing, Pattern::whole);
     let (mut first, mut free, mut to) = (None, None, BTreeSet::new());
     let mut terms = BTreeMap::new();
     for Bearing { rule, allows, is_free, terms: text } in bearing {
-        let bears = if *allows { rule.allows_at(call, place) } else { rule.names_at(call, place) };
+        let bears = if *allows { rule.allows_on(call, &on) } else { rule.names_on(call, &on) };
         if !bears {
             continue;
         }
@@ -354,31 +355,4 @@ fn places(
     let (changed, all) = (fitting(changed), fitting(all));
     let pairs = changed.iter().flat_map(|one| all.iter().map(move |other| (one, other)));
     pairs.flat_map(|(one, other)| one.in_common_with(other)).map(Some).collect()
-}
-
-impl Rule {
-    /// As [`Rule::allows`], of all of a place.
-    fn allows_at(&self, call: CallName, place: &Place) -> bool {
-        self.lists(call)
-            && place.as_ref().is_none_or(|place| match call.touches() {
-                Touches::Nothing => true,
-                Touches::Key => self.keys.iter().any(|keys| keys.covers(place)),
-                Touches::WholeSpace => self.keys.iter().any(|keys| keys.covers_space_of(place)),
-                Touches::Space => self.keys.iter().any(|keys| keys.reaches_space_of(place)),
-            })
-    }
-
-    /// As [`Rule::names`], of all of a place.
-    fn names_at(&self, call: CallName, place: &Place) -> bool {
-        self.lists_or_follows(call)
-            && (!self.names_keys
-                || place.as_ref().is_none_or(|place| match call.touches() {
-                    Touches::Nothing => true,
-                    Touches::Key => self.keys.iter().any(|keys| keys.covers(place)),
-                    Touches::WholeSpace => {
-                        self.keys.iter().any(|keys| keys.reaches_space_of(place))
-                    }
-                    Touches::Space => self.keys.iter().any(|keys| keys.covers_space_of(place)),
-                }))
-    }
 }

@@ -3,7 +3,7 @@
 use wire::{CallName, Touches};
 
 use crate::decide::{Act, Facts};
-use crate::pattern::Pattern;
+use crate::pattern::On;
 use crate::terms::Unmet;
 use crate::{Caller, Policy, Role, RoleId, Rule};
 
@@ -169,17 +169,24 @@ impl Policy {
 impl Rule {
     /// Whether nothing of an allow is left beside this deny.
     fn closes(&self, allow: &Self) -> bool {
-        // A deny on keys does not close their key space, unless it is on all of them.
-        let closes = |call: &CallName| {
-            let covers = |pattern: &Pattern| match call.touches() {
-                Touches::Space => self.keys.iter().any(|own| own.covers_space_of(pattern)),
-                // A deny on some of its keys is enough.
-                Touches::WholeSpace => self.keys.iter().any(|own| own.reaches_space_of(pattern)),
-                Touches::Nothing | Touches::Key => self.keys.iter().any(|own| own.covers(pattern)),
-            };
-            !self.names_keys || (!allow.keys.is_empty() && allow.keys.iter().all(covers))
+        let is_closed = |(call, on): &(CallName, On<'_>)| self.names_on(*call, on);
+        let opened = allow.opened();
+        self.terms.are_none() && !opened.is_empty() && opened.iter().all(is_closed)
+    }
+
+    /// Each call that an allow is about, on each that it allows it on.
+    fn opened(&self) -> Vec<(CallName, On<'_>)> {
+        let on = |call: &CallName| {
+            let call = *call;
+            let on = self.keys.iter().filter_map(move |keys| match call.touches() {
+                Touches::Nothing => None,
+                Touches::Key => keys.names_a_key().then(|| keys.whole()),
+                Touches::WholeSpace => keys.takes_all_keys().then(|| keys.space_alone().whole()),
+                Touches::Space => Some(keys.space_alone().whole()),
+            });
+            let nothing = (call.touches() == Touches::Nothing).then_some(On::Nothing);
+            on.chain(nothing).map(move |on| (call, on))
         };
-        self.terms.are_none()
-            && allow.calls.iter().all(|call| self.lists_or_follows(*call) && closes(call))
+        self.calls.iter().flat_map(on).collect()
     }
 }

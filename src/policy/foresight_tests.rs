@@ -198,6 +198,27 @@ fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
         ));
         assert_eq!(!policy.remarks().is_empty(), is_closed, "{calls} {allow} {deny}");
     }
+    // A deny on keys denies by their names the calls that are on nothing stored.
+    for (allow, deny, is_closed) in [
+        ("calls = [\"hash\"]", "calls = [\"hash\", \"sign\"], keys = [\"a/*\"]", true),
+        ("calls = [\"hash\", \"random_bytes\"]", "calls = [\"hash\"]", false),
+        (
+            "calls = [\"hash\", \"sign\"], keys = [\"a/*\"]",
+            "calls = [\"*\"], keys = [\"a/*\"]",
+            true,
+        ),
+        (
+            "calls = [\"hash\", \"sign\"], keys = [\"a/*\"]",
+            "calls = [\"*\"], keys = [\"b/*\"]",
+            false,
+        ),
+        ("calls = [\"*\"]", "calls = [\"*\"], keys = [\"a/*\"]", true),
+        // What is listed and reaches nothing leaves nothing open.
+        ("calls = [\"sign\", \"delete_key_space\"], keys = [\"a/k\"]", "calls = [\"sign\"]", true),
+    ] {
+        let policy = role(&format!("allow = [{{ {allow} }}]\ndeny = [{{ {deny} }}]"));
+        assert_eq!(!policy.remarks().is_empty(), is_closed, "{allow} {deny}");
+    }
 }
 
 #[test]

@@ -40,7 +40,8 @@ impl Glob {
         self.matches(&other.with_strange_stars())
     }
 
-    fn with_strange_stars(&self) -> Vec<u8> {
+    /// A text that stands for all that it matches.
+    pub(crate) fn with_strange_stars(&self) -> Vec<u8> {
         self.0.join(&0)
     }
 

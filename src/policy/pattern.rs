@@ -1,8 +1,33 @@
 //! Key patterns: `space/key`, or `space` for calls on a space alone. `*` stays inside one name.
 
+use std::borrow::Cow;
+
 use wire::{KeyPath, KeyRef, Name};
 
 use crate::glob::Glob;
+use crate::grant::Target;
+
+/// What a call is on, as patterns are held against it: one key or key space, or all that a pattern matches.
+#[derive(Debug)]
+pub(crate) enum On<'a> {
+    /// Nothing that is stored.
+    Nothing,
+    /// The text of a key space.
+    Space(Cow<'a, [u8]>),
+    /// The texts of a key space and of a key.
+    Key(Cow<'a, [u8]>, Cow<'a, [u8]>),
+}
+
+impl<'a> From<&'a Target> for On<'a> {
+    fn from(target: &'a Target) -> Self {
+        let text = |name: &'a Name| Cow::Borrowed(name.as_str().as_bytes());
+        match target {
+            Target::Nothing => Self::Nothing,
+            Target::Space(space) => Self::Space(text(space)),
+            Target::Key(KeyPath { space, key }) => Self::Key(text(space), text(key)),
+        }
+    }
+}
 
 /// A key pattern of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,9 +63,18 @@ impl Pattern {
         self.space.is_star() && self.key.as_ref().is_some_and(Glob::is_star)
     }
 
-    /// Whether it covers the key spaces of the other pattern with all their keys.
-    pub(crate) fn covers_space_of(&self, other: &Self) -> bool {
-        self.space.covers(&other.space) && self.key.as_ref().is_none_or(Glob::is_star)
+    /// Whether it reaches all keys of the key spaces that it matches, whatever their names.
+    pub(crate) fn takes_all_keys(&self) -> bool {
+        self.key.as_ref().is_none_or(Glob::is_star)
+    }
+
+    /// All that it matches.
+    pub(crate) fn whole(&self) -> On<'static> {
+        let text = |glob: &Glob| Cow::Owned(glob.with_strange_stars());
+        match &self.key {
+            None => On::Space(text(&self.space)),
+            Some(key) => On::Key(text(&self.space), text(key)),
+        }
     }
 
     /// Whether everything that the other pattern matches matches this one.
@@ -83,27 +117,20 @@ impl Pattern {
         self.space.filled("*") + &key
     }
 
-    /// Whether it reaches the key spaces of the other pattern.
-    pub(crate) fn reaches_space_of(&self, other: &Self) -> bool {
-        self.space.covers(&other.space)
-    }
-
     /// Whether a call on a whole space matches: by the pattern of a space, or by the space part of
     /// the pattern of a key.
-    pub(crate) fn matches_space(&self, space: &Name) -> bool {
-        self.space.matches(space.as_str().as_bytes())
+    pub(crate) fn matches_space(&self, space: &[u8]) -> bool {
+        self.space.matches(space)
     }
 
-    /// Whether the pattern covers a key space with all its keys, whatever their names.
-    pub(crate) fn covers_space(&self, space: &Name) -> bool {
-        self.matches_space(space) && self.key.as_ref().is_none_or(Glob::is_star)
+    /// Whether the pattern covers a key space with all its keys.
+    pub(crate) fn covers_space(&self, space: &[u8]) -> bool {
+        self.matches_space(space) && self.takes_all_keys()
     }
 
     /// Whether a call on one key matches: only by the pattern of a key.
-    pub(crate) fn matches_key(&self, path: &KeyPath) -> bool {
-        let key = self.key.as_ref();
-        self.space.matches(path.space.as_str().as_bytes())
-            && key.is_some_and(|key| key.matches(path.key.as_str().as_bytes()))
+    pub(crate) fn matches_key(&self, space: &[u8], key: &[u8]) -> bool {
+        self.space.matches(space) && self.key.as_ref().is_some_and(|own| own.matches(key))
     }
 
     /// Whether some key could match, with what is known of the key's place.
@@ -111,7 +138,10 @@ impl Pattern {
         let Some(part) = &self.key else { return false };
         known.is_none_or(|known| {
             part.matches(known.key.as_str().as_bytes())
-                && known.space.as_ref().is_none_or(|space| self.matches_space(space))
+                && known
+                    .space
+                    .as_ref()
+                    .is_none_or(|space| self.matches_space(space.as_str().as_bytes()))
         })
     }
 }
@@ -136,16 +166,12 @@ mod tests {
 
     #[test]
     fn a_star_does_not_cross_from_space_to_key() {
-        let path = |space: &str, key: &str| KeyPath {
-            space: Name::parse(space).unwrap(),
-            key: Name::parse(key).unwrap(),
-        };
         let pattern = Pattern::parse("bill*").unwrap();
-        assert!(pattern.matches_space(&Name::parse("billing").unwrap()));
-        assert!(!pattern.matches_key(&path("billing", "k1")));
+        assert!(pattern.matches_space(b"billing"));
+        assert!(!pattern.matches_key(b"billing", b"k1"));
         let pattern = Pattern::parse("*/k1").unwrap();
-        assert!(pattern.matches_key(&path("any", "k1")));
-        assert!(!pattern.matches_key(&path("any", "k2")));
+        assert!(pattern.matches_key(b"any", b"k1"));
+        assert!(!pattern.matches_key(b"any", b"k2"));
     }
 
     #[test]
