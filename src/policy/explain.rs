@@ -184,7 +184,7 @@ impl Rule {
                 Touches::WholeSpace => keys.takes_all_keys().then(|| keys.space_alone().whole()),
                 Touches::Space => Some(keys.space_alone().whole()),
             });
-            let nothing = (call.touches() == Touches::Nothing).then_some(On::Nothing);
+            let nothing = call.may_touch_nothing().then_some(On::Nothing);
             on.chain(nothing).map(move |on| (call, on))
         };
         self.calls.iter().flat_map(on).collect()

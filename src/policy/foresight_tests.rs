@@ -179,6 +179,28 @@ fn what_is_allowed_on_every_key_is_certain_and_on_some_is_not() {
 }
 
 #[test]
+fn a_rule_without_keys_allows_what_is_done_with_a_key_of_the_scripts_own_and_nothing_stored() {
+    for (rule, is_own) in [
+        ("calls = [\"*\"]", true),
+        ("calls = [\"encrypt\", \"decrypt\", \"generate_key\"]", true),
+        ("calls = [\"encrypt\"], keys = [\"b/*\"]", true),
+        ("calls = [\"hash\"]", false),
+    ] {
+        let policy = role(&format!("allow = [{{ {rule} }}]"));
+        let who = policy.anonymous().unwrap();
+        let call = CallName::Encrypt;
+        let allows = |key| {
+            let act = Act { call, target: target(call, key).unwrap() };
+            matches!(policy.decide(&who, act, &Facts::default()), Decision::Allow(_))
+        };
+        assert_eq!((allows(None), allows(Some("a/k"))), (is_own, false), "{rule}");
+        // The function exists for the script, and `check` does not call it refused.
+        assert_eq!(policy.calls_for(&who).contains(&call), is_own, "{rule}");
+    }
+    assert!(target(CallName::Sign, None).is_err() && target(CallName::Hash, Some("a/k")).is_err());
+}
+
+#[test]
 fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
     for (calls, allow, deny, is_closed) in [
         ("select_key_space", "a/*", "a/*", true),
