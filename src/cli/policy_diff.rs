@@ -4,6 +4,7 @@ use std::path::Path;
 
 use policy::{AuditTerms, Change, Changed, Isolation, Kind};
 use serde_json::json;
+use wire::{CallName, Touches};
 
 use crate::args::{Format, PolicyDiffArgs};
 use crate::exit::{Exit, Fault};
@@ -49,6 +50,13 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
             format!("~ expires {}, was {}", instant(*new), instant(*old))
         }
         Changed::Allowance => "~ has another rate".to_owned(),
+        Changed::Runs { script, new } => {
+            let mark = if *new { "+ runs" } else { "- no longer runs" };
+            match script {
+                Some(script) => format!("{mark} the script sha256:{}", hex(script)),
+                None => format!("{mark} scripts that none of its roles names"),
+            }
+        }
         Changed::Limit { bound, unit, script, old, new } => {
             let of = script.map_or(String::new(), |script| format!(" for sha256:{}", hex(&script)));
             let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
@@ -60,7 +68,7 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
                 Kind::Refused => '-',
                 Kind::OtherTerms => '~',
             };
-            let on = if on.is_empty() { String::new() } else { format!(" on {on}") };
+            let on = on_what(*call, on);
             let terms = if *kind == Kind::OtherTerms { " on other terms" } else { "" };
             let rules = [(&args.old, old), (&args.new, new)];
             let rules = rules.iter().filter_map(|(file, rule)| Some(place(file, rule.as_ref()?)));
@@ -68,6 +76,14 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
             let to = if to.is_empty() { String::new() } else { format!(" to {}", to.join(" ")) };
             format!("{mark} {call}{on}{terms}{to} ({})", rules.join(", "))
         }
+    }
+}
+
+fn on_what(call: CallName, on: &str) -> String {
+    match call.touches() {
+        Touches::Nothing => String::new(),
+        Touches::Key if on.is_empty() => " with a key of the script's own".to_owned(),
+        Touches::Space | Touches::WholeSpace | Touches::Key => format!(" on {on}"),
     }
 }
 
@@ -119,6 +135,10 @@ fn as_json(change: &Change) -> serde_json::Value {
             json!({ "client": client, "change": "expires", "old": old, "new": new })
         }
         Changed::Allowance => json!({ "client": client, "change": "rate" }),
+        Changed::Runs { script, new } => {
+            let script = script.map(|script| format!("sha256:{}", hex(&script)));
+            json!({ "client": client, "change": "runs", "script": script, "new": new })
+        }
         Changed::Limit { bound, unit, script, old, new } => {
             let script = script.map(|script| format!("sha256:{}", hex(&script)));
             json!({ "client": client, "change": "limit", "limit": bound, "unit": unit, "script": script, "old": old, "new": new })

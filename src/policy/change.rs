@@ -57,6 +57,13 @@ pub enum Changed {
     },
     /// How often the client may do anything.
     Allowance,
+    /// Whether its scripts run at all, whatever they may do then.
+    Runs {
+        /// SHA-256 of the one that it is about; `None` for those that none of its roles names.
+        script: Option<[u8; 32]>,
+        /// Whether they run now; they did not before, or the reverse.
+        new: bool,
+    },
     /// A bound of its scripts, or of all of them.
     Limit {
         /// Its name in a policy.
@@ -74,7 +81,7 @@ pub enum Changed {
     Call {
         /// The host function.
         call: CallName,
-        /// The pattern; empty for calls that touch no key.
+        /// The pattern; empty for calls that touch no key, or are given one that the script has itself.
         on: String,
         /// What became of it.
         kind: Kind,

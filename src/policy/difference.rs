@@ -146,7 +146,7 @@ impl<'p> Bearing<'p> {
         let to = rule.recipients_of(call);
         let asks_nothing = rule.terms.are_none() && role.scripts.is_empty() && to.is_empty();
         let is_free = asks_nothing && rule.allowance.is_boundless();
-        let terms = format!("allow {:?} {written} {} {to:?}", role.scripts, counted(rule));
+        let terms = format!("allow {:?} {written} {} {to:?}", role.sorted_scripts(), counted(rule));
         rule.lists(call).then_some(Self { rule, allows: true, is_free, terms })
     }
 }
@@ -220,12 +220,19 @@ impl Sides<'_> {
         if old.allowance != new.allowance {
             changes.push(Changed::Allowance);
         }
+        let runs = self.runs(old, new, None);
+        changes.extend(runs.clone());
         let of_any = self.limits(old, new, None);
         changes.extend(of_any.iter().flatten().cloned());
         let roles = [self.old.roles(), self.new.roles()].concat();
         let scripts: BTreeSet<[u8; 32]> =
             roles.iter().flat_map(|role| role.scripts.iter().copied()).collect();
         for script in scripts {
+            let own = self.runs(old, new, Some(script));
+            let ways =
+                |what: &Option<Changed>| matches!(what, Some(Changed::Runs { new: true, .. }));
+            let is_said = own.is_none() || (runs.is_some() && ways(&own) == ways(&runs));
+            changes.extend(own.filter(|_| !is_said));
             let of_one = self.limits(old, new, Some(script));
             let said = |what: &Option<Changed>| match what {
                 Some(Changed::Limit { bound, old, new, .. }) => Some((*bound, *old, *new)),
@@ -236,12 +243,17 @@ impl Sides<'_> {
         }
     }
 
+    /// Whether it is otherwise that a script, or any that no role names, runs at all.
+    fn runs(&self, old: &Caller, new: &Caller, script: Option<[u8; 32]>) -> Option<Changed> {
+        let was = self.old.policy.may_run(&running(old, script));
+        let is = self.new.policy.may_run(&running(new, script));
+        (was != is).then_some(Changed::Runs { script, new: is })
+    }
+
     /// Of a script, or of any that no role names, each bound that changed.
     fn limits(&self, old: &Caller, new: &Caller, script: Option<[u8; 32]>) -> Vec<Option<Changed>> {
-        let running =
-            |who: &Caller| Caller { script: Some(script.unwrap_or_default()), ..who.clone() };
-        let mut old = self.old.policy.limits_for(&running(old));
-        let mut new = self.new.policy.limits_for(&running(new));
+        let mut old = self.old.policy.limits_for(&running(old, script));
+        let mut new = self.new.policy.limits_for(&running(new, script));
         let own = Bound::ALL.iter().filter(|bound| **bound != Bound::Concurrent);
         own.map(|bound| limit(*bound, script, *old.slot(*bound), *new.slot(*bound))).collect()
     }
@@ -251,7 +263,7 @@ impl Sides<'_> {
         let (old, new) = (self.old.rules(self.now), self.new.rules(self.now));
         let whole = |rule: &Rule, role: Option<&Role>| {
             let terms = rule.terms.written_for(CallName::SignIn);
-            let digests = role.map(|role| &role.scripts);
+            let digests = role.map(Role::sorted_scripts);
             let (calls, keys, to) = (&rule.calls, &rule.keys, &rule.export_to);
             let counts = counted(rule);
             format!("{digests:?} {calls:?} {} {keys:?} {terms} {counts} {to:?}", rule.names_keys)
@@ -297,6 +309,11 @@ impl Sides<'_> {
         said.sort_by_key(|(place, _)| *place);
         said.into_iter().map(|(_, change)| change).collect()
     }
+}
+
+/// The caller of a script, or of one that no role names.
+fn running(who: &Caller, script: Option<[u8; 32]>) -> Caller {
+    Caller { script: Some(script.unwrap_or_default()), ..who.clone() }
 }
 
 /// Of places, those that no other covers. Each is held against those that were kept, and the wide come first.
@@ -349,10 +366,17 @@ fn places(
             }
         }
     };
-    if call.touches() == Touches::Nothing {
-        return BTreeSet::from([None]);
-    }
     let (changed, all) = (fitting(changed), fitting(all));
     let pairs = changed.iter().flat_map(|one| all.iter().map(move |other| (one, other)));
-    pairs.flat_map(|(one, other)| one.in_common_with(other)).map(Some).collect()
+    let stored = pairs.flat_map(|(one, other)| one.in_common_with(other)).map(Some);
+    stored.chain(call.may_touch_nothing().then_some(None)).collect()
+}
+
+impl Role {
+    /// The scripts that it is for, in an order that does not come from the file.
+    fn sorted_scripts(&self) -> Vec<[u8; 32]> {
+        let mut scripts = self.scripts.clone();
+        scripts.sort_unstable();
+        scripts
+    }
 }

@@ -37,6 +37,10 @@ fn short(Change { client, what }: &Change) -> String {
         }
         Changed::Expires { old, new } => format!("expires {old:?} {new:?}"),
         Changed::Allowance => "allowance".to_owned(),
+        Changed::Runs { script, new } => {
+            let mark = if *new { "+" } else { "-" };
+            format!("{mark} runs {}", script.map_or(0, |script| script[0]))
+        }
         Changed::Limit { bound, unit, script, old, new } => {
             format!("{bound} {unit} {} {old} {new}", script.map_or(0, |script| script[0]))
         }
@@ -143,6 +147,46 @@ fn calls_are_said_where_they_became_otherwise() {
     says(&allow(""), &allow(hash), &["c: + hash  none r.h", "c: + random_bytes  none r.h"]);
     let closed = format!("{hash}\ndeny = [{{ name = \"n\", calls = [\"*\"] }}]");
     says(&allow(hash), &allow(&closed), &["c: - hash  r.h r.n", "c: - random_bytes  r.h r.n"]);
+}
+
+#[test]
+fn what_is_done_with_a_key_of_the_scripts_own_is_said_as_a_place_of_its_own() {
+    let allow = "allow = [{ name = \"a\", calls = [\"encrypt\"], keys = [\"x/*\"] }]";
+    let denied = |keys: &str| {
+        let deny = format!("[{{ name = \"d\", calls = [\"encrypt\"], keys = [\"{keys}\"] }}]");
+        policy(HEAD, &nkey(0), &format!("{allow}\ndeny = {deny}"))
+    };
+    let open = policy(HEAD, &nkey(0), allow);
+    // Of keys it closes nothing; the text under a key of the script's own it does.
+    says(&open, &denied("y/*"), &["c: - encrypt  r.a r.d"]);
+    says(&denied("y/*"), &open, &["c: + encrypt  r.d r.a"]);
+    says(&denied("y/*"), &denied("z/*"), &[]);
+}
+
+#[test]
+fn whether_scripts_run_at_all_is_said() {
+    let digest = |digit: &str| format!("\"sha256:{}\"", digit.repeat(64));
+    let world = |roles: &str, scripts: &str| {
+        let text = format!(
+            "version = 1\n{HEAD}\n[[client]]\nname = \"c\"\nroles = [{roles}]\n{}\n\
+             [[role]]\nname = \"r\"\nscripts = [{scripts}]\n[[role]]\nname = \"idle\"\n",
+            nkey(0)
+        );
+        Policy::parse("p", &text).unwrap()
+    };
+    let (one, two) = (digest("1"), digest("2"));
+    let (bound, free) = (world("\"r\"", &one), world("\"r\", \"idle\"", &one));
+    says(&bound, &free, &["c: + runs 0"]);
+    says(&free, &bound, &["c: - runs 0"]);
+    says(&bound, &world("\"r\"", &two), &["c: - runs 17", "c: + runs 34"]);
+    says(&world("", &one), &bound, &["c: - runs 0"]);
+    // The order of scripts says nothing.
+    let both = |scripts: [&str; 2]| {
+        let role =
+            format!("scripts = [{}]\nallow = [{{ calls = [\"hash\"] }}]", scripts.join(", "));
+        policy(HEAD, &nkey(0), &role)
+    };
+    says(&both([&one, &two]), &both([&two, &one]), &[]);
 }
 
 #[test]

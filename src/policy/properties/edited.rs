@@ -1,0 +1,72 @@
+//! Worlds that are otherwise than before, and what is to be told of it.
+
+use proptest::prelude::*;
+
+use super::generated::{Line, Role, World, line};
+use super::{CALLERS, Told};
+use crate::pattern::{On, Pattern};
+use crate::{Act, Changed, Kind};
+
+/// Something to be otherwise.
+#[derive(Debug, Clone)]
+pub(super) struct Edit {
+    role: usize,
+    client: usize,
+    allow: Line,
+    deny: Line,
+    how: usize,
+}
+
+pub(super) fn edit() -> impl Strategy<Value = Edit> {
+    let parts = (0..3_usize, 0..CALLERS, line(true), line(false), 0..11_usize);
+    parts.prop_map(|(role, client, allow, deny, how)| Edit { role, client, allow, deny, how })
+}
+
+/// A world with one rule more, less or other than before, or one role of a caller, or one script of a role.
+pub(super) fn changed(world: &World, edit: Edit) -> World {
+    let mut world = world.clone();
+    let Edit { role, client, allow, deny, how } = edit;
+    let role = role % world.roles.len();
+    let name = world.roles[role].name.clone();
+    let held = match world.clients.get_mut(client) {
+        Some(client) => Some(&mut client.roles),
+        None => world.anonymous.as_mut(),
+    };
+    let role = &mut world.roles[role];
+    let (list, line) =
+        if how.is_multiple_of(2) { (&mut role.allow, allow) } else { (&mut role.deny, deny) };
+    match how {
+        0 | 1 => list.push(Line { label: Some(9), ..line }),
+        2 | 3 => drop(list.pop()),
+        4 | 5 => list.iter_mut().take(1).for_each(|first| *first = line.clone()),
+        6 => role.scripts = vec!["1"],
+        7 => role.scripts.clear(),
+        8 => held.into_iter().for_each(|roles| roles.retain(|other| *other != name)),
+        9 => held.into_iter().for_each(|roles| roles.push(name.clone())),
+        // A role that says nothing.
+        _ => {
+            let (allow, deny) = (Vec::new(), Vec::new());
+            world.roles.push(Role { name: "idle".to_owned(), scripts: vec![], allow, deny });
+            held.into_iter().for_each(|roles| roles.push("idle".to_owned()));
+        }
+    }
+    world
+}
+
+/// Whether a change is told of which this is a part: that an act is decided otherwise.
+pub(super) fn is_about(change: &Changed, act: &Act, was: &Told, is: &Told) -> bool {
+    let Changed::Call { call, on, kind, .. } = change else { return false };
+    let on = (!on.is_empty()).then(|| Pattern::parse(on).unwrap());
+    let covers = match (&on, On::from(&act.target)) {
+        (None, On::Nothing) => true,
+        (Some(on), On::Space(space)) => on.matches_space(&space),
+        (Some(on), On::Key(space, key)) => on.matches_key(&space, &key),
+        (None, On::Space(_) | On::Key(..)) | (Some(_), On::Nothing) => false,
+    };
+    let is_so = match kind {
+        Kind::Allowed => was.is_none(),
+        Kind::Refused => is.is_none(),
+        Kind::OtherTerms => true,
+    };
+    *call == act.call && covers && is_so
+}
