@@ -107,15 +107,7 @@ impl Policy {
                 say(role.line, "policy-idle-role", message, "give it to a client, or remove it");
             }
             for allow in &role.allow {
-                if allow.allowance.uses == Some(0) {
-                    let message = format!("{} allows nothing: it has no uses", allow.name);
-                    say(
-                        allow.line,
-                        "policy-idle-rule",
-                        message,
-                        "raise `uses`, or remove the allow",
-                    );
-                } else if let Some(deny) = self.closing(allow, role, &holders) {
+                if let Some(deny) = self.closing(allow, role, &holders) {
                     let message =
                         format!("{} allows nothing: {} denies all of it", allow.name, deny.name);
                     say(

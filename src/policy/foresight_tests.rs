@@ -324,7 +324,6 @@ fn what_gives_nothing_to_anybody_is_remarked_upon() {
             client("\"d\", \"a\"") + &anonymous("\"a\", \"d\"") + allow + deny,
             "11 policy-closed-rule",
         ),
-        (anonymous("\"a\"") + &allow.replace(" }]", ", uses = 0 }]"), "7 policy-idle-rule"),
     ] {
         assert_eq!(remarks(&text), expected, "{text}");
     }

@@ -120,9 +120,6 @@ impl RateBook {
             if let Some(exhausted) = used.and_then(|used| used.exhausted(allowance, now)) {
                 return Err((at, exhausted));
             }
-            if allowance.uses == Some(0) {
-                return Err((at, Exhausted::Uses));
-            }
         }
         for (account, allowance) in charges.iter().filter(|(_, all)| !all.is_boundless()) {
             let used = self.accounts.entry((*account).to_owned()).or_default();

@@ -158,7 +158,14 @@ fn read_calls(item: &Item<'_>, findings: &mut Findings<'_>) -> (Vec<CallName>, b
 
 fn read_allowance(table: &mut Table<'_>, findings: &mut Findings<'_>) -> Allowance {
     let rate = table.optional("rate").map(|item| read_rates(&item, findings));
-    let uses = table.optional("uses").and_then(|item| item.whole_number(findings));
+    let uses = table.optional("uses").and_then(|item| {
+        let uses = item.whole_number(findings)?;
+        if uses == 0 {
+            let message = "`uses` is 0, so the rule would allow nothing";
+            findings.add(&item.span, Mistake::Bound, message, "raise it, or remove the rule");
+        }
+        Some(uses)
+    });
     Allowance { rate: rate.unwrap_or_default(), uses }
 }
 

@@ -158,6 +158,7 @@ fn what_is_said_of_a_mistake_leads_to_its_mending() {
         ("limits.new_keys = 1000000", "x"),
         ("= 1", "x"),
         ("deny = [{ calls = [\"sign\"], uses = 1 }]", "x"),
+        ("allow = [{ calls = [\"hash\"], uses = 0 }]", "x"),
     ] {
         let report = reported(rule, role);
         let helps = report.matches("\n  help: ").count();

@@ -160,7 +160,7 @@ fn terms() -> impl Strategy<Value = Terms> {
         (weighted(0.15, 0..3_usize), sometimes(&PREFIXES), sometimes(&LIKES), sometimes(&MESSAGES));
     let others = (sometimes(&NAMESPACES), sometimes(&ALGORITHMS));
     let times = (weighted(0.2, 0..HOURS.len()), weighted(0.1, select(&ENDS)));
-    let counts = (weighted(0.1, 1..3_usize), weighted(0.1, 0..3_usize));
+    let counts = (weighted(0.1, 1..3_usize), weighted(0.1, 1..3_usize));
     (on_messages, others, times, counts).prop_map(
         |(
             (max, prefixes, likes, digests),
