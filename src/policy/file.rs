@@ -1,12 +1,12 @@
 //! Text → [`Policy`]. Whatever is not understood is an error with its place; all of them are
 //! reported, not the first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
 use crate::limits::{Bound, Limits, Unit, parse_measure};
 use crate::rate::{Allowance, Window};
-use crate::rules::{hex, read_rules};
+use crate::rules::{Names, hex, read_rules};
 use crate::table::{Item, Table, read_document, read_each};
 use crate::{AuditTerms, Client, Isolation, Policy, Role, RoleId, Rule};
 
@@ -300,6 +300,7 @@ fn report_two_recipients(
 
 fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
     let mut roles: Vec<Role> = Vec::new();
+    let mut names = Names::new();
     for item in item.list(findings) {
         let Some(mut table) = item.table("[[role]]", findings) else {
             continue;
@@ -313,10 +314,13 @@ fn read_roles(item: &Item<'_>, findings: &mut Findings<'_>) -> Vec<Role> {
         let scripts = table
             .optional("scripts")
             .map(|item| read_each(&item, findings, "the digest of a script", read_script_digest));
-        let mut names = BTreeSet::new();
+        // Of a role whose own name is wrong there are no names of rules to be held against each other.
+        let mut nowhere = Names::new();
+        let is_taken = name.is_empty() || roles.iter().any(|other| other.name == name);
+        let names = if is_taken { &mut nowhere } else { &mut names };
         let mut rules = |key, allows, findings: &mut Findings<'_>| {
             let item = table.optional(key)?;
-            Some(read_rules(&item, &name, allows, &mut names, findings))
+            Some(read_rules(&item, &name, allows, names, findings))
         };
         let allow = rules("allow", true, findings);
         let deny = rules("deny", false, findings);

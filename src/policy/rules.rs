@@ -1,6 +1,6 @@
 //! The rules of a role.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use wire::operator::MOST_RECIPIENTS;
@@ -22,11 +22,14 @@ use crate::terms::Terms;
 /// Longest prefix or pattern of messages, in bytes: it is compared with every message.
 const MAX_FORM_BYTES: usize = 256;
 
+/// The names of rules with their roles, and their lines.
+pub(crate) type Names = BTreeMap<String, usize>;
+
 pub(crate) fn read_rules(
     item: &Item<'_>,
     role: &str,
     allows: bool,
-    names: &mut BTreeSet<String>,
+    names: &mut Names,
     findings: &mut Findings<'_>,
 ) -> Vec<Rule> {
     let list = if allows { "allow" } else { "deny" };
@@ -45,10 +48,12 @@ fn read_rule(
     place: String,
     mut table: Table<'_>,
     allows: bool,
-    names: &mut BTreeSet<String>,
+    names: &mut Names,
     findings: &mut Findings<'_>,
 ) -> Rule {
-    let label = table.optional("name").and_then(|item| read_own_name(&item, names, findings));
+    let label = table.optional("name").and_then(|item| read_own_name(&item, findings));
+    let (label, label_span) =
+        label.map_or((None, table.span.clone()), |(text, at)| (Some(text), at));
     let calls_at = table.required("calls", "add `calls = [\"sign\"]`", findings);
     let calls = calls_at.map(|item| (read_calls(&item, findings), item.span));
     let (calls, calls_span) = calls.unwrap_or(((Vec::new(), false), table.span.clone()));
@@ -101,24 +106,21 @@ fn read_rule(
     }
     table.finish(findings);
     let name = label.map_or(place, |label| format!("{role}.{label}"));
+    if let Some(other) = names.insert(name.clone(), line) {
+        let message = format!("the rule on line {other} is called `{name}` as well");
+        findings.add(&label_span, Mistake::Taken, message, "give one of them another `name`");
+    }
     Rule { name, line, identity, calls, names_keys, keys, terms, export_to, allowance }
 }
 
-/// The name of a rule, which no other rule of its role has: cases, the audit log and counts go by it.
-fn read_own_name(
-    item: &Item<'_>,
-    names: &mut BTreeSet<String>,
-    findings: &mut Findings<'_>,
-) -> Option<String> {
+/// The name of a rule. With its role before it, no other rule has it: cases, the audit log and counts go by it.
+fn read_own_name(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<(String, Range<usize>)> {
     let name = read_label(item, "rule name", findings)?;
     if name.starts_with("allow[") || name.starts_with("deny[") {
         let message = format!("`{name}` is how a rule without a name is called");
         findings.add(&item.span, Mistake::Taken, message, "give it another name, or none");
-    } else if !names.insert(name.clone()) {
-        let message = format!("the rule name `{name}` is taken in this role");
-        findings.add(&item.span, Mistake::Taken, message, "give it another name, or none");
     }
-    Some(name)
+    Some((name, item.span.clone()))
 }
 
 /// A pattern of a key space alone says nothing of its keys. Beside calls on key spaces that may be

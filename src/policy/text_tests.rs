@@ -41,11 +41,11 @@ fn rules_that_would_do_nothing_are_mistakes() {
         ),
         (
             "allow = [{ name = \"x\", calls = [\"hash\"] }, { name = \"x\", calls = [\"random_bytes\"] }]",
-            "the rule name `x` is taken in this role",
+            "is called `r.x` as well",
         ),
         (
             "allow = [{ name = \"x\", calls = [\"hash\"] }]\ndeny = [{ name = \"x\", calls = [\"hash\"] }]",
-            "the rule name `x` is taken in this role",
+            "is called `r.x` as well",
         ),
         (
             "allow = [{ calls = [\"hash\"] }, { name = \"allow[0]\", calls = [\"random_bytes\"] }]",
@@ -164,6 +164,29 @@ fn what_is_said_of_a_mistake_leads_to_its_mending() {
         let helps = report.matches("\n  help: ").count();
         assert_eq!(report.matches("p.toml:").count(), helps, "{rule}: {report}");
     }
+}
+
+/// Coverage, cases and the audit log go by role and rule: no two may be read as one.
+#[test]
+fn rules_of_two_roles_cannot_have_one_full_name() {
+    let roles = |one: &str, two: &str| {
+        let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\n{one}\n[[role]]\n{two}\n");
+        Policy::parse("p.toml", &text).map_err(|found| found.to_string())
+    };
+    let role = |role: &str, list: &str, name: &str| {
+        let name = if name.is_empty() { String::new() } else { format!("name = \"{name}\", ") };
+        format!("name = \"{role}\"\n{list} = [{{ {name}calls = [\"hash\"] }}]")
+    };
+    let taken = roles(&role("a", "allow", "b.c"), &role("a.b", "deny", "c")).unwrap_err();
+    let expected = "p.toml:8:18: the rule on line 5 is called `a.b.c` as well [policy-taken]\n  \
+         help: give one of them another `name`";
+    assert_eq!(taken, expected);
+    let taken = roles(&role("a", "allow", "b.allow[0]"), &role("a.b", "allow", "")).unwrap_err();
+    assert!(taken.starts_with("p.toml:8:10: the rule on line 5 is called"), "{taken}");
+    assert!(roles(&role("a", "allow", "b.c"), &role("a.b", "deny", "d")).is_ok());
+    // Of two roles of one name that is said, and not of each of their rules.
+    let twice = roles(&role("a", "allow", "b"), &role("a", "allow", "b")).unwrap_err();
+    assert_eq!(twice.matches("p.toml:").count(), 1, "{twice}");
 }
 
 #[test]
