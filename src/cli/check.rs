@@ -11,7 +11,7 @@ use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
 use crate::{files, report, say, scripts};
 
-/// Most keys that a script may select for them to be looked at one by one.
+/// Most key spaces, and most keys, that a script may select for them to be looked at one by one.
 const MOST_SELECTIONS: usize = 64;
 
 /// What the service would do with a script.
@@ -95,11 +95,21 @@ fn check_one(
         let code = Code::PolicyDenied.word();
         return vec![finding(Position::default(), Weight::Error, code, message, Some(help))];
     }
-    if !callers.iter().any(|caller| policy.may_run(caller)) {
-        let message = "the policy does not allow this script to its caller".to_owned();
+    let (callers, strangers): (Vec<_>, Vec<_>) =
+        callers.into_iter().partition(|caller| policy.may_run(caller));
+    let not_run = |weight, message: &str| {
         let help = "add its digest to the `scripts` of a role: `sha256sum` prints it";
-        let code = Code::PolicyDenied.word();
-        return vec![finding(Position::default(), Weight::Error, code, message, Some(help))];
+        finding(
+            Position::default(),
+            weight,
+            Code::PolicyDenied.word(),
+            message.to_owned(),
+            Some(help),
+        )
+    };
+    if callers.is_empty() {
+        let message = "the policy does not allow this script to its caller";
+        return vec![not_run(Weight::Error, message)];
     }
     let (sightings, beyond) = match read(script, lanes, policy, &callers) {
         Ok(read) => read,
@@ -111,7 +121,11 @@ fn check_one(
         let message = format!("{message} (for `{name}`)");
         finding(at, Weight::Warning, code.word(), message, None)
     });
-    let mut findings: Vec<Finding> = beyond.collect();
+    let strangers = strangers.iter().map(|stranger| {
+        let message = format!("the policy does not allow this script to `{}`", stranger.name());
+        not_run(Weight::Warning, &message)
+    });
+    let mut findings: Vec<Finding> = strangers.chain(beyond).collect();
     let selections = Selections::of(&sightings);
     let judged = sightings.iter().filter_map(|sighting| {
         if let Some(name) = &sighting.shadows {
@@ -259,11 +273,16 @@ impl Selections {
         }
         known.spaces.sort();
         known.spaces.dedup();
-        let of_each = bare.iter().flat_map(|key| known.in_each_space(key));
-        let of_each: Vec<KeyRef> = of_each.collect();
+        bare.sort();
+        bare.dedup();
+        // All of them are looked at for each call: of many the time would be felt.
+        let keys = known.keys.len() + bare.len() * known.spaces.len();
+        if known.spaces.len().max(keys) > MOST_SELECTIONS {
+            return Self::default();
+        }
+        let of_each: Vec<KeyRef> = bare.iter().flat_map(|key| known.in_each_space(key)).collect();
         known.keys.extend(of_each);
-        // So many are looked at for each call that the time would be felt.
-        if known.keys.len() > MOST_SELECTIONS { Self::default() } else { known }
+        known
     }
 
     fn in_each_space(&self, key: &Name) -> Vec<KeyRef> {
@@ -282,5 +301,38 @@ impl Selections {
             None if sighting.on_selected => self.keys.clone(),
             None => Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each call of a hostile script would be looked at on each key space that it selects.
+    #[test]
+    fn of_more_selections_than_can_be_looked_at_none_is_known() {
+        let named = |call, name: String| {
+            let key = Name::parse(&name).ok().map(|key| KeyRef { space: None, key });
+            Sighting { call: Some(call), literal: key, ..Sighting::default() }
+        };
+        let script = |spaces: usize, keys: usize| -> Vec<Sighting> {
+            let spaces = (0..spaces).map(|n| named(CallName::SelectKeySpace, format!("s{n}")));
+            let keys = (0..keys).map(|n| named(CallName::SelectKeypair, format!("k{n}")));
+            spaces.chain(keys).collect()
+        };
+        for (spaces, keys, known) in [
+            (64, 0, (64, 0)),
+            (65, 0, (0, 0)),
+            (64, 1, (64, 64)),
+            (33, 2, (0, 0)),
+            (1, 64, (1, 64)),
+            (20_000, 20_000, (0, 0)),
+        ] {
+            let of = Selections::of(&script(spaces, keys));
+            assert_eq!((of.spaces.len(), of.keys.len()), known, "{spaces} {keys}");
+        }
+        // The same again is no more.
+        let often: Vec<Sighting> = (0..100).flat_map(|_| script(1, 1)).collect();
+        assert_eq!(Selections::of(&often).keys.len(), 1);
     }
 }

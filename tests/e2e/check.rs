@@ -53,6 +53,30 @@ fn what_only_the_service_can_decide_is_said_to_be_so() {
     }
 }
 
+/// What is run for one caller and not for another is not simply allowed.
+#[test]
+fn a_script_that_one_of_its_callers_may_not_run_is_said_to_be_so() {
+    let scratch = Scratch::new();
+    let nkey = proof::Identity::generate().nkey();
+    let policy = format!(
+        "[anonymous]\nroles = [\"open\"]\n[[client]]\nname = \"pinned\"\nnkey = \"{nkey}\"\nroles = [\"one\"]\n\
+         [[role]]\nname = \"open\"\n[[role]]\nname = \"one\"\nscripts = [\"sha256:{}\"]\n",
+        "0".repeat(64)
+    );
+    let (script, policy) = (scratch.write("s.rhai", "1 + 1"), scratch.policy(&policy));
+    let check = |more: &[&str]| {
+        let mut command = cli();
+        command.arg("check").arg(&script).arg("--policy").arg(&policy).args(more);
+        outcome(&command.output().unwrap())
+    };
+    let (exit, out, err) = check(&[]);
+    assert!(exit == 0 && err.ends_with("s.rhai: undecidable\n"), "{err}");
+    assert!(out.contains("warning[policy-denied]") && out.contains("to `pinned`"), "{out}");
+    assert_eq!(check(&["--strict"]).0, 1);
+    assert!(check(&["--as", "anonymous"]).2.ends_with("s.rhai: allowed\n"));
+    assert!(check(&["--as", "pinned"]).2.ends_with("s.rhai: refused\n"));
+}
+
 /// A key of the script's own is nothing stored: a rule without keys is enough for it.
 #[test]
 fn a_script_with_a_key_of_its_own_is_judged_run_and_explained_alike() {
