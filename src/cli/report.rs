@@ -167,8 +167,10 @@ fn github(finding: &Finding) -> String {
     )
 }
 
-/// A path as a reference (RFC 3986).
+/// A path as a reference (RFC 3986). What follows two slashes at its beginning would be the name of a host.
 fn uri(path: &str) -> String {
+    let rest = path.trim_start_matches('/');
+    let path = if path.starts_with("//") { &format!("/{rest}") } else { path };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let written = |byte: u8| {
         if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
@@ -200,4 +202,22 @@ fn sarif(findings: &[Finding]) -> String {
         "runs": [{ "tool": { "driver": { "name": "crypto-cli", "version": env!("CARGO_PKG_VERSION"),
             "rules": rules } }, "columnKind": "unicodeCodePoints", "results": results }] })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uri;
+
+    #[test]
+    fn no_path_is_read_as_the_name_of_a_host_or_of_a_scheme() {
+        for (path, reference) in [
+            ("//x/y", "/x/y"),
+            ("///x//y", "/x//y"),
+            ("/x//y", "/x//y"),
+            ("x//y", "x//y"),
+            ("http:x y", "http%3Ax%20y"),
+        ] {
+            assert_eq!(uri(path), reference);
+        }
+    }
 }
