@@ -1,27 +1,26 @@
 //! `crypto-cli identity`: a caller's user nkey, and proofs made with it.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use proof::{Addressee, Identity};
 
 use crate::args::{IdentityNewArgs, IdentityProofArgs, IdentityShowArgs};
 use crate::exit::{Exit, Fault};
+use crate::output::{Output, STANDARD};
 use crate::{files, say};
 
 pub(crate) fn new(args: &IdentityNewArgs) -> Result<Exit, Fault> {
     let identity = Identity::generate();
     let path = &args.output;
-    let mut options = std::fs::OpenOptions::new();
+    if path == Path::new(STANDARD) {
+        return Err(Fault::usage("a seed is kept in a file: name one"));
+    }
     // Never over a seed that is there: what it gives access to would be lost.
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    let cannot = |error| Fault::usage(format!("cannot make `{}`: {error}", path.display()));
-    let mut file = file.map_err(cannot)?;
-    let written = identity.with_seed(|seed| {
-        file.write_all(seed.as_bytes()).and_then(|()| file.write_all(b"\n"))?;
-        file.sync_all()
-    });
-    written.map_err(cannot)?;
+    let mut output = Output::create(path)?;
+    let written =
+        identity.with_seed(|seed| output.write(seed.as_bytes()).and_then(|()| output.write(b"\n")));
+    written.map_err(|error| Fault::system("cannot write", &error))?;
+    output.finish()?;
     say::talk(&format!("wrote the seed to `{}`; its public nkey, for the policy:", path.display()));
     say::line(&identity.nkey())?;
     Ok(Exit::Done)

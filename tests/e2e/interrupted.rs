@@ -194,6 +194,27 @@ fn an_init_that_fails_leaves_folders_as_they_were() {
 }
 
 #[test]
+fn a_seed_that_has_no_room_on_the_disk_leaves_no_file_in_the_way_of_the_next() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let seed = scratch.path("caller.nk");
+    let mut shell = std::process::Command::new("sh");
+    let limited = "trap '' XFSZ; ulimit -f 0; exec \"$0\" identity new --output \"$1\"";
+    shell.args(["-c", limited]).arg(own()).arg(&seed);
+    let (exit, out, err) = outcome(&shell.output().unwrap());
+    assert!(exit == 5 && out.is_empty(), "{exit} {err}");
+    assert!(!seed.exists());
+    let new = || outcome(&cli().args(["identity", "new", "--output"]).arg(&seed).output().unwrap());
+    let (exit, nkey, err) = new();
+    assert!(exit == 0 && nkey.starts_with('U'), "{err}");
+    let written = std::fs::read(&seed).unwrap();
+    assert_eq!(std::fs::metadata(&seed).unwrap().permissions().mode() & 0o777, 0o600);
+    let (exit, _, err) = new();
+    assert!(exit == 2 && err.contains("is there already: it is left as it was"), "{err}");
+    assert_eq!(std::fs::read(&seed).unwrap(), written);
+}
+
+#[test]
 fn bundles_and_wrapped_keys_go_through_pipes() {
     let place = Place::new();
     place.does("keyspace new team");
