@@ -1,6 +1,6 @@
 //! `crypto-cli policy`: validate, explain and test a policy, without a service.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use policy::{Act, Caller, Case, Decision, Diagnostics, Facts, Policy, Says};
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::args::{
     TestFormat,
 };
 use crate::exit::{Exit, Fault};
+use crate::output::STANDARD;
 use crate::report::{Finding, Weight};
 use crate::{admin, files, key, output, report, say};
 
@@ -147,12 +148,22 @@ fn decided(policy: &Policy, caller: &Caller, act: Act, facts: &Facts<'_>) -> (bo
     }
 }
 
+/// What comes from standard input goes, laid out, to standard output.
 pub(crate) fn fmt(args: &PolicyFmtArgs) -> Result<Exit, Fault> {
     let mut changed = Vec::new();
+    let is_standard = |path: &PathBuf| path.as_path() == Path::new(STANDARD);
+    if !args.check && args.format == Format::Json && args.files.iter().any(is_standard) {
+        let text = "`-` is written to standard output: leave `--format json` out, or add `--check`";
+        return Err(Fault::usage(text));
+    }
     for path in &args.files {
         let (file, text) = read(path)?;
         let laid_out = policy::formatted(&text);
         let laid_out = laid_out.map_err(|why| Fault::usage(format!("`{file}`: {why}")))?;
+        if is_standard(path) && !args.check {
+            say::data(laid_out.as_bytes())?;
+            continue;
+        }
         if laid_out == text {
             continue;
         }

@@ -215,6 +215,23 @@ fn a_seed_that_has_no_room_on_the_disk_leaves_no_file_in_the_way_of_the_next() {
 }
 
 #[test]
+fn a_policy_is_formatted_through_pipes() {
+    let scratch = Scratch::new();
+    let fmt = |text: &str, more: &[&str]| {
+        let mut command = cli();
+        command.args(["policy", "fmt"]).args(more).arg("-").current_dir(scratch.path(""));
+        command.stdin(std::fs::File::open(scratch.write("in", text)).unwrap());
+        outcome(&command.output().unwrap())
+    };
+    let (wild, tidy) = ("version=1", "version = 1\n");
+    assert_eq!(fmt(wild, &[]), (0, tidy.to_owned(), String::new()));
+    assert_eq!(fmt(tidy, &[]), (0, tidy.to_owned(), String::new()));
+    assert_eq!(fmt(wild, &["--check"]), (1, "-\n".to_owned(), String::new()));
+    assert_eq!(fmt(wild, &["--format", "json"]).0, 2);
+    assert!(!scratch.path("-").exists());
+}
+
+#[test]
 fn bundles_and_wrapped_keys_go_through_pipes() {
     let place = Place::new();
     place.does("keyspace new team");

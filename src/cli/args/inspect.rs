@@ -193,7 +193,7 @@ pub(crate) struct PolicyReloadArgs {
 
 #[derive(ClapArgs)]
 pub(crate) struct PolicyFmtArgs {
-    /// The files: policies, or cases.
+    /// The files: policies, or cases. `-` is standard input, and is written to standard output.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Change nothing; print the files that are laid out otherwise.
