@@ -33,7 +33,8 @@ pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
                 span: None,
             })),
         }
-        sources.push((file, text));
+        // A mark that some editors put before the first line is no part of it.
+        sources.push((file, text.trim_start_matches('\u{feff}').to_owned()));
     }
     report::print(&findings, &sources, args.format)?;
     let is_wrong = findings.iter().any(|finding| finding.weight == Weight::Error);

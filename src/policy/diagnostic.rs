@@ -3,6 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
+/// What some editors put before the text of a file.
+pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
+
 macro_rules! mistakes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal;)+) => {
         /// What kind of thing is wrong.
@@ -135,7 +138,8 @@ impl<'t> Findings<'t> {
         let line = self.lines.partition_point(|begin| *begin <= offset);
         let begin = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.get(begin..offset).unwrap_or_default();
-        let column = before.chars().count() + 1;
+        // What some editors put before the first line is no character of it.
+        let column = before.trim_start_matches(BYTE_ORDER_MARK).chars().count() + 1;
         (line, column)
     }
 

@@ -1,5 +1,6 @@
 //! One way to lay a policy out. Values and comments stay what they are.
 
+use crate::diagnostic::BYTE_ORDER_MARK;
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, RawString, Table, Value};
 
 /// Longest list on one line, in characters.
@@ -11,6 +12,9 @@ const INDENT: &str = "  ";
 /// # Errors
 /// Why it cannot be.
 pub fn formatted(text: &str) -> Result<String, String> {
+    if let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK) {
+        return Ok(format!("{BYTE_ORDER_MARK}{}", formatted(rest)?));
+    }
     // A last line without its end is a line all the same.
     let text = &if text.is_empty() || text.ends_with('\n') {
         text.to_owned()
@@ -329,6 +333,7 @@ mod tests {
                 "limits.memory = 1\nlimits.script = 2\n",
             ),
             ("'#a' = '#b'#c\n", "'#a' = '#b'#c\n"),
+            ("\u{feff}a=1", "\u{feff}a = 1\n"),
         ] {
             let laid_out = formatted(text).unwrap();
             assert_eq!(laid_out, expected);

@@ -31,7 +31,10 @@ impl Hours {
         };
         let (from, to) = hours.split_once('-').ok_or(Self::HELP)?;
         let (from, to) = (minute(from).ok_or(Self::HELP)?, minute(to).ok_or(Self::HELP)?);
-        if from == to || from == 24 * 60 {
+        if from == 24 * 60 {
+            return Err("no hours begin at 24:00: write `00:00`, and the days on which that is");
+        }
+        if from == to {
             return Err("these hours have no length: leave `between` out to mean the whole day");
         }
         let days = days.map_or(Some([true; 7]), |days| read_days(days)).ok_or(Self::HELP)?;

@@ -151,8 +151,12 @@ impl<'a> Item<'a> {
     pub(crate) fn whole_number(&self, findings: &mut Findings<'_>) -> Option<u64> {
         let number = self.value.as_integer();
         let digits = number.map(|n| (n.as_str().replace('_', ""), n.radix()));
+        let is_too_large = digits.as_ref().is_some_and(|(digits, _)| !digits.starts_with('-'));
         let value = digits.and_then(|(digits, radix)| u64::from_str_radix(&digits, radix).ok());
-        if value.is_none() {
+        if value.is_none() && is_too_large {
+            let message = format!("a number is at most {}", u64::MAX);
+            findings.add(&self.span, Mistake::Bound, message, "lower it");
+        } else if value.is_none() {
             self.wrong("a whole number, 0 or more", "write digits, without quotes", findings);
         }
         value
@@ -160,17 +164,16 @@ impl<'a> Item<'a> {
 
     /// Unix seconds of a TOML date-time with an offset.
     pub(crate) fn instant(&self, findings: &mut Findings<'_>) -> Option<u64> {
+        const HELP: &str = "write it as 2027-06-30T00:00:00Z, without quotes";
         let text = self.value.as_datetime().map(ToString::to_string);
-        let instant = text.and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let seconds = instant.and_then(|instant| u64::try_from(instant.as_second()).ok());
-        if seconds.is_none() {
+        let Some(instant) = text.and_then(|text| text.parse::<jiff::Timestamp>().ok()) else {
             let message = "expected a date and time with an offset";
-            findings.add(
-                &self.span,
-                Mistake::Type,
-                message,
-                "write it as 2027-06-30T00:00:00Z, without quotes",
-            );
+            findings.add(&self.span, Mistake::Type, message, HELP);
+            return None;
+        };
+        let seconds = u64::try_from(instant.as_second()).ok();
+        if seconds.is_none() {
+            findings.add(&self.span, Mistake::Bound, "a time is in 1970 or later", HELP);
         }
         seconds
     }

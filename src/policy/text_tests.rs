@@ -190,6 +190,29 @@ fn rules_of_two_roles_cannot_have_one_full_name() {
 }
 
 #[test]
+fn what_is_said_of_a_number_or_a_time_is_what_is_wrong_with_it() {
+    for (line, says) in [
+        (
+            "uses = 99999999999999999999",
+            "6:8: a number is at most 18446744073709551615 [policy-bound]",
+        ),
+        ("uses = -1", "6:8: expected a whole number, 0 or more, found `-1`"),
+        ("expires = 1969-12-31T23:59:59Z", "6:11: a time is in 1970 or later [policy-bound]"),
+        ("expires = 1970-01-01T00:00:00", "6:11: expected a date and time with an offset"),
+        ("between = \"24:00-06:00\"", "no hours begin at 24:00"),
+        ("between = \"06:00-06:00\"", "these hours have no length"),
+    ] {
+        let head = "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n[[role.allow]]\n";
+        let text = format!("{head}{line}\ncalls = [\"hash\"]\n");
+        let report = Policy::parse("p", &text).unwrap_err().to_string();
+        assert!(report.contains(says), "{line}: {report}");
+    }
+    // A mark before the first line is no character of it.
+    let marked = Policy::parse("p", "\u{feff}version = 2\nservice.name = \"s\"\n").unwrap_err();
+    assert!(marked.to_string().starts_with("p:1:11: "), "{marked}");
+}
+
+#[test]
 fn text_that_is_not_toml_is_refused_with_its_place() {
     let report = Policy::parse("p.toml", "version = 1\n[service\n").unwrap_err().to_string();
     assert!(report.starts_with("p.toml:2:"), "{report}");
