@@ -54,6 +54,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
         let weights = found.iter().map(|finding| match finding.weight {
             Weight::Error => Verdict::Refused,
             Weight::Warning => Verdict::Undecidable,
+            Weight::Note => Verdict::Allowed,
         });
         verdicts.push((file.clone(), weights.max().unwrap_or(Verdict::Allowed)));
         findings.extend(found);
@@ -138,7 +139,9 @@ fn check_one(
                 Code::PolicyDenied.word(),
                 Some("`crypto-cli policy explain` shows what each rule says of the call"),
             ),
-            Weight::Warning => ("undecidable", Some("the service decides when the script runs")),
+            Weight::Warning | Weight::Note => {
+                ("undecidable", Some("the service decides when the script runs"))
+            }
         };
         Some(finding(sighting.at, weight, code, message, help))
     });

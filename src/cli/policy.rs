@@ -22,16 +22,18 @@ pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
         let (file, text) = read(path)?;
         match Policy::parse(&file, &text) {
             Err(found) => findings.extend(found_in(&file, &found)),
-            Ok(policy) => findings.extend(policy.remarks().into_iter().map(|remark| Finding {
-                file: file.clone(),
-                weight: Weight::Warning,
-                code: remark.code.to_owned(),
-                message: remark.message,
-                help: Some(remark.help.to_owned()),
-                line: remark.line,
-                column: 1,
-                span: None,
-            })),
+            Ok(policy) => {
+                findings.extend(policy.remarks(files::now()).into_iter().map(|remark| Finding {
+                    file: file.clone(),
+                    weight: if remark.has_ended { Weight::Note } else { Weight::Warning },
+                    code: remark.code.to_owned(),
+                    message: remark.message,
+                    help: Some(remark.help.to_owned()),
+                    line: remark.line,
+                    column: 1,
+                    span: None,
+                }))
+            }
         }
         // A mark that some editors put before the first line is no part of it.
         sources.push((file, text.trim_start_matches('\u{feff}').to_owned()));

@@ -14,6 +14,8 @@ pub(crate) enum Weight {
     Error,
     /// It may be.
     Warning,
+    /// It is good to know.
+    Note,
 }
 
 /// Something that was found in a file.
@@ -83,6 +85,7 @@ fn drawn(finding: &Finding, source: &str) -> String {
     let level = match finding.weight {
         Weight::Error => Level::ERROR,
         Weight::Warning => Level::WARNING,
+        Weight::Note => Level::NOTE,
     };
     let title = level.primary_title(&*finding.message).id(&*finding.code);
     let excerpt = excerpt(finding, source);
@@ -148,6 +151,7 @@ fn word(weight: Weight) -> &'static str {
     match weight {
         Weight::Error => "error",
         Weight::Warning => "warning",
+        Weight::Note => "note",
     }
 }
 
@@ -158,9 +162,10 @@ fn github(finding: &Finding) -> String {
     let Finding { file, weight, code, message, help, line, column, span: _ } = finding;
     let help = help.as_ref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
     let place = if *line > 0 { format!(",line={line},col={column}") } else { String::new() };
+    // What is a note elsewhere is a notice there.
+    let command = if *weight == Weight::Note { "notice" } else { word(*weight) };
     format!(
-        "::{} file={}{place},title={}::{}",
-        word(*weight),
+        "::{command} file={}{place},title={}::{}",
         property(file),
         property(code),
         data(&format!("{message}{help}"))

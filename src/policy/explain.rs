@@ -44,6 +44,8 @@ pub struct Remark {
     pub message: String,
     /// What to do.
     pub help: &'static str,
+    /// Whether it gave something until it ended: what was meant, and no mistake.
+    pub has_ended: bool,
 }
 
 impl std::fmt::Display for Says {
@@ -89,12 +91,13 @@ impl Policy {
         opinions
     }
 
-    /// What stands in it and gives nothing to anybody, in the order of the file.
+    /// What stands in it and gives nothing to anybody at `now` in Unix seconds, in the order of the file.
     #[must_use]
-    pub fn remarks(&self) -> Vec<Remark> {
-        let mut remarks = Vec::new();
-        let mut say =
-            |line, code, message, help| remarks.push(Remark { line, code, message, help });
+    pub fn remarks(&self, now: u64) -> Vec<Remark> {
+        let mut remarks = self.ended(now);
+        let mut say = |line, code, message, help| {
+            remarks.push(Remark { line, code, message, help, has_ended: false });
+        };
         for client in self.clients.iter().filter(|client| client.roles.is_empty()) {
             let message =
                 format!("the client `{}` has no roles, so it may do nothing", client.name);
@@ -121,6 +124,24 @@ impl Policy {
         }
         remarks.sort_by_key(|remark| remark.line);
         remarks
+    }
+
+    /// The clients and rules that have expired.
+    fn ended(&self, now: u64) -> Vec<Remark> {
+        let remark = |line, code, what: &str| {
+            let (message, help) =
+                (format!("{what} has expired"), "remove it, or let it expire later");
+            Remark { line, code, message, help, has_ended: true }
+        };
+        let clients = self.clients.iter().filter(|one| one.expires.is_some_and(|at| now >= at));
+        let clients = clients.map(|client| {
+            let what = format!("the client `{}`", client.name);
+            remark(client.line, "policy-expired-client", &what)
+        });
+        let rules = self.roles.iter().flat_map(|role| role.allow.iter().chain(&role.deny));
+        let rules = rules.filter(|rule| rule.terms.have_ended(now));
+        let rules = rules.map(|rule| remark(rule.line, "policy-expired-rule", &rule.name));
+        clients.chain(rules).collect()
     }
 
     /// The roles of each who has this one.

@@ -218,7 +218,7 @@ fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
             "allow = [{{ calls = [\"{calls}\"], keys = [\"{allow}\"] }}]\n\
              deny = [{{ calls = [\"{calls}\"], keys = [\"{deny}\"] }}]"
         ));
-        assert_eq!(!policy.remarks().is_empty(), is_closed, "{calls} {allow} {deny}");
+        assert_eq!(!policy.remarks(0).is_empty(), is_closed, "{calls} {allow} {deny}");
     }
     // A deny on keys denies by their names the calls that are on nothing stored.
     for (allow, deny, is_closed) in [
@@ -239,7 +239,7 @@ fn a_rule_is_closed_by_a_deny_of_all_that_it_allows() {
         ("calls = [\"sign\", \"delete_key_space\"], keys = [\"a/k\"]", "calls = [\"sign\"]", true),
     ] {
         let policy = role(&format!("allow = [{{ {allow} }}]\ndeny = [{{ {deny} }}]"));
-        assert_eq!(!policy.remarks().is_empty(), is_closed, "{allow} {deny}");
+        assert_eq!(!policy.remarks(0).is_empty(), is_closed, "{allow} {deny}");
     }
 }
 
@@ -301,11 +301,34 @@ fn what_is_denied_everywhere_and_always_is_refused_and_does_not_exist_for_a_scri
 }
 
 #[test]
+fn what_has_expired_is_remarked_upon_as_no_mistake() {
+    let text = format!(
+        "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"c\"\nnkey = \"{USER}\"\nroles = [\"r\"]\n\
+         expires = 1970-01-01T00:00:10Z\n[[role]]\nname = \"r\"\n\
+         allow = [{{ calls = [\"hash\"], expires = 1970-01-01T00:00:20Z }}]\n\
+         deny = [{{ calls = [\"sign\"], expires = 1970-01-01T00:00:30Z }}]\n"
+    );
+    let policy = Policy::parse("p.toml", &text).unwrap();
+    let (client, rule) = ("policy-expired-client", "policy-expired-rule");
+    for (now, expected) in [
+        (9, vec![]),
+        (10, vec![(3, client)]),
+        (29, vec![(3, client), (10, rule)]),
+        (30, vec![(3, client), (10, rule), (11, rule)]),
+    ] {
+        let remarks = policy.remarks(now);
+        assert!(remarks.iter().all(|remark| remark.has_ended));
+        let said: Vec<_> = remarks.iter().map(|remark| (remark.line, remark.code)).collect();
+        assert_eq!(said, expected, "{now}");
+    }
+}
+
+#[test]
 fn what_gives_nothing_to_anybody_is_remarked_upon() {
     let remarks = |text: &str| {
         let head = format!("version = 1\nservice.name = \"s\"\n{text}");
         let policy = Policy::parse("p.toml", &head).unwrap_or_else(|found| panic!("{found}"));
-        let said = policy.remarks().into_iter();
+        let said = policy.remarks(0).into_iter();
         said.map(|one| format!("{} {}", one.line, one.code)).collect::<Vec<_>>().join(", ")
     };
     let allow = "[[role]]\nname = \"a\"\nallow = [{ calls = [\"sign\"], keys = [\"x/*\"] }]\n";

@@ -60,7 +60,8 @@ fn assert_is_told_to_github(out: &str, expected: &[Value]) {
         let (command, properties, text) = workflow_command(line);
         let word = |key: &str| finding[key].as_str().unwrap().to_owned();
         let number = |key: &str| finding[key].as_u64().unwrap().to_string();
-        assert_eq!(command, word("level"));
+        let level = if command == "notice" { "note" } else { &command };
+        assert_eq!(level, word("level"));
         let expected = [
             ("file", word("file")),
             ("line", number("line")),
@@ -143,6 +144,25 @@ fn nothing_that_a_policy_or_its_name_says_becomes_a_part_of_the_report() {
     let (exit, out) = policy_check(&file, "sarif");
     assert_eq!(exit, 2);
     assert_is_told_as_sarif(&out, &expected);
+}
+
+#[test]
+fn what_has_expired_is_told_as_a_note_and_is_no_mistake() {
+    let scratch = Scratch::new();
+    let file = scratch.policy(
+        "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+         allow = [{ calls = [\"hash\"], expires = 2020-01-01T00:00:00Z }]\n",
+    );
+    let (exit, out) = policy_check(&file, "text");
+    assert!(
+        exit == 0 && out.contains("note[policy-expired-rule]: r.allow[0] has expired"),
+        "{out}"
+    );
+    let (exit, out) = policy_check(&file, "json");
+    let expected = findings(&out);
+    assert_eq!((exit, expected.len(), &expected[0]["level"]), (0, 1, &"note".into()));
+    assert_is_told_to_github(&policy_check(&file, "github").1, &expected);
+    assert_is_told_as_sarif(&policy_check(&file, "sarif").1, &expected);
 }
 
 #[test]
