@@ -265,6 +265,24 @@ proptest! {
     }
 
     #[test]
+    fn a_rule_that_is_said_to_be_closed_allows_nothing_to_anybody(
+        world in world(), circumstances in circumstances()
+    ) {
+        let policy = parsed(&world);
+        let remarks = policy.remarks(0).into_iter();
+        let closed: Vec<usize> =
+            remarks.filter(|one| one.code == "policy-closed-rule").map(|one| one.line).collect();
+        for (who, at, act) in asked(&circumstances) {
+            let Some(who) = caller(&policy, who, &at) else { continue };
+            if let Decision::Allow(_) = policy.decide(&who, act.clone(), &at.facts()) {
+                let opinions = policy.opinions(&who, &act, &at.facts());
+                let by_closed = |one: &Opinion| one.says == Says::Allow && closed.contains(&one.line);
+                prop_assert!(!opinions.iter().any(by_closed), "{act:?} {closed:?}\n{}", world.text());
+            }
+        }
+    }
+
+    #[test]
     fn what_is_allowed_exists_in_the_engine_of_the_script(world in world(), circumstances in circumstances()) {
         let policy = parsed(&world);
         for (who, at) in (0..CALLERS).flat_map(|who| circumstances.iter().map(move |at| (who, at))) {
