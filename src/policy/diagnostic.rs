@@ -203,5 +203,19 @@ mod tests {
         assert_eq!(did_you_mean("roel", known.into_iter()), "did you mean `role`?");
         assert_eq!(did_you_mean("rate", ["name"].into_iter()), "");
         assert_eq!(did_you_mean("zebra", known.into_iter()), "");
+        // A slip for each three letters.
+        assert_eq!(
+            did_you_mean("anonimuos", ["anonymous"].into_iter()),
+            "did you mean `anonymous`?"
+        );
+        assert_eq!(
+            did_you_mean("anonimuus", ["anonymous"].into_iter()),
+            "did you mean `anonymous`?"
+        );
+        assert_eq!(
+            did_you_mean("enonimuus", ["anonymous"].into_iter()),
+            "did you mean `anonymous`?"
+        );
+        assert_eq!(did_you_mean("enonimuuz", ["anonymous"].into_iter()), "");
     }
 }

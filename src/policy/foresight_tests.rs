@@ -125,6 +125,7 @@ mod cases {
             ("[[case]]\nnmae = \"n\"\n", "did you mean `name`?"),
             (&case("expect = \"maybe\""), "c.toml:6:10: `maybe` is not a decision"),
             (&case("expect = \"allow\"\ntimes = 0"), "`times` is 1 to"),
+            (&case("expect = \"allow\"\ntimes = 1000001"), "`times` is 1 to"),
             (&case("expect = \"allow\"").replace("\"sign\"", "\"sing\""), "did you mean `sign`?"),
             (&case("expect = \"allow\"").replace("billing/k", "k"), "name a key as `space/key`"),
             (&case("expect = \"allow\"\nmessage_hex = \"0\""), "`0` is not bytes"),
@@ -132,6 +133,7 @@ mod cases {
             let report = Case::parse_all("c.toml", text).unwrap_err().to_string();
             assert!(report.contains(says), "{text}: {report}");
         }
+        Case::parse_all("c.toml", &case("expect = \"allow\"\ntimes = 1000000")).unwrap();
     }
 }
 

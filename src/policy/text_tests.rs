@@ -270,3 +270,13 @@ fn only_what_no_process_was_started_for_changes_without_a_restart() {
     let more = ("memory = \"16 MiB\"", "memory = \"32 MiB\"");
     assert_eq!(restarts(more.0, more.1, 32 << 20), [""; 0]);
 }
+
+#[test]
+fn policies_in_another_layout_say_the_same_and_others_do_not() {
+    let parsed = |text: &str| Policy::parse("p.toml", text).unwrap();
+    let moved = format!("# a line more\n{}", sample());
+    let other = sample().replace("signer.example", "another.example");
+    assert_eq!(parsed(&sample()).without_lines(), parsed(&moved).without_lines());
+    assert_ne!(parsed(&sample()).without_lines(), parsed(&other).without_lines());
+    assert_eq!(parsed(&sample()).file(), "p.toml");
+}
