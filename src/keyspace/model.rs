@@ -384,19 +384,3 @@ fn any_order_of_acts_leaves_what_the_model_has() {
     });
     run.unwrap();
 }
-
-#[test]
-fn no_nonce_of_a_million_records_comes_twice() {
-    let keyspace = Unlocked::ephemeral(1).unwrap();
-    let root = keyspace.root();
-    let place = crate::record::Place {
-        file_id: keyspace.file_id,
-        kind: crate::record::Kind::Key,
-        id: b"always the same",
-    };
-    let nonce = |_| place.seal(&root, 7, b"plain").unwrap()[8..32].to_vec();
-    let mut nonces: Vec<Vec<u8>> = (0..1_000_000).map(nonce).collect();
-    nonces.sort_unstable();
-    nonces.dedup();
-    assert_eq!(nonces.len(), 1_000_000);
-}

@@ -116,3 +116,14 @@ proptest! {
         prop_assert_eq!(read(&sealed, &secret(flipped(&key, at, bit).try_into().unwrap())), None);
     }
 }
+
+#[test]
+fn no_nonce_of_a_million_records_comes_twice() {
+    let root = RootKeys::below(&secret([7; 32])).unwrap();
+    let place = Place { file_id: [1; 16], kind: Kind::Key, id: b"always the same" };
+    let nonce = |_| place.seal(&root, 7, b"plain").unwrap()[8..32].to_vec();
+    let mut nonces: Vec<Vec<u8>> = (0..1_000_000).map(nonce).collect();
+    nonces.sort_unstable();
+    nonces.dedup();
+    assert_eq!(nonces.len(), 1_000_000);
+}
