@@ -130,7 +130,7 @@ fn fill(keyspace: &Unlocked, keys: u64) -> (Duration, Duration) {
             let permit = permit(&policy, CallName::CreateKeypair, Target::Key(path(number)));
             staged.create_key(permit, Algorithm::Ed25519, 1).unwrap();
         }
-        staged.commit(1).unwrap();
+        staged.in_turn(Duration::from_secs(60)).unwrap().commit(1).unwrap();
         times.push(started.elapsed());
     }
     (times[0], times[times.len() - 1])

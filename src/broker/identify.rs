@@ -1,6 +1,7 @@
 //! Who asks. One public answer for every failure before the policy; the reason is in the audit log.
 
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use policy::Caller;
 use proof::{Addressee, Expected, Fault, Signed, Verified};
@@ -39,6 +40,8 @@ pub(crate) enum Spent {
     ClockSetBack,
     #[error("the proof is being executed")]
     Running,
+    #[error("it waited for too long: {0}")]
+    Late(Fault),
     #[error("too many proofs to remember, or the mark of used proofs cannot be written")]
     Full,
 }
@@ -53,8 +56,9 @@ pub(crate) struct Proven {
 /// A request on its way to a lane.
 pub(crate) struct Arrival {
     pub(crate) request: Request,
-    /// Its proof, if that was good when the request arrived, and by a client of the policy of then.
-    verified: Option<Verified>,
+    /// Its proof, if that was good when the request arrived, and by a client of the policy of then; and until when
+    /// it is good.
+    verified: Option<(Verified, Instant)>,
 }
 
 impl Arrival {
@@ -65,7 +69,13 @@ impl Arrival {
 
     /// The client that is proven to have sent it, and the number of the proof.
     pub(crate) fn proven(&self) -> Option<(&str, &str)> {
-        self.verified.as_ref().map(|verified| (verified.kid.as_str(), verified.jti.as_str()))
+        let (verified, _) = self.verified.as_ref()?;
+        Some((verified.kid.as_str(), verified.jti.as_str()))
+    }
+
+    /// Whether its proof was good when it arrived, and is too old now.
+    pub(crate) fn is_late(&self) -> bool {
+        self.verified.as_ref().is_some_and(|(_, until)| Instant::now() >= *until)
     }
 }
 
@@ -106,7 +116,9 @@ impl Unidentified {
                 Spent::Running => {
                     Failure::new(Code::Busy, "this very request is being executed: ask again")
                 }
-                Spent::Full => Failure::new(Code::Busy, "too many requests: try again later"),
+                Spent::Full | Spent::Late(_) => {
+                    Failure::new(Code::Busy, "too many requests: try again later")
+                }
             },
         }
     }
@@ -120,7 +132,11 @@ impl Broker {
             ProofHeader::Absent | ProofHeader::Unusable => None,
             ProofHeader::One(header) => {
                 let now = self.clock.seconds();
-                self.verify(&self.policy(), header, &request.body, now).ok()
+                let verified = self.verify(&self.policy(), header, &request.body, now).ok();
+                verified.map(|verified| {
+                    let seconds = verified.last_second(WINDOW_SECONDS).saturating_sub(now);
+                    (verified, Instant::now() + Duration::from_secs(seconds.saturating_add(1)))
+                })
             }
         };
         Arrival { request, verified }
@@ -143,14 +159,16 @@ impl Broker {
         };
         let now = self.clock.seconds();
         let verified = match verified {
-            Some(verified) => verified,
+            Some((verified, _)) => verified,
             // Perhaps the keyspace was sealed when it arrived, or its client was not known.
             None => &self.verify(loaded, header, &request.body, now)?,
         };
         // While it waited, time went on, and another policy may have come to hold.
         let caller = client(loaded, &verified.kid, now)?;
-        verified.in_time(now, WINDOW_SECONDS)?;
         let by = Proven { caller, proof: proof::digest(header.as_bytes()) };
+        if let Err(fault) = verified.in_time(now, WINDOW_SECONDS) {
+            return Err(Unidentified::Spent { by: Box::new(by), why: Spent::Late(fault) });
+        }
         match self.spend(&by, verified, loaded, now) {
             Ok(Asked::First { held_as }) => Ok(Identified::New { by, held_as }),
             Ok(Asked::Again(given)) => Ok(Identified::Again { by, given }),

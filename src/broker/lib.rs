@@ -23,7 +23,6 @@ mod remote;
 mod replay;
 mod serve;
 mod session;
-mod turn;
 mod uses;
 
 use std::collections::BTreeSet;
@@ -56,7 +55,6 @@ use crate::identify::{Arrival, Identified, Proven};
 use crate::outcome::Done;
 use crate::replay::ReplayWindow;
 use crate::session::Session;
-use crate::turn::Turn;
 
 /// How long a script's changes wait for those of others: an operator's can take minutes, and lanes that waited for
 /// that would serve nobody meanwhile.
@@ -80,8 +78,6 @@ pub struct Broker {
     keyspace: Unlocked,
     audit: Audit,
     lanes: Lanes,
-    /// Held by a script whose changes are kept. One waits for an operator's change however long that takes.
-    committing: Turn,
     rates: Mutex<RateBook>,
     replays: Mutex<ReplayWindow>,
     answers: Mutex<Answers>,
@@ -112,7 +108,6 @@ impl Broker {
             keyspace,
             audit: records.audit,
             lanes,
-            committing: Turn::default(),
             rates: Mutex::default(),
             replays: Mutex::new(ReplayWindow::new(clock.started(), records.mark)),
             answers: Mutex::default(),
@@ -344,9 +339,10 @@ impl Broker {
         if self.keyspace.is_lost() {
             return Err(Failure::new(Code::Internal, NOT_KEPT));
         }
-        let Some(_turn) = self.committing.take(COMMIT_PATIENCE) else {
+        // Not `busy`, which says that nothing was run.
+        let Some(staged) = staged.in_turn(COMMIT_PATIENCE) else {
             let text = "another change of the keyspace takes long, so this one was not kept: try again later";
-            return Err(Failure::new(Code::Busy, text));
+            return Err(Failure::new(Code::Conflict, text));
         };
         self.record(&Entry::committing(id, caller))?;
         staged.commit(self.clock.seconds()).map_err(|error| match error {

@@ -9,6 +9,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub(crate) trait Waits {
     /// The client that is proven to ask, and what tells its proofs apart.
     fn proven(&self) -> Option<(&str, &str)>;
+    /// Whether it is refused now, because it waited for too long.
+    fn is_late(&self) -> bool;
 }
 
 /// A bounded queue of lines.
@@ -96,11 +98,17 @@ impl<T: Waits> Lines<T> {
 
     fn next(&mut self) -> Option<T> {
         let mut line = self.lines.pop_front()?;
-        let next = line.waiting.pop_front();
-        if !line.waiting.is_empty() {
+        let next = line.waiting.pop_front()?;
+        if line.waiting.is_empty() {
+            return Some(next);
+        }
+        // One that is refused in no time does not take the turn of its line.
+        if next.is_late() {
+            self.lines.push_front(line);
+        } else {
             self.lines.push_back(line);
         }
-        next
+        Some(next)
     }
 }
 
@@ -110,11 +118,16 @@ mod tests {
 
     use super::*;
 
-    /// A text like `A1`, the first proof of client `A`; what begins with a small letter is of nobody.
+    /// A text like `A1`, the first proof of client `A`; what begins with a small letter is of nobody. One that ends
+    /// with `!` is late.
     impl Waits for &'static str {
         fn proven(&self) -> Option<(&str, &str)> {
             let (client, number) = self.split_at(1);
             (client < "a").then_some((client, number))
+        }
+
+        fn is_late(&self) -> bool {
+            self.ends_with('!')
         }
     }
 
@@ -156,6 +169,12 @@ mod tests {
         }
         assert!(queue.push("B2").is_some_and(|lost| lost != "B1"));
         assert!(rest(&queue).contains(&"B1"));
+    }
+
+    #[test]
+    fn what_waited_for_too_long_does_not_take_the_turn_of_its_line() {
+        let (queue, _) = queue(20, &["A1", "B1!", "B2!", "B3", "B4", "A2", "C1!", "a"]);
+        assert_eq!(rest(&queue), ["A1", "B1!", "B2!", "B3", "C1!", "a", "A2", "B4"]);
     }
 
     #[test]

@@ -102,6 +102,10 @@ impl Waits for Job {
     fn proven(&self) -> Option<(&str, &str)> {
         self.arrival.proven()
     }
+
+    fn is_late(&self) -> bool {
+        self.arrival.is_late()
+    }
 }
 
 /// What the signal thread, the supervisor and the lanes share.

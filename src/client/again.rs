@@ -52,11 +52,10 @@ pub(crate) async fn persist(asked: &Asked<'_>, client: &Client) -> Result<Answer
 /// Whether nothing else is to be expected: `is_only` if no other try is under way.
 fn is_final(answer: &Result<Answer, RequestFault>, is_only: bool) -> bool {
     match answer {
-        // There was no place, or another try is being executed.
-        Ok(answer) => answer.error != Some(Code::Busy),
+        Ok(answer) => answer.error.is_none_or(|code| ends_all(code, is_only)),
         Err(fault) => match fault {
             RequestFault::TimedOut { .. } => false,
-            RequestFault::UnsignedError { code, .. } => *code != Code::Busy,
+            RequestFault::UnsignedError { code, .. } => ends_all(*code, is_only),
             // A service that stops takes nothing new, and answers what it has.
             RequestFault::NoResponders(_) => is_only,
             RequestFault::TooLarge { .. }
@@ -64,6 +63,36 @@ fn is_final(answer: &Result<Answer, RequestFault>, is_only: bool) -> bool {
             | RequestFault::Unsigned
             | RequestFault::Failed(_) => true,
         },
+    }
+}
+
+/// Whether this is what came of the script, and not of one try to have it run.
+fn ends_all(code: Code, is_only: bool) -> bool {
+    match code {
+        // There was no place, or another try is being executed.
+        Code::Busy => false,
+        // So a later try is refused while an earlier one is being executed: the policy was read again since, the
+        // service stops, or it waited for too long.
+        Code::Replayed
+        | Code::Unauthenticated
+        | Code::ShuttingDown
+        | Code::Sealed
+        | Code::AuditUnavailable => is_only,
+        Code::ParseError
+        | Code::ScriptError
+        | Code::PolicyDenied
+        | Code::LimitScriptSize
+        | Code::LimitOperations
+        | Code::LimitMemory
+        | Code::LimitTime
+        | Code::LimitDepth
+        | Code::LimitHostCalls
+        | Code::LimitNewKeys
+        | Code::LimitOutput
+        | Code::LimitResult
+        | Code::RateLimited
+        | Code::Conflict
+        | Code::Internal => true,
     }
 }
 

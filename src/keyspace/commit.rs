@@ -1,6 +1,7 @@
 //! What a script changed, written at once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use redb::ReadableTable;
 use wire::{KeyPath, Name};
@@ -10,6 +11,7 @@ use crate::key::KeyRecord;
 use crate::record::generation;
 use crate::store::Unlocked;
 use crate::transaction::Writing;
+use crate::turn::Taken;
 
 /// What a commit is to write, in the order of names.
 pub(crate) struct Changes {
@@ -21,6 +23,10 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    pub(crate) fn are_none(&self) -> bool {
+        self.spaces.is_empty() && self.keys.is_empty()
+    }
+
     /// Whether a stored record was there when the script began, and is still the same.
     pub(crate) fn saw(&self, stored: &[u8]) -> bool {
         generation(stored).is_some_and(|generation| generation <= self.since)
@@ -38,10 +44,29 @@ pub(crate) struct Change<T> {
     pub(crate) create: Option<T>,
 }
 
-impl Unlocked {
-    /// Writes all changes in one transaction that is on disk when this returns, or none.
-    pub(crate) fn commit(&self, changes: &Changes, now: u64) -> Result<(), CommitError> {
-        self.transact(|writing| write_changes(writing, changes, now))
+/// A script's changes, when nobody else writes.
+pub struct InTurn<'k> {
+    keyspace: &'k Unlocked,
+    changes: Changes,
+    turn: Taken<'k>,
+}
+
+impl<'k> InTurn<'k> {
+    pub(crate) fn of(keyspace: &'k Unlocked, changes: Changes, patience: Duration) -> Option<Self> {
+        let turn = keyspace.database.turn_within(patience)?;
+        Some(Self { keyspace, changes, turn })
+    }
+
+    /// Writes everything that was changed in one transaction that is on disk when this returns; `now` is Unix
+    /// seconds.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] when another script was first. Then nothing was changed.
+    pub fn commit(self, now: u64) -> Result<(), CommitError> {
+        if self.changes.are_none() {
+            return Ok(());
+        }
+        self.keyspace.transact_in(&self.turn, |writing| write_changes(writing, &self.changes, now))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The database in use, which can be exchanged for a new file.
 
 use std::fs::{self, OpenOptions};
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{
@@ -15,54 +17,91 @@ use crate::error::KeyspaceError;
 use crate::home::{Home, io_at};
 use crate::secret::public_random;
 use crate::store::{FILE, builder, open_error};
+use crate::turn::{Taken, Turn};
 
 /// The database of an open keyspace.
 pub(crate) struct Shared {
-    now: RwLock<Database>,
+    now: RwLock<Arc<Database>>,
     /// Whose turn it is to write: nobody may write to a file that is being left.
-    writing: Mutex<()>,
+    writing: Turn,
     given_up: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(database: Database) -> Self {
         let given_up = AtomicBool::new(false);
-        Self { now: RwLock::new(database), writing: Mutex::new(()), given_up }
+        Self { now: RwLock::new(Arc::new(database)), writing: Turn::default(), given_up }
     }
 
     /// A reader keeps what it reads from, whatever takes its place.
-    pub(crate) fn begin_read(&self) -> Result<ReadTransaction, KeyspaceError> {
-        Ok(self.now.read().unwrap_or_else(PoisonError::into_inner).begin_read()?)
+    pub(crate) fn begin_read(&self) -> Result<Reading, KeyspaceError> {
+        let database = self.now();
+        Ok(Reading { transaction: database.begin_read()?, _database: database })
     }
 
-    /// Waits until nobody else writes. The turn must be held for as long as the transaction lasts.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins a transaction, in one's turn.
-    pub(crate) fn begin_write(&self) -> Result<WriteTransaction, KeyspaceError> {
+    /// Waits until nobody else writes.
+    ///
+    /// # Errors
+    /// When nothing can be written any more.
+    pub(crate) fn turn(&self) -> Result<Taken<'_>, KeyspaceError> {
+        let turn = self.writing.wait();
         if self.given_up.load(Ordering::SeqCst) {
             return Err(redb::Error::PreviousIo.into());
         }
-        begin_write(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+        Ok(turn)
+    }
+
+    /// The same for so long; `None` when it was another's for all of this time.
+    pub(crate) fn turn_within(&self, patience: Duration) -> Option<Taken<'_>> {
+        self.writing.wait_for(patience)
+    }
+
+    /// Begins a transaction, which ends before the turn does.
+    pub(crate) fn begin_write(&self, _turn: &Taken<'_>) -> Result<WriteTransaction, KeyspaceError> {
+        if self.given_up.load(Ordering::SeqCst) {
+            return Err(redb::Error::PreviousIo.into());
+        }
+        begin_write(&self.now())
     }
 
     /// Whether the storage refuses every change until it is opened again.
     pub(crate) fn is_lost(&self) -> bool {
-        let begun = self.now.read().unwrap_or_else(PoisonError::into_inner).try_begin_write();
+        let begun = self.now().try_begin_write();
         let is_broken = matches!(begun, Err(TransactionError::Storage(StorageError::PreviousIo)));
         is_broken || self.given_up.load(Ordering::SeqCst)
     }
 
     /// Goes on with another database; the one that was in use until now.
-    pub(crate) fn exchange(&self, next: Database) -> Database {
-        std::mem::replace(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), next)
+    pub(crate) fn exchange(&self, next: Database) -> Arc<Database> {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *now, Arc::new(next))
     }
 
-    /// Refuses every change from now on: nobody knows which file a power cut would leave.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::SeqCst);
+    /// Whether the name of its file is on disk. If not, every change from now on is refused: nobody knows which file
+    /// a power cut would leave.
+    pub(crate) fn is_named(&self, synced: Result<(), KeyspaceError>) -> Result<(), KeyspaceError> {
+        synced.map_err(|error| {
+            self.given_up.store(true, Ordering::SeqCst);
+            KeyspaceError::unconfirmed(error)
+        })
+    }
+
+    fn now(&self) -> Arc<Database> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A transaction that reads, of a database that stays open for as long: a closed one ends its readers.
+pub(crate) struct Reading {
+    transaction: ReadTransaction,
+    _database: Arc<Database>,
+}
+
+impl Deref for Reading {
+    type Target = ReadTransaction;
+
+    fn deref(&self) -> &ReadTransaction {
+        &self.transaction
     }
 }
 

@@ -202,7 +202,7 @@ fn rows(keyspace: &Unlocked) -> Vec<Row> {
 
 /// Puts these in the place of what is there; nothing takes a row away.
 fn put(keyspace: &Unlocked, table: &str, id: &[u8], value: Option<&[u8]>) {
-    let writing = keyspace.database.begin_write().unwrap();
+    let writing = keyspace.database.begin_write(&keyspace.database.turn().unwrap()).unwrap();
     if table == "meta" {
         let mut meta = writing.open_table(META).unwrap();
         let id = std::str::from_utf8(id).unwrap();

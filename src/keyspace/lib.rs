@@ -52,6 +52,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod turn;
 #[cfg(test)]
 mod vectors;
 #[cfg(test)]
@@ -60,6 +61,7 @@ mod vectors_of_bundles;
 mod vectors_of_uses;
 mod view;
 
+pub use commit::InTurn;
 pub use encrypt::{decrypt_with, encrypt_to, encrypt_with, new_data_key};
 pub use error::{CommitError, KeyspaceError};
 pub use export::Exported;

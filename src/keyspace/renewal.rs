@@ -26,7 +26,7 @@ impl Unlocked {
         slot: Slot,
         progress: impl FnMut(u64, u64),
     ) -> Result<u64, KeyspaceError> {
-        let _turn = self.database.turn();
+        let _turn = self.database.turn()?;
         let (draft, database) = self.draft()?;
         let root = Arc::new(root);
         let (count, header) = wiped(|| self.write_anew(&database, &root, slot, progress))?;
@@ -44,10 +44,7 @@ impl Unlocked {
         drop(old);
         if let Some(home) = &self.home {
             // What is acknowledged from here on is in the new file, which must not lose its name to a power cut.
-            home.sync().map_err(|error| {
-                self.database.give_up();
-                KeyspaceError::unconfirmed(error)
-            })?;
+            self.database.is_named(home.sync())?;
         }
         self.note(&header);
         Ok(count)
@@ -170,6 +167,11 @@ mod tests {
     #[test]
     fn who_writes_or_reads_while_the_file_is_exchanged_loses_nothing() {
         let (_folder, home, keyspace) = in_file();
+        // More than a page of them.
+        keyspace.as_operator().new_space(&name("b"), 1).unwrap();
+        for number in 0..100 {
+            new_key(&keyspace, &format!("b/{number}")).unwrap();
+        }
         let before = keyspace.snapshot().unwrap();
         let made = std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
@@ -194,7 +196,13 @@ mod tests {
             }
             writer.join().unwrap()
         });
-        assert_eq!(before.key_count(&name("a")).unwrap(), 0, "what was read from is still there");
+        let (mut opened, b) = (0, name("b"));
+        let read = before.each_key(&b, |_| {
+            opened += 1;
+            Ok(())
+        });
+        read.unwrap();
+        assert_eq!((opened, before.key_count(&name("a")).unwrap()), (100, 0), "as it was then");
         drop(before);
         drop(keyspace);
         assert_eq!(reopen(&home).unwrap().keys(&name("a")).unwrap().len(), made);
@@ -224,7 +232,7 @@ mod tests {
         let (_folder, home, keyspace) = in_file();
         new_key(&keyspace, "a/k").unwrap();
         let id = keyspace.root().key_id(&path("a/k"));
-        let writing = keyspace.database.begin_write().unwrap();
+        let writing = keyspace.database.begin_write(&keyspace.database.turn().unwrap()).unwrap();
         {
             let mut table = writing.open_table(KEYS).unwrap();
             let mut sealed = table.remove(id.as_slice()).unwrap().unwrap().value().to_vec();
@@ -250,8 +258,10 @@ mod tests {
     fn no_change_is_acknowledged_in_a_file_whose_name_may_be_lost() {
         let (_folder, _home, keyspace) = in_file();
         assert!(!keyspace.is_lost());
-        keyspace.database.give_up();
+        let failed = keyspace.database.is_named(Err(KeyspaceError::WrongPermit));
+        assert!(matches!(failed, Err(KeyspaceError::Unconfirmed(_))));
         assert!(keyspace.is_lost());
         assert!(matches!(new_key(&keyspace, "a/k"), Err(KeyspaceError::Storage(_))));
+        assert!(matches!(renew(&keyspace), Err(KeyspaceError::Storage(_))));
     }
 }

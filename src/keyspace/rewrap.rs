@@ -8,7 +8,6 @@ use crate::operator::Operator;
 use crate::seal::{Cost, RootKeys};
 use crate::secret::{Passphrase, Secret};
 use crate::slot::Slot;
-use crate::snapshot::read_header;
 use crate::stack::wiped;
 use crate::transaction::Writing;
 
@@ -96,7 +95,7 @@ impl Operator<'_> {
     }
 
     pub(crate) fn header(&self) -> Result<Header, KeyspaceError> {
-        read_header(&self.0.database.begin_read()?)
+        self.0.snapshot()?.header()
     }
 }
 

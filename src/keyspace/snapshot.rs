@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use wire::{KeyPath, Name};
 
+use crate::database::Reading;
 use crate::error::KeyspaceError;
 use crate::header::Header;
 use crate::key::KeyRecord;
@@ -19,7 +20,7 @@ use crate::transaction::last_of;
 
 /// The keyspace as it was at one moment, with the keys of that moment.
 pub(crate) struct Snapshot {
-    reading: ReadTransaction,
+    reading: Reading,
     pub(crate) root: Arc<RootKeys>,
     file_id: [u8; 16],
     latest: u64,

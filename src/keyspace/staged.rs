@@ -1,15 +1,15 @@
 //! One script's view: what it changes is usable by it at once, and nobody else's until it ends well.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use policy::{Permit, Target};
 use wire::script::{PublicForm, Scheme};
 use wire::{Algorithm, CallName, KeyPath, Name};
 use zeroize::Zeroizing;
 
-use crate::commit::{Change, Changes};
-use crate::error::{CommitError, KeyspaceError};
+use crate::commit::{Change, Changes, InTurn};
+use crate::error::KeyspaceError;
 use crate::key::KeyRecord;
 use crate::stack::wiped;
 use crate::store::Unlocked;
@@ -303,18 +303,18 @@ impl<'k> Staged<'k> {
     /// Whether there is anything to commit.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        !self.changes.spaces.is_empty() || !self.changes.keys.is_empty()
+        !self.changes.are_none()
     }
 
-    /// Writes everything that was changed, at once and for good; `now` is Unix seconds.
-    ///
-    /// # Errors
-    /// [`CommitError::Conflict`] when another script was first. Then nothing was changed.
-    pub fn commit(self, now: u64) -> Result<(), CommitError> {
-        if !self.is_changed() {
-            return Ok(());
-        }
-        self.keyspace.commit(&self.changes, now)
+    /// Waits for its turn to be written; `None` when others wrote for all of this time.
+    #[must_use]
+    pub fn in_turn(self, patience: Duration) -> Option<InTurn<'k>> {
+        InTurn::of(self.keyspace, self.changes, patience)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn commit(self, now: u64) -> Result<(), crate::CommitError> {
+        self.in_turn(Duration::from_secs(60)).unwrap().commit(now)
     }
 
     fn is_space(&self, space: &Name) -> Result<bool, KeyspaceError> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -103,8 +104,14 @@ impl Locked {
         }
         check_owner(&path, &metadata)?;
         let database = builder().open(&path).map_err(|error| open_error(home, error))?;
+        // Another process may have put another file in its place just before this one was locked.
+        if fs::symlink_metadata(&path).is_ok_and(|now| now.ino() != metadata.ino()) {
+            let holder = "a process that replaced it".to_owned();
+            return Err(KeyspaceError::InUse { path: home.path().to_owned(), holder });
+        }
         let header = read_header(&database.begin_read()?)?;
-        // It is what a process left that was killed; nobody else drafts while this one holds the keyspace.
+        // It is what a process left that was killed: who gives this keyspace a new root key holds it, and who makes
+        // one here finds that there is one.
         let _left = Draft::clear(home);
         Ok(Self { header, database, pin: Pin::open(home)?, home: Some(home.clone()) })
     }
@@ -219,7 +226,7 @@ impl Unlocked {
         let unlocked = Self::found(database, keys, &header, Pin::none())?;
         // A link, unlike a rename, does not replace a keyspace that was made meanwhile.
         fs::hard_link(&draft.0, &path).map_err(|error| {
-            if error.kind() == ErrorKind::AlreadyExists {
+            if fs::symlink_metadata(&path).is_ok() {
                 KeyspaceError::Exists(home.path().to_owned())
             } else {
                 io_at(&path)(error)
@@ -269,7 +276,7 @@ impl Unlocked {
     /// When the header cannot be read.
     pub fn stage(&self) -> Result<Staged<'_>, KeyspaceError> {
         // From the file, not from memory: a commit that is under way is not in it yet.
-        Ok(Staged::new(self, read_header(&self.database.begin_read()?)?.generation))
+        Ok(Staged::new(self, self.snapshot()?.header()?.generation))
     }
 
     pub(crate) fn root(&self) -> Arc<RootKeys> {

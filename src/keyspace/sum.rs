@@ -140,7 +140,7 @@ mod tests {
 
     /// Changes the tables as whoever can write the file does.
     fn tamper(keyspace: &Unlocked, change: impl FnOnce(&redb::WriteTransaction)) {
-        let writing = keyspace.database.begin_write().unwrap();
+        let writing = keyspace.database.begin_write(&keyspace.database.turn().unwrap()).unwrap();
         change(&writing);
         writing.commit().unwrap();
     }

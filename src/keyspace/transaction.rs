@@ -18,6 +18,7 @@ use crate::snapshot::NO_HEADER;
 use crate::stack::wiped;
 use crate::store::{HEADER, KEYS, META, SERVICE, SPACES, Unlocked, service_place};
 use crate::sum::Sum;
+use crate::turn::Taken;
 
 /// The tables of one transaction, and the generation that it makes.
 pub(crate) struct Writing<'t> {
@@ -81,8 +82,16 @@ impl Unlocked {
         &self,
         write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
-        let _turn = self.database.turn();
-        let transaction = self.database.begin_write()?;
+        self.transact_in(&self.database.turn()?, write)
+    }
+
+    /// The same in a turn that one has.
+    pub(crate) fn transact_in<R, E: From<KeyspaceError>>(
+        &self,
+        turn: &Taken<'_>,
+        write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let transaction = self.database.begin_write(turn)?;
         let (done, header) = wiped(|| {
             // No other transaction is under way, so these are the keys of what is read here.
             let root = self.root();

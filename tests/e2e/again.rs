@@ -92,6 +92,23 @@ async fn a_request_that_is_being_executed_to_the_end_is_not_reported_as_refused(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_later_try_that_is_refused_does_not_hide_what_came_of_the_first() {
+    for refusal in ["replayed", "unauthenticated", "shutting-down"] {
+        let answer = told(async move |fake, [first, second]| {
+            fake.answer(&second, refusal, refusal).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            fake.answer(&first, "ok", "42").await;
+        });
+        let answer = answer.await.unwrap();
+        assert_eq!((answer.error, answer.payload.as_slice()), (None, &b"42"[..]), "{refusal}");
+        let answer = told(async move |fake, [_, second]| {
+            fake.answer(&second, refusal, refusal).await;
+        });
+        assert!(matches!(answer.await, Err(RequestFault::TimedOut { .. })), "{refusal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_every_time_found_no_place_is_reported_as_that() {
     let answer = told(async |fake, [first, second]| {
         fake.answer(&first, "busy", "busy: later").await;

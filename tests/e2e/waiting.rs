@@ -37,7 +37,7 @@ async fn a_proof_that_grows_too_old_while_it_waits_is_refused() {
     let (to, terms) = (service.addressee(), proof::Terms::default());
     let proof = proof::write_request(&alice, to, now() - 28, &jti(), b"1", terms);
     let reply = ask(&client, "1", proof_header(&proof)).await;
-    assert_eq!(reply.error.as_deref(), Some("unauthenticated"));
+    assert_eq!(reply.error.as_deref(), Some("busy"));
     let reason = last_reason(&service);
     assert!(reason.contains("seconds before the time here"), "{reason}");
     assert_eq!(busy.await.unwrap().error.as_deref(), Some("limit-time"));

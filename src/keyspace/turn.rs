@@ -1,4 +1,4 @@
-//! Whose turn it is to change the keyspace: scripts wait for it no longer than they are told to.
+//! Whose turn it is to change the keyspace. An operator waits for it, and scripts no longer than they are told to.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +14,16 @@ pub(crate) struct Turn {
 pub(crate) struct Taken<'t>(&'t Turn);
 
 impl Turn {
+    /// Takes the turn, however long it is another's.
+    pub(crate) fn wait(&self) -> Taken<'_> {
+        let is_taken = self.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.is_over.wait_while(is_taken, |is_taken| *is_taken);
+        *waited.unwrap_or_else(PoisonError::into_inner) = true;
+        Taken(self)
+    }
+
     /// Takes the turn; `None` when it was another's for all of this time.
-    pub(crate) fn take(&self, patience: Duration) -> Option<Taken<'_>> {
+    pub(crate) fn wait_for(&self, patience: Duration) -> Option<Taken<'_>> {
         let is_taken = self.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.is_over.wait_timeout_while(is_taken, patience, |is_taken| *is_taken);
         let (mut is_taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -43,19 +51,21 @@ mod tests {
     #[test]
     fn whoever_waits_for_a_long_change_gives_up_and_takes_the_turn_of_a_short_one() {
         let turn = Turn::default();
-        let long = turn.take(Duration::ZERO).unwrap();
+        let long = turn.wait_for(Duration::ZERO).unwrap();
         let started = Instant::now();
-        assert!(turn.take(Duration::from_millis(100)).is_none());
+        assert!(turn.wait_for(Duration::from_millis(100)).is_none());
         assert!(started.elapsed() >= Duration::from_millis(100));
         drop(long);
-        let short = turn.take(Duration::ZERO).unwrap();
+        let short = turn.wait_for(Duration::ZERO).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| turn.take(Duration::from_secs(30)).is_some());
+            let waiting = scope.spawn(|| turn.wait_for(Duration::from_secs(30)).is_some());
+            let patient = scope.spawn(|| drop(turn.wait()));
             std::thread::sleep(Duration::from_millis(50));
-            assert!(!waiting.is_finished());
+            assert!(!waiting.is_finished() && !patient.is_finished());
             drop(short);
             assert!(waiting.join().unwrap());
+            patient.join().unwrap();
         });
-        assert!(turn.take(Duration::ZERO).is_some(), "it was given back");
+        assert!(turn.wait_for(Duration::ZERO).is_some(), "it was given back");
     }
 }
