@@ -175,6 +175,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_another_key_space_or_of_another_name_could_not_match() {
+        let pattern = Pattern::parse("a/k*").unwrap();
+        let could = |text: &str| pattern.could_match_key(Some(&KeyRef::parse(text).unwrap()));
+        assert!(could("a/k1") && could("k1") && pattern.could_match_key(None));
+        assert!(!could("b/k1") && !could("a/x") && !could("x"));
+        assert!(!Pattern::parse("a").unwrap().could_match_key(None));
+    }
+
+    #[test]
+    fn the_bytes_of_a_pattern_are_those_of_both_parts_without_stars() {
+        for (text, bytes) in [("team/k*y", 6), ("*/*", 0), ("te*m", 3), ("*/abc", 3)] {
+            assert_eq!(Pattern::parse(text).unwrap().literal_bytes(), bytes, "{text}");
+        }
+    }
+
+    #[test]
     fn patterns_that_cannot_be_names_are_refused() {
         for bad in ["", "/", "a/", "/a", "a/b/c", "a b", "a?", "[a]"] {
             assert!(Pattern::parse(bad).is_err(), "{bad:?}");
