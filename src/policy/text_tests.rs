@@ -280,3 +280,15 @@ fn policies_in_another_layout_say_the_same_and_others_do_not() {
     assert_ne!(parsed(&sample()).without_lines(), parsed(&other).without_lines());
     assert_eq!(parsed(&sample()).file(), "p.toml");
 }
+
+#[test]
+fn windows_have_all_that_their_bounds_allow_and_no_more() {
+    use crate::rate::{LONGEST, Window};
+    for text in ["100000/1s", "1/366d", "1/1m", "7/366h"] {
+        assert!(Window::parse(text).is_ok(), "{text}");
+    }
+    for text in ["0/1s", "100001/1s", "1/0d", "1/367d", "1", "1/s", "x/1s"] {
+        assert!(Window::parse(text).is_err(), "{text}");
+    }
+    assert_eq!(LONGEST, 366 * 24 * 60 * 60 * 1000);
+}
