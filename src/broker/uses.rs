@@ -35,7 +35,7 @@ struct Account {
     total: u64,
     /// Unix milliseconds.
     times: Vec<u64>,
-    /// The widest windows that it ever had. Notes of earlier programs do not say, nor do those that were written
+    /// The widest windows that it ever had, or may have had. Notes of earlier programs do not say, nor do those that were written
     /// before a policy named the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     windows: Option<Windows>,

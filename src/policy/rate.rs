@@ -104,7 +104,7 @@ pub struct Used {
     /// Milliseconds of the latest uses, oldest first: those that a window may still ask for.
     times: VecDeque<u64>,
     /// The widest windows that the account ever had. It grows only: under a policy that is read by mistake, and then
-    /// the right one, nothing is forgotten. `None` until a policy names the account.
+    /// the right one, nothing is forgotten. `None` until a policy names the account, or a record tells of it.
     reach: Option<Reach>,
 }
 
@@ -148,10 +148,13 @@ impl RateBook {
         }
     }
 
-    /// Counts a use that a record tells of. Nothing is forgotten before all are recalled and the windows
-    /// learnt.
+    /// Counts a use that a record tells of, and no note. Of the windows in which it was used nothing is known:
+    /// everything is remembered that any window could ask for.
     pub fn recall(&mut self, account: &str, at: u64) {
-        self.accounts.entry(account.to_owned()).or_default().add(at);
+        let used = self.accounts.entry(account.to_owned()).or_default();
+        used.add(at);
+        let all = Reach { uses: used.times.len(), milliseconds: LONGEST };
+        used.reach = Some(used.reach.unwrap_or_default().or(all));
     }
 
     /// Every account, with what was used of it.
@@ -184,7 +187,7 @@ impl Used {
         self.times.iter().copied()
     }
 
-    /// The widest windows that the account ever had.
+    /// The widest windows that the account ever had, or may have had.
     #[must_use]
     pub fn reach(&self) -> Option<Reach> {
         self.reach

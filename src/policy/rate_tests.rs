@@ -72,7 +72,7 @@ fn a_book_that_was_written_down_and_put_back_is_the_same() {
 }
 
 fn times(book: &RateBook, account: &str) -> usize {
-    book.accounts().find(|(name, _)| *name == account).unwrap().1.times().count()
+    book.accounts().find(|(name, _)| *name == account).map_or(0, |(_, used)| used.times().count())
 }
 
 #[test]
@@ -104,25 +104,57 @@ fn policy(rate: &str) -> Policy {
 }
 
 #[test]
-fn what_is_recalled_is_cut_to_the_windows_of_the_policy_and_to_no_others() {
-    let recalled = || {
+fn what_only_the_log_tells_of_is_cut_to_no_windows_and_ends_with_the_year() {
+    for rate in ["300/1h", "1000/1d", "3/1s"] {
         let mut book = RateBook::default();
         (0..1_000).for_each(|at| book.recall(ACCOUNT, at * 1_000));
         (0..300).for_each(|_| book.recall("rule r gone anonymous", 9_000));
-        book
-    };
-    for (rate, kept) in [("300/1h", 300), ("1000/5m", 300), ("1000/1h", 1_000), ("3/1s", 100)] {
-        let mut book = recalled();
         book.learn(&policy(rate));
         book.trim(999_000);
-        assert_eq!(times(&book, ACCOUNT), kept, "{rate}");
-        assert_eq!(times(&book, "rule r gone anonymous"), 300, "nobody knows its windows");
-        // A policy that asks for less takes nothing away from the one that asked for more.
-        book.learn(&policy("1/1s"));
-        book.trim(999_000);
-        assert_eq!(times(&book, ACCOUNT), kept, "{rate}");
+        // It may have been used in windows that no note has yet.
+        let kept = |book: &_| (times(book, ACCOUNT), times(book, "rule r gone anonymous"));
+        assert_eq!(kept(&book), (1_000, 300), "{rate}");
+        book.trim(999_000 + LONGEST);
+        assert_eq!(kept(&book), (0, 0), "{rate}");
         assert!(book.accounts().all(|(_, used)| used.total() > 0), "totals are for ever");
     }
+}
+
+#[test]
+fn what_is_recalled_is_bounded_as_what_windows_ask_for() {
+    let mut book = RateBook::default();
+    (0..100_100).for_each(|at| book.recall(ACCOUNT, at));
+    let most = Reach { uses: 100_000, milliseconds: LONGEST };
+    let used = book.accounts().next().unwrap().1;
+    assert_eq!((used.total(), used.times().count(), used.reach()), (100_100, 100_000, Some(most)));
+}
+
+/// The note has no windows yet, or those that were before; the log has every use.
+#[test]
+fn a_crash_and_a_start_under_narrower_windows_or_without_the_rule_give_no_use_back() {
+    let day = allowance(&["150/1d"], None);
+    let (narrow, without) = (policy("1/1s"), nothing());
+    for noted in [None, Some(Reach { uses: 1, milliseconds: 1_000 })] {
+        for between in [&narrow, &without] {
+            let mut book = RateBook::default();
+            if noted.is_some() {
+                book.put_back(ACCOUNT, 20, 0..20, noted);
+            }
+            let known = times(&book, ACCOUNT);
+            (known..149).for_each(|_| book.recall(ACCOUNT, 60_000));
+            book.learn(between);
+            book.trim(3_600_000);
+            let book = after_a_start(&book, between, 3_600_000);
+            let mut book = after_a_start(&book, &policy("150/1d"), 3_600_000);
+            assert_eq!(book.charge(&[(ACCOUNT, &day)], 3_600_000), Ok(()));
+            let refused = Err((0, Exhausted::Rate));
+            assert_eq!(book.charge(&[(ACCOUNT, &day)], 3_600_000), refused, "{noted:?}");
+        }
+    }
+}
+
+fn nothing() -> Policy {
+    Policy::parse("p", "version = 1\nservice.name = \"s\"\n").unwrap()
 }
 
 /// The book of the next process, which has the note of the last.
@@ -139,7 +171,7 @@ fn after_a_start(book: &RateBook, under: &Policy, now: u64) -> RateBook {
 #[test]
 fn a_start_under_a_policy_without_the_rule_or_with_narrower_windows_forgets_no_use() {
     let stranger = policy("1/1s");
-    let without = Policy::parse("p", "version = 1\nservice.name = \"s\"\n").unwrap();
+    let without = nothing();
     for most in [2, 1_000] {
         let day = allowance(&[&format!("{most}/1d")], None);
         let mut book = RateBook::default();

@@ -1,6 +1,5 @@
 //! Rates under load, and over a crash.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -161,6 +160,22 @@ async fn a_window_that_a_reload_makes_longer_counts_what_was_used_before_also_af
     service.stop();
 }
 
+/// Runs a script in the home under another policy, which leaves a note.
+fn run_under(service: &Service, policy: &str) {
+    let text = format!("version = 1\nservice.name = \"{SERVICE}\"\n{policy}");
+    let policy = service.scratch.write("other.toml", text);
+    let script = service.scratch.write("one.rhai", "1");
+    let mut command = cli();
+    command.arg("run").arg(&script).arg("--home").arg(&service.home);
+    command.arg("--policy").arg(policy).arg("--passphrase-file");
+    command.arg(service.scratch.passphrase_file());
+    let done = outcome(&command.output().unwrap());
+    assert_eq!((done.0, done.1.as_str()), (0, "1\n"), "{}", done.2);
+}
+
+/// A policy that has no rule which counts.
+const WITHOUT: &str = "[anonymous]\nroles = [\"o\"]\n[[role]]\nname = \"o\"\n";
+
 /// Whoever may start a command in the home must not thereby give a client its rate back: not under a policy that
 /// has no such rule, nor under one that rates in shorter windows; after a proper end as after a crash.
 #[tokio::test(flavor = "multi_thread")]
@@ -169,31 +184,39 @@ async fn a_command_under_another_policy_in_between_gives_no_use_back() {
     let mut service = Service::start(&nats, &counting("150/1d"));
     let client = nats.client().await;
     assert_eq!(used_of(&client, 149).await, 149);
-    let other = |name: &str, rest: &str| {
-        let text = format!("version = 1\nservice.name = \"{SERVICE}\"\n{rest}");
-        service.scratch.write(name, text)
-    };
-    let nothing = "[anonymous]\nroles = [\"o\"]\n[[role]]\nname = \"o\"\n";
-    let (without, narrow) = (other("without", nothing), other("narrow", &counting("1/1s")));
-    let script = service.scratch.write("one.rhai", "1");
-    let run = |service: &Service, policy: &Path| {
-        let mut command = cli();
-        command.arg("run").arg(&script).arg("--home").arg(&service.home);
-        command.arg("--policy").arg(policy).arg("--passphrase-file");
-        command.arg(service.scratch.passphrase_file());
-        let done = outcome(&command.output().unwrap());
-        assert_eq!((done.0, done.1.as_str()), (0, "1\n"), "{}", done.2);
-    };
     service.crash();
-    run(&service, &without);
+    run_under(&service, WITHOUT);
     service.restart(&nats);
     assert_eq!(used_of(&client, 3).await, 1);
     service.stop();
-    run(&service, &without);
-    run(&service, &narrow);
+    run_under(&service, WITHOUT);
+    run_under(&service, &counting("1/1s"));
     service.restart(&nats);
     assert_eq!(used_of(&client, 3).await, 0);
     service.stop();
+}
+
+/// After a crash no note has the windows of what was used last: there was none yet, or the rule was widened since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_the_windows_are_noted_gives_no_use_back() {
+    let nats = Nats::plain();
+    for is_widened in [false, true] {
+        let first = counting(if is_widened { "1/1s" } else { "150/1d" });
+        let mut service = Service::start(&nats, &first);
+        let client = nats.client().await;
+        assert_eq!(used_of(&client, 1).await, 1);
+        if is_widened {
+            service.stop();
+            service.scratch.policy(&counting("150/1d"));
+            service.restart(&nats);
+        }
+        assert_eq!(used_of(&client, 148).await, 148);
+        service.crash();
+        run_under(&service, &if is_widened { WITHOUT.to_owned() } else { counting("1/1s") });
+        service.restart(&nats);
+        assert_eq!(used_of(&client, 3).await, 1, "{is_widened}");
+        service.stop();
+    }
 }
 
 /// The uses that the log tells of.
