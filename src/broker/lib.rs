@@ -145,9 +145,7 @@ impl Broker {
             return Err(format!("what has changed takes a restart: {}", restarts.join(", ")));
         }
         let loaded = Loaded::new(policy, text);
-        // What its windows may ask for is what is known now, also after a crash: the log alone has more.
-        self.note_uses().map_err(|error| error.to_string())?;
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner).learn(&loaded.policy);
+        self.learn_uses(&loaded.policy).map_err(|error| error.to_string())?;
         self.record(&Entry::loaded(&loaded.digest)).map_err(|error| error.to_string())?;
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         Ok(())

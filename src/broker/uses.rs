@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-use policy::{RateBook, Reach};
+use policy::{Policy, RateBook, Reach};
 use proof::LogPlace;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,8 @@ use crate::files::{read_small, replace};
 
 /// The note.
 const FILE: &str = "audit.uses";
-/// Largest note, in bytes: a few hundred accounts whose windows are as large as windows can be, and full.
+/// Largest note, in bytes: some 700,000 accounts with the 100 times that are kept of each, or some 700 with 100,000,
+/// which are the most.
 const MOST_BYTES: u64 = 1024 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
@@ -85,6 +86,14 @@ impl Broker {
             let next = place.seq.min(end.seq) + 1;
             Err(AuditError::Counts(format!("line {next} is missing")))
         }
+    }
+
+    /// Learns the windows of a policy that is to hold, and has them noted, also where the log has no line that the
+    /// note does not count. What they may ask for is what is known now, also after a crash: the log alone has more.
+    pub(crate) fn learn_uses(&self, policy: &Policy) -> Result<(), AuditError> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).learn(policy);
+        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+        self.note_uses()
     }
 
     /// Notes the counts up to now.

@@ -153,6 +153,7 @@ async fn a_window_that_a_reload_makes_longer_counts_what_was_used_before_also_af
     assert_eq!(outcome(&done).0, 0, "{done:?}");
     let account = noted(&service);
     assert_eq!((&account["total"], account["times"].as_array().unwrap().len()), (&9.into(), 9));
+    assert_eq!(account["windows"], serde_json::json!({ "uses": 13, "milliseconds": 3_600_000 }));
     assert_eq!(used_of(&client, 2).await, 2);
     service.crash();
     service.restart(&nats);
