@@ -28,6 +28,7 @@ mod request;
 mod run;
 mod say;
 mod scripts;
+mod selections;
 
 use clap::Parser;
 
