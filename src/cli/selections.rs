@@ -48,6 +48,8 @@ impl Selections {
         }
         known.spaces.sort();
         known.spaces.dedup();
+        known.keys.sort();
+        known.keys.dedup();
         bare.sort();
         bare.dedup();
         // All of them are looked at for each call: of many the time would be felt.
@@ -109,5 +111,8 @@ mod tests {
         // The same again is no more.
         let often: Vec<Sighting> = (0..100).flat_map(|_| script(1, 1)).collect();
         assert_eq!(Selections::of(&often).keys.len(), 1);
+        let literal = KeyRef::parse("a/k").ok();
+        let one = Sighting { call: Some(CallName::SelectKeypair), literal, ..Sighting::default() };
+        assert_eq!(Selections::of(&vec![one; 65]).keys.len(), 1);
     }
 }

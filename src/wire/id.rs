@@ -65,7 +65,7 @@ impl fmt::Display for KeyPath {
 }
 
 /// A key as a script names it: `key` in the selected key space, or `space/key`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyRef {
     /// The key space, where it is written out.
     pub space: Option<Name>,
