@@ -12,6 +12,9 @@ use crate::report::{Finding, Weight};
 use crate::selections::Selections;
 use crate::{files, report, say, scripts};
 
+/// Most callers that one finding names.
+const MOST_NAMED: usize = 8;
+
 /// What the service would do with a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
@@ -76,75 +79,93 @@ fn check_one(
     policy: &Policy,
     callers: &[Caller],
 ) -> Vec<Finding> {
-    let finding = |at: Position, weight, code: &str, message: String, help: Option<&str>| Finding {
-        file: file.to_owned(),
-        weight,
-        code: code.to_owned(),
-        message,
-        help: help.map(str::to_owned),
-        line: usize::try_from(at.line).unwrap_or(0),
-        column: usize::try_from(at.column).unwrap_or(0),
-        span: None,
-    };
-    let callers: Vec<Caller> =
-        callers.iter().map(|caller| caller.clone().running(script)).collect();
+    let callers = callers.iter().map(|caller| caller.clone().running(script));
+    let (callers, strangers): (Vec<_>, Vec<_>) = callers.partition(|caller| policy.may_run(caller));
     if callers.is_empty() {
-        let message = "the policy knows nobody who could send this script".to_owned();
-        let help = "add a `[[client]]`, or `[anonymous]`";
-        let code = Code::PolicyDenied.word();
-        return vec![finding(Position::default(), Weight::Error, code, message, Some(help))];
-    }
-    let (callers, strangers): (Vec<_>, Vec<_>) =
-        callers.into_iter().partition(|caller| policy.may_run(caller));
-    let not_run = |weight, message: &str| {
-        let help = "add its digest to the `scripts` of a role: `sha256sum` prints it";
-        finding(
-            Position::default(),
-            weight,
-            Code::PolicyDenied.word(),
-            message.to_owned(),
-            Some(help),
-        )
-    };
-    if callers.is_empty() {
-        let message = "the policy does not allow this script to its caller";
-        return vec![not_run(Weight::Error, message)];
+        return vec![not_run_at_all(file, &strangers)];
     }
     let (sightings, beyond) = match read(script, lanes, policy, &callers) {
         Ok(read) => read,
         Err(Failure { code, message, at }) => {
-            return vec![finding(at, Weight::Error, code.word(), message, None)];
+            return vec![finding(file, at, Weight::Error, code.word(), message)];
         }
     };
     let beyond = beyond.into_iter().map(|(name, Failure { code, message, at })| {
-        let message = format!("{message} (for `{name}`)");
-        finding(at, Weight::Warning, code.word(), message, None)
+        finding(file, at, Weight::Warning, code.word(), format!("{message} (for `{name}`)"))
     });
-    let strangers = strangers.iter().map(|stranger| {
-        let message = format!("the policy does not allow this script to `{}`", stranger.name());
-        not_run(Weight::Warning, &message)
-    });
-    let mut findings: Vec<Finding> = strangers.chain(beyond).collect();
+    let mut findings: Vec<Finding> = not_run_for(file, &strangers).into_iter().collect();
+    findings.extend(beyond);
     let selections = Selections::of(&sightings);
-    let judged = sightings.iter().filter_map(|sighting| {
-        if let Some(name) = &sighting.shadows {
-            let code = Code::ParseError.word();
-            return Some(finding(sighting.at, Weight::Error, code, shadowed(name), None));
-        }
-        let (weight, message) = judge(sighting, &selections, policy, &callers)?;
-        let (code, help) = match weight {
-            Weight::Error => (
-                Code::PolicyDenied.word(),
-                Some("`crypto-cli policy explain` shows what each rule says of the call"),
-            ),
-            Weight::Warning | Weight::Note => {
-                ("undecidable", Some("the service decides when the script runs"))
-            }
-        };
-        Some(finding(sighting.at, weight, code, message, help))
-    });
+    let judged = sightings
+        .iter()
+        .filter_map(|sighting| found_of(file, sighting, &selections, policy, &callers));
     findings.extend(judged);
     findings
+}
+
+fn finding(file: &str, at: Position, weight: Weight, code: &str, message: String) -> Finding {
+    Finding {
+        file: file.to_owned(),
+        weight,
+        code: code.to_owned(),
+        message,
+        help: None,
+        line: usize::try_from(at.line).unwrap_or(0),
+        column: usize::try_from(at.column).unwrap_or(0),
+        span: None,
+    }
+}
+
+/// An error for a script that none of these callers may run.
+fn not_run_at_all(file: &str, strangers: &[Caller]) -> Finding {
+    let (message, help) = if strangers.is_empty() {
+        let message = "the policy knows nobody who could send this script";
+        (message, "add a `[[client]]`, or `[anonymous]`")
+    } else {
+        let message = "the policy does not allow this script to its caller";
+        (message, "give the caller a role for it: `sha256sum` prints its digest")
+    };
+    let code = Code::PolicyDenied.word();
+    let found = finding(file, Position::default(), Weight::Error, code, message.to_owned());
+    Finding { help: Some(help.to_owned()), ..found }
+}
+
+/// A note of the callers whose roles are all for other scripts, where others may run this one: which scripts a caller
+/// is kept to is meant so, and no mistake.
+fn not_run_for(file: &str, strangers: &[Caller]) -> Option<Finding> {
+    let (named, rest) = strangers.split_at(strangers.len().min(MOST_NAMED));
+    let named: Vec<String> = named.iter().map(|who| format!("`{}`", who.name())).collect();
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let message = format!("the policy does not allow this script to {}{more}", named.join(", "));
+    let code = Code::PolicyDenied.word();
+    let found = finding(file, Position::default(), Weight::Note, code, message);
+    (!strangers.is_empty()).then_some(found)
+}
+
+/// What is to be said of a call, if anything is.
+fn found_of(
+    file: &str,
+    sighting: &Sighting,
+    selections: &Selections,
+    policy: &Policy,
+    callers: &[Caller],
+) -> Option<Finding> {
+    if let Some(name) = &sighting.shadows {
+        let code = Code::ParseError.word();
+        return Some(finding(file, sighting.at, Weight::Error, code, shadowed(name)));
+    }
+    let (weight, message) = judge(sighting, selections, policy, callers)?;
+    let (code, help) = match weight {
+        Weight::Error => (
+            Code::PolicyDenied.word(),
+            "`crypto-cli policy explain` shows what each rule says of the call",
+        ),
+        Weight::Warning | Weight::Note => {
+            ("undecidable", "the service decides when the script runs")
+        }
+    };
+    let found = finding(file, sighting.at, weight, code, message);
+    Some(Finding { help: Some(help.to_owned()), ..found })
 }
 
 /// A caller's name, and how the script exceeds that caller's limits.

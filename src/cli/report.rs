@@ -7,8 +7,8 @@ use crate::args::ReportFormat;
 use crate::exit::Fault;
 use crate::say;
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How bad a finding is: the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Weight {
     /// It will be refused.
     Error,
@@ -58,7 +58,10 @@ pub(crate) fn print_with(
 ) -> Result<(), Fault> {
     match format {
         ReportFormat::Text => {
-            for finding in findings.iter().take(MOST_DRAWN) {
+            // However many others there are, errors are seen.
+            let mut worst_first: Vec<&Finding> = findings.iter().collect();
+            worst_first.sort_by_key(|finding| finding.weight);
+            for finding in worst_first.into_iter().take(MOST_DRAWN) {
                 let source = sources.iter().find(|(file, _)| *file == finding.file);
                 let text = drawn(finding, source.map_or("", |(_, text)| text));
                 say::line(&wire::shown(&text, usize::MAX, true))?;

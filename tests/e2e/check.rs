@@ -1,5 +1,7 @@
 //! `crypto-cli check`: what the policy would refuse, with its place.
 
+use sha2::{Digest, Sha256};
+
 use crate::support::*;
 
 const POLICY: &str = r#"
@@ -53,28 +55,63 @@ fn what_only_the_service_can_decide_is_said_to_be_so() {
     }
 }
 
-/// What is run for one caller and not for another is not simply allowed.
+/// Clients that are pinned to a script each, and the digests of those.
+fn pinned(clients: &[(&str, &[u8; 32])]) -> String {
+    let pinned = clients.iter().map(|(name, script)| {
+        let nkey = proof::Identity::generate().nkey();
+        let role =
+            format!("[[role]]\nname = \"{name}\"\nscripts = [\"sha256:{}\"]\n", hex(*script));
+        format!("[[client]]\nname = \"{name}\"\nnkey = \"{nkey}\"\nroles = [\"{name}\"]\n{role}")
+    });
+    pinned.collect()
+}
+
+/// A client that is pinned to another script does not speak against this one.
 #[test]
-fn a_script_that_one_of_its_callers_may_not_run_is_said_to_be_so() {
+fn a_script_that_one_of_its_callers_may_not_run_is_said_to_be_so_and_allowed() {
     let scratch = Scratch::new();
-    let nkey = proof::Identity::generate().nkey();
-    let policy = format!(
-        "[anonymous]\nroles = [\"open\"]\n[[client]]\nname = \"pinned\"\nnkey = \"{nkey}\"\nroles = [\"one\"]\n\
-         [[role]]\nname = \"open\"\n[[role]]\nname = \"one\"\nscripts = [\"sha256:{}\"]\n",
-        "0".repeat(64)
-    );
-    let (script, policy) = (scratch.write("s.rhai", "1 + 1"), scratch.policy(&policy));
-    let check = |more: &[&str]| {
-        let mut command = cli();
-        command.arg("check").arg(&script).arg("--policy").arg(&policy).args(more);
-        outcome(&command.output().unwrap())
+    let own = Sha256::digest("1 + 1").into();
+    let policy = pinned(&[("own", &own), ("other", &[0; 32])]);
+    for more in [&[] as &[&str], &["--strict"]] {
+        let (exit, out, word) = verdict(&scratch, &policy, "1 + 1", more);
+        assert_eq!((exit, word.as_str()), (0, "allowed"), "{out}");
+        assert!(out.contains("note[policy-denied]") && out.contains("to `other`"), "{out}");
+        assert!(!out.contains("`own`") && !out.contains("help"), "{out}");
+    }
+    assert_eq!(verdict(&scratch, &policy, "1 + 1", &["--as", "own"]).2, "allowed");
+    let (exit, out, word) = verdict(&scratch, &policy, "1 + 1", &["--as", "other"]);
+    assert_eq!((exit, word.as_str()), (1, "refused"), "{out}");
+    // Where it is nobody's there is nothing to be allowed.
+    let (exit, out, word) = verdict(&scratch, &policy, "1 + 2", &[]);
+    assert_eq!((exit, word.as_str()), (1, "refused"), "{out}");
+}
+
+/// Of the findings only the first hundred are drawn.
+#[test]
+fn no_number_of_clients_hides_a_call_that_is_refused() {
+    let scratch = Scratch::new();
+    let names: Vec<String> = (0..101).map(|number| format!("c{number}")).collect();
+    let clients: Vec<_> = names.iter().map(|name| (name.as_str(), &[0; 32])).collect();
+    let roles = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n";
+    let (exit, out, _) =
+        verdict(&scratch, &(pinned(&clients) + roles), "delete_keypair(\"a/k\")", &[]);
+    assert!(exit == 1 && out.contains("error[policy-denied]: no rule allows"), "{out}");
+    assert_eq!(out.matches("[policy-denied]").count(), 2, "{out}");
+    assert!(out.contains("and 93 more") && out.len() < 2_000, "{out}");
+    // Each of them has limits that the script exceeds.
+    let roles = roles.replace("[[role]]", &format!("{}[[role]]", narrow(&names)));
+    let (exit, out, _) = verdict(&scratch, &roles, "delete_keypair(\"a/k\")", &[]);
+    assert!(exit == 1 && out.starts_with("error[policy-denied]"), "{out}");
+}
+
+/// Clients whose scripts may not be longer than a byte.
+fn narrow(names: &[String]) -> String {
+    let client = |name| {
+        let nkey = proof::Identity::generate().nkey();
+        format!("[[client]]\nname = \"{name}\"\nnkey = \"{nkey}\"\nroles = [\"narrow\"]\n")
     };
-    let (exit, out, err) = check(&[]);
-    assert!(exit == 0 && err.ends_with("s.rhai: undecidable\n"), "{err}");
-    assert!(out.contains("warning[policy-denied]") && out.contains("to `pinned`"), "{out}");
-    assert_eq!(check(&["--strict"]).0, 1);
-    assert!(check(&["--as", "anonymous"]).2.ends_with("s.rhai: allowed\n"));
-    assert!(check(&["--as", "pinned"]).2.ends_with("s.rhai: refused\n"));
+    let clients: String = names.iter().map(client).collect();
+    format!("{clients}[[role]]\nname = \"narrow\"\nlimits.script = \"1 B\"\n")
 }
 
 /// A key of the script's own is nothing stored: a rule without keys is enough for it.
