@@ -160,6 +160,7 @@ fn check() {
                     message: sighting.message.as_deref(),
                     namespace: sighting.namespace.as_deref(),
                     algorithm: sighting.algorithm,
+                    own_key: None,
                     now: Some(0),
                 };
                 std::hint::black_box(policy.foresee(&who, sighting.call.unwrap(), known));

@@ -228,6 +228,7 @@ fn judge(
             message: sighting.message.as_deref(),
             namespace: sighting.namespace.as_deref(),
             algorithm: sighting.algorithm,
+            own_key: (sighting.own_key || sighting.on_selected).then_some(sighting.own_key),
             now: Some(files::now()),
         };
         policy.foresee(caller, call, known)

@@ -118,6 +118,8 @@ pub struct Known<'a> {
     pub namespace: Option<&'a str>,
     /// The algorithm of a key that it makes.
     pub algorithm: Option<Algorithm>,
+    /// Whether it is given a key that the script has itself, where the call may be on a stored one instead.
+    pub own_key: Option<bool>,
     /// The time before which it is not made, in Unix seconds.
     pub now: Option<u64>,
 }
@@ -159,8 +161,10 @@ impl Policy {
     /// Whether a call could be allowed at all, with what the script writes out of it.
     #[must_use]
     pub fn foresee(&self, caller: &Caller, call: CallName, known: Known<'_>) -> Foresight {
+        let is_given_one = call.may_touch_nothing() && known.own_key == Some(true);
         let target = match (call.touches(), known.key) {
             (Touches::Nothing, _) => Some(Target::Nothing),
+            (_, _) if is_given_one => Some(Target::Nothing),
             (Touches::Space | Touches::WholeSpace, Some(space)) => {
                 Some(Target::Space(space.key.clone()))
             }
@@ -209,7 +213,8 @@ impl Policy {
         let key = known.key.filter(|_| call.touches() == Touches::Key);
         let on = key.map_or(String::new(), |key| format!(" on a key named `{}`", key.key));
         let act = Act { call, target: Target::Nothing };
-        let first = match self.first_open(caller, &act, known, |rule| rule.could_allow(call, key)) {
+        let could_allow = |rule: &Rule| rule.could_allow(call, key, known.own_key);
+        let first = match self.first_open(caller, &act, known, could_allow) {
             Ok(first) => first,
             Err(None) => return Foresight::Refused(format!("no rule allows `{call}`{on}")),
             Err(Some((rule, unmet))) => {
@@ -386,10 +391,11 @@ impl Rule {
             .any(|one| others.iter().any(|other| !one.in_common_with(other).is_empty()))
     }
 
-    fn could_allow(&self, call: CallName, known: Option<&KeyRef>) -> bool {
+    fn could_allow(&self, call: CallName, known: Option<&KeyRef>, own_key: Option<bool>) -> bool {
+        let is_stored = known.is_some() || own_key == Some(false);
         self.calls.contains(&call)
             && match call.touches() {
-                _ if known.is_none() && call.may_touch_nothing() => true,
+                _ if !is_stored && call.may_touch_nothing() => true,
                 Touches::Nothing => true,
                 Touches::Space | Touches::WholeSpace => !self.keys.is_empty(),
                 Touches::Key => self.keys.iter().any(|keys| keys.could_match_key(known)),

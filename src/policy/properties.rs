@@ -245,13 +245,15 @@ proptest! {
                     Some(wire::KeyRef { space, key })
                 }
             };
-            let key = known.as_ref();
+            let (key, own_key) = (known.as_ref(), Some(act.target == Target::Nothing));
             // Only `sign_in` has a namespace that a script could write out.
             let (message, namespace) = (facts.message, facts.namespace.filter(|_| call == CallName::SignIn));
             for known in [
                 Known { key, message, namespace, now: Some(facts.now / 1000), ..Known::default() },
                 Known { key, message, namespace, ..Known::default() },
                 Known { key, ..Known::default() },
+                Known { key, own_key, message, namespace, ..Known::default() },
+                Known { own_key, message, ..Known::default() },
                 Known { message, ..Known::default() },
                 Known::default(),
             ] {

@@ -140,6 +140,7 @@ impl Terms {
             || (!self.namespaces.is_empty() && known.namespace.is_none())
             || (!self.algorithms.is_empty()
                 && act.call.touches() == Touches::Key
+                && known.own_key != Some(true)
                 && known.algorithm.is_none())
             || (self.look_at_messages() && act.call.takes_message() && message.is_none());
         if is_open { Foreseen::Perhaps } else { Foreseen::Always }

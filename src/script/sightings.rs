@@ -97,8 +97,15 @@ fn named(call: &FnCallExpr, at: Position, as_method: bool) -> Option<Sighting> {
     };
     let algorithm = algorithm.filter(|_| !as_method);
     let on_selected = !as_method && without_key == Some(call.args.len());
+    // `key.encrypt(text)` is given two as well.
+    let own_key = may_be_given_a_key(name) && call.args.len() + usize::from(as_method) == 2;
     let known = Sighting { call: Some(name), literal, message, namespace, ..nameless(at) };
-    Some(Sighting { on_selected, algorithm, ..known })
+    Some(Sighting { on_selected, own_key, algorithm, ..known })
+}
+
+/// Whether it may be given the key itself, rather than the name of one.
+fn may_be_given_a_key(name: CallName) -> bool {
+    name.may_touch_nothing() && name.touches() == Touches::Key
 }
 
 fn nameless(at: Position) -> Sighting {
@@ -301,6 +308,27 @@ Fn("f").curry(@)"#;
             "let t = #{}; t.a = \"x\".sign()",
         ] {
             assert!(!is_perhaps_own(script), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_its_own_is_told_from_the_selected_one_by_the_number_of_arguments() {
+        for (script, expected) in [
+            ("encrypt(\"k\", \"m\")", (true, false)),
+            ("let k = \"k\"; decrypt(k, \"m\")", (true, false)),
+            ("\"k\".encrypt(\"m\")", (true, false)),
+            ("encrypt(\"m\")", (false, true)),
+            // Of these nothing is known, or nothing is decided.
+            ("\"m\".encrypt()", (false, false)),
+            ("encrypt(\"k\", \"m\", 1)", (false, false)),
+            ("Fn(\"encrypt\")", (false, false)),
+            // Not the key, but its name.
+            ("sign(\"m\", \"k\")", (false, false)),
+            ("hash(\"sha256\", \"m\")", (false, false)),
+        ] {
+            let seen = seen_in(script);
+            let [one] = seen.as_slice() else { panic!("{script}: {seen:?}") };
+            assert_eq!((one.own_key, one.on_selected), expected, "{script}");
         }
     }
 

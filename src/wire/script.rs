@@ -351,6 +351,8 @@ pub struct Sighting {
     pub namespace: Option<String>,
     /// Whether it is given no key, and so is on the one that is selected then.
     pub on_selected: bool,
+    /// Whether it is given a key that the script has itself, where it may be given a stored one instead.
+    pub own_key: bool,
     /// The algorithm of a key that it makes.
     pub algorithm: Option<Algorithm>,
     /// A name of the host's that the script gives to a function of its own, which is a mistake and no call.

@@ -119,6 +119,7 @@ impl Frame for FromWorker {
                     w.option(sighting.message.as_ref(), |w, message| w.bytes(message));
                     w.option(sighting.namespace.as_ref(), |w, namespace| w.text(namespace));
                     w.u8(u8::from(sighting.on_selected));
+                    w.u8(u8::from(sighting.own_key));
                     w.option(sighting.algorithm.as_ref(), |w, algorithm| w.u8(algorithm.number()));
                     w.option(sighting.shadows.as_ref(), |w, name| w.text(name));
                     w.u8(u8::from(sighting.perhaps_own));
@@ -146,6 +147,7 @@ impl Frame for FromWorker {
                     message: r.option(|r| Ok(r.bytes()?.to_vec()))?,
                     namespace: r.option(|r| Ok(r.text()?.to_owned()))?,
                     on_selected: r.flag()?,
+                    own_key: r.flag()?,
                     algorithm: r.option(take_algorithm)?,
                     shadows: r.option(take_text)?,
                     perhaps_own: r.flag()?,

@@ -46,7 +46,7 @@ const ON_KEYS: [&str; 4] =
     ["", "", ", algorithms = [\"p256\", \"ed25519\"]", ", algorithms = [\"secp256k1\"]"];
 
 /// Calls that a rule lists together, the patterns that fit them, and the terms.
-const KINDS: [(&str, &[&str], &[&str]); 12] = [
+const KINDS: [(&str, &[&str], &[&str]); 13] = [
     ("\"sign\"", &PATTERNS, &ON_MESSAGES),
     ("\"hash\"", &PATTERNS, &ON_MESSAGES),
     ("\"sign\", \"hash\", \"hmac\"", &PATTERNS, &ON_MESSAGES),
@@ -57,6 +57,7 @@ const KINDS: [(&str, &[&str], &[&str]); 12] = [
     ("\"delete_keypair\"", &PATTERNS, &ON_KEYS),
     ("\"create_key_space\", \"delete_key_space\"", &SPACES, &[""]),
     ("\"random_bytes\", \"generate_key\"", &PATTERNS, &[""]),
+    ("\"encrypt\", \"decrypt\"", &PATTERNS, &ON_KEYS),
     ("\"*\"", &PATTERNS, &[""]),
     ("\"*\"", &PATTERNS, &[""]),
 ];
@@ -123,6 +124,8 @@ struct Ask {
     namespace: Option<&'static str>,
 }
 
+/// A key that a script has itself.
+const OWN_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// What undoes a script that was allowed all that it asked for.
 const UNDO: &str = "throw \"undone\"";
 
@@ -136,7 +139,7 @@ fn request(numbers: &mut Numbers, who: usize) -> Request {
     let on_key = |call| ask(call, Some(key));
     let with = |call, on| Ask { message: Some(message), ..ask(call, on) };
     let sign_in = Ask { namespace: Some(namespace), ..with(SignIn, Some(key)) };
-    let calls: [(String, Vec<Ask>); 13] = [
+    let calls: [(String, Vec<Ask>); 14] = [
         (format!("sign(\"{message}\", \"{key}\")"), vec![with(Sign, Some(key))]),
         (format!("hash(\"sha256\", \"{message}\")"), vec![with(Hash, None)]),
         (
@@ -151,6 +154,7 @@ fn request(numbers: &mut Numbers, who: usize) -> Request {
         (format!("select_key_space(\"{space}\")"), vec![ask(SelectKeySpace, Some(space))]),
         (format!("create_key_space(\"{space}\")"), vec![ask(CreateKeySpace, Some(space))]),
         (format!("delete_key_space(\"{space}\"); {UNDO}"), vec![ask(DeleteKeySpace, Some(space))]),
+        (format!("encrypt(\"{OWN_KEY}\", \"m\").len()"), vec![ask(Encrypt, None)]),
         ("generate_key().len()".to_owned(), vec![ask(GenerateKey, None)]),
         ("random_bytes(1).len()".to_owned(), vec![ask(RandomBytes, None)]),
     ];

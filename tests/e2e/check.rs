@@ -114,36 +114,6 @@ fn narrow(names: &[String]) -> String {
     format!("{clients}[[role]]\nname = \"narrow\"\nlimits.script = \"1 B\"\n")
 }
 
-/// A key of the script's own is nothing stored: a rule without keys is enough for it.
-#[test]
-fn a_script_with_a_key_of_its_own_is_judged_run_and_explained_alike() {
-    let scratch = Scratch::new();
-    let script = scratch.write("s.rhai", "let k = generate_key(); decrypt(k, encrypt(k, \"m\"))");
-    let ask = |policy: &str, arguments: &[&str]| {
-        let role = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n";
-        let mut command = cli();
-        command.args(arguments).arg("--policy").arg(scratch.policy(&format!("{role}{policy}\n")));
-        if arguments[0] != "policy" {
-            command.arg(&script);
-        }
-        outcome(&command.output().unwrap())
-    };
-    let explain = ["policy", "explain", "--as", "anonymous", "--call", "encrypt"];
-    for policy in [
-        "allow = [{ calls = [\"*\"] }]",
-        "allow = [{ calls = [\"generate_key\", \"encrypt\", \"decrypt\"] }]",
-    ] {
-        let (exit, out, err) = ask(policy, &["run", "--ephemeral"]);
-        assert_eq!((exit, out.as_str()), (0, "m\n"), "{policy}: {err}");
-        assert_eq!(ask(policy, &["check"]).0, 0, "{policy}");
-        assert_eq!(ask(policy, &explain).0, 0, "{policy}");
-    }
-    let denied = "allow = [{ calls = [\"*\"] }]\ndeny = [{ calls = [\"encrypt\"] }]";
-    assert_eq!(ask(denied, &["run", "--ephemeral"]).0, 1);
-    assert_eq!(ask(denied, &["check"]).0, 1);
-    assert_eq!(ask(denied, &explain).0, 1);
-}
-
 #[test]
 fn every_refused_call_is_found_with_file_line_and_column() {
     let scratch = Scratch::new();

@@ -44,6 +44,7 @@ mod losses;
 mod marker;
 mod mistakes;
 mod operator;
+mod own_keys;
 mod payloads;
 mod policies;
 mod processes;

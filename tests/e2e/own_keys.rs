@@ -1,0 +1,73 @@
+//! Calls that are given a key of the script's own, which is nothing stored: what judges them judges alike.
+
+use crate::support::*;
+
+/// The exit codes of running and of checking a script under a policy of one role, and the verdict.
+fn judged(scratch: &Scratch, policy: &str, script: &str) -> (i32, i32, String) {
+    let role = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n";
+    let policy = scratch.policy(&format!("{role}{policy}\n"));
+    let script = scratch.write("s.rhai", script);
+    let ask = |arguments: &[&str]| {
+        let mut command = cli();
+        command.args(arguments).arg("--policy").arg(&policy).arg(&script);
+        outcome(&command.output().unwrap())
+    };
+    let (ran, (checked, _, err)) = (ask(&["run", "--ephemeral"]).0, ask(&["check"]));
+    (ran, checked, err.rsplit(": ").next().unwrap().trim().to_owned())
+}
+
+/// Scripts that encrypt with a key of their own.
+const OWN: [&str; 2] =
+    ["let k = generate_key(); decrypt(k, encrypt(k, \"m\"))", "encrypt(generate_key(), \"m\")"];
+
+#[test]
+fn a_rule_without_keys_allows_a_key_of_its_own_and_check_knows_it() {
+    let scratch = Scratch::new();
+    for policy in [
+        "allow = [{ calls = [\"*\"] }]",
+        "allow = [{ calls = [\"generate_key\", \"encrypt\", \"decrypt\"] }]",
+        "allow = [{ calls = [\"generate_key\", \"encrypt\", \"decrypt\"], keys = [\"x/*\"] }]",
+    ] {
+        for script in OWN {
+            let allowed = (0, 0, "allowed".to_owned());
+            assert_eq!(judged(&scratch, policy, script), allowed, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn a_deny_on_whichever_keys_closes_a_key_of_its_own() {
+    let scratch = Scratch::new();
+    for keys in ["", ", keys = [\"y/*\"]"] {
+        let denied =
+            format!("allow = [{{ calls = [\"*\"] }}]\ndeny = [{{ calls = [\"encrypt\"]{keys} }}]");
+        for script in OWN {
+            let refused = (1, 1, "refused".to_owned());
+            assert_eq!(judged(&scratch, &denied, script), refused, "{keys}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_without_keys_does_not_allow_the_selected_key() {
+    let scratch = Scratch::new();
+    for script in ["encrypt(\"m\")", "decrypt(\"m\")"] {
+        let policy = "allow = [{ calls = [\"encrypt\", \"decrypt\"] }]";
+        let refused = (1, 1, "refused".to_owned());
+        assert_eq!(judged(&scratch, policy, script), refused, "{script}");
+    }
+}
+
+#[test]
+fn explain_judges_a_key_of_its_own_where_no_key_is_named() {
+    let scratch = Scratch::new();
+    let explain = |rules: &str| {
+        let role = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n";
+        let mut command = cli();
+        command.args(["policy", "explain", "--as", "anonymous", "--call", "encrypt"]);
+        command.arg("--policy").arg(scratch.policy(&format!("{role}{rules}\n")));
+        outcome(&command.output().unwrap())
+    };
+    assert_eq!(explain("allow = [{ calls = [\"*\"] }]").0, 0);
+    assert_eq!(explain("allow = [{ calls = [\"*\"] }]\ndeny = [{ calls = [\"encrypt\"] }]").0, 1);
+}
