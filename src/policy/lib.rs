@@ -14,6 +14,7 @@ mod explain;
 mod export_tests;
 mod file;
 mod fmt;
+mod foresight;
 #[cfg(test)]
 mod foresight_tests;
 mod glob;
@@ -39,11 +40,12 @@ mod text_tests;
 
 pub use cases::{Case, Verdict, target};
 pub use change::{Change, Changed, Kind};
-pub use decide::{Act, Decision, Facts, Foresight, Known, Refusal};
+pub use decide::{Act, Decision, Facts, Refusal};
 pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
 pub use explain::{Opinion, Remark, Says};
 pub use file::MAX_POLICY_BYTES;
 pub use fmt::formatted;
+pub use foresight::{Foresight, Known};
 pub use grant::{Grant, Permit, Target};
 pub use limits::Limits;
 pub use rate::{RateBook, Reach};

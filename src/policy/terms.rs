@@ -3,7 +3,8 @@
 use sha2::{Digest, Sha256};
 use wire::{Algorithm, CallName, Touches};
 
-use crate::decide::{Act, Facts, Known};
+use crate::decide::{Act, Facts};
+use crate::foresight::Known;
 use crate::glob::Glob;
 use crate::grant::Target;
 use crate::moment::Hours;
