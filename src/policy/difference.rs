@@ -128,23 +128,24 @@ impl<'p> Side<'p> {
         denies.chain(allows).filter(|(rule, _)| !rule.terms.have_ended(now)).collect()
     }
 
-    fn bearing_on(&self, call: CallName, now: u64) -> Vec<Bearing<'_>> {
+    fn bearing_on(&self, call: CallName, is_stored: bool, now: u64) -> Vec<Bearing<'_>> {
         let rules = self.rules(now).into_iter();
-        rules.filter_map(|(rule, role)| Bearing::of(rule, role, call)).collect()
+        rules.filter_map(|(rule, role)| Bearing::of(rule, role, call, is_stored)).collect()
     }
 }
 
 impl<'p> Bearing<'p> {
     /// A rule, if it may bear on a call: an allow with its role.
-    fn of(rule: &'p Rule, role: Option<&Role>, call: CallName) -> Option<Self> {
-        let written = rule.terms.written_for(call);
+    fn of(rule: &'p Rule, role: Option<&Role>, call: CallName, is_stored: bool) -> Option<Self> {
+        let written = rule.terms.written_for(call, is_stored);
+        let has_no_terms = rule.terms.are_none_for(call, is_stored);
         let Some(role) = role else {
-            let (is_free, terms) = (rule.terms.are_none(), format!("deny {written}"));
+            let (is_free, terms) = (has_no_terms, format!("deny {written}"));
             let bears = rule.lists_or_follows(call);
             return bears.then_some(Self { rule, allows: false, is_free, terms });
         };
         let to = rule.recipients_of(call);
-        let asks_nothing = rule.terms.are_none() && role.scripts.is_empty() && to.is_empty();
+        let asks_nothing = has_no_terms && role.scripts.is_empty() && to.is_empty();
         let is_free = asks_nothing && rule.allowance.is_boundless();
         let terms = format!("allow {:?} {written} {} {to:?}", role.sorted_scripts(), counted(rule));
         rule.lists(call).then_some(Self { rule, allows: true, is_free, terms })
@@ -262,7 +263,7 @@ impl Sides<'_> {
     fn patterns(&self) -> (BTreeSet<&Pattern>, BTreeSet<&Pattern>) {
         let (old, new) = (self.old.rules(self.now), self.new.rules(self.now));
         let whole = |rule: &Rule, role: Option<&Role>| {
-            let terms = rule.terms.written_for(CallName::SignIn);
+            let terms = rule.terms.written_for(CallName::SignIn, true);
             let digests = role.map(Role::sorted_scripts);
             let (calls, keys, to) = (&rule.calls, &rule.keys, &rule.export_to);
             let counts = counted(rule);
@@ -291,10 +292,14 @@ impl Sides<'_> {
         call: CallName,
         (changed, all): &(BTreeSet<&Pattern>, BTreeSet<&Pattern>),
     ) -> Vec<Changed> {
-        let (old, new) = (self.old.bearing_on(call, self.now), self.new.bearing_on(call, self.now));
+        let bearing = |is_stored| {
+            [&self.old, &self.new].map(|side| side.bearing_on(call, is_stored, self.now))
+        };
+        let (on_nothing, on_stored) = (bearing(false), bearing(true));
         let mut found: BTreeMap<(Stance, Stance), Vec<Place>> = BTreeMap::new();
         for place in places(call, changed, all) {
-            let (was, is) = (stance(&old, call, &place), stance(&new, call, &place));
+            let bearing = if place.is_none() { &on_nothing } else { &on_stored };
+            let [was, is] = bearing.each_ref().map(|side| stance(side, call, &place));
             // The same terms in another place of the file, or of a rule of another name, are the same.
             let other_terms = was.terms.keys().ne(is.terms.keys());
             if (was.allows || is.allows) && (was.allows != is.allows || other_terms) {

@@ -163,6 +163,36 @@ fn what_is_done_with_a_key_of_the_scripts_own_is_said_as_a_place_of_its_own() {
     says(&denied("y/*"), &denied("z/*"), &[]);
 }
 
+/// A key of the script's own has no algorithm that a term could ask for.
+#[test]
+fn what_a_rule_asks_of_stored_keys_alone_is_not_said_of_a_key_of_the_scripts_own() {
+    let allow = |keys: &str| {
+        format!("allow = [{{ name = \"a\", calls = [\"encrypt\"], keys = [\"x/*\"]{keys} }}]")
+    };
+    let open = |keys: &str| policy(HEAD, &nkey(0), &allow(keys));
+    let (one, other) = (", algorithms = [\"ed25519\"]", ", algorithms = [\"x25519\"]");
+    says(&open(one), &open(other), &["c: ~ encrypt x/* r.a r.a"]);
+    says(&open(""), &open(one), &["c: ~ encrypt x/* r.a r.a"]);
+    let deny = format!("deny = [{{ name = \"d\", calls = [\"encrypt\"]{one} }}]");
+    let denied = policy(HEAD, &nkey(0), &format!("{}\n{deny}", allow("")));
+    says(&open(""), &denied, &["c: - encrypt  r.a r.d", "c: ~ encrypt x/* none r.d"]);
+}
+
+/// A term that does not bear on a call is none there.
+#[test]
+fn what_a_rule_asks_of_other_calls_of_it_is_not_said() {
+    let both = "{ name = \"a\", calls = [\"sign\", \"public_key\"], keys = [\"x/*\"], message_max = \"1 B\" }";
+    let one = "{ name = \"b\", calls = [\"public_key\"], keys = [\"x/*\"] }";
+    let allow = |rules: &str| policy(HEAD, &nkey(0), &format!("allow = [{rules}]"));
+    says(&allow(both), &allow(&format!("{both}, {one}")), &[]);
+    // Nor does it spare a key space from a deny of the deletion of its keys.
+    let space = "allow = [{ name = \"a\", calls = [\"delete_key_space\"], keys = [\"x\"] }]";
+    let deny = "deny = [{ name = \"d\", calls = [\"delete_keypair\"], algorithms = [\"p256\"] }]";
+    let (open, denied) = (space.to_owned(), format!("{space}\n{deny}"));
+    let with = |role: &str| policy(HEAD, &nkey(0), role);
+    says(&with(&open), &with(&denied), &["c: - delete_key_space x r.a r.d"]);
+}
+
 #[test]
 fn whether_scripts_run_at_all_is_said() {
     let digest = |digit: &str| format!("\"sha256:{}\"", digit.repeat(64));
@@ -181,12 +211,12 @@ fn whether_scripts_run_at_all_is_said() {
     says(&bound, &world("\"r\"", &two), &["c: - runs 17", "c: + runs 34"]);
     says(&world("", &one), &bound, &["c: - runs 0"]);
     // The order of scripts says nothing.
-    let both = |scripts: [&str; 2]| {
+    let pinned = |scripts: &[&str]| {
         let role =
             format!("scripts = [{}]\nallow = [{{ calls = [\"hash\"] }}]", scripts.join(", "));
         policy(HEAD, &nkey(0), &role)
     };
-    says(&both([&one, &two]), &both([&two, &one]), &[]);
+    says(&pinned(&[&one, &two]), &pinned(&[&two, &one]), &[]);
 }
 
 #[test]

@@ -182,9 +182,12 @@ impl Policy {
 impl Rule {
     /// Whether nothing of an allow is left beside this deny.
     fn closes(&self, allow: &Self) -> bool {
-        let is_closed = |(call, on): &(CallName, On<'_>)| self.names_on(*call, on);
+        let is_closed = |(call, on): &(CallName, On<'_>)| {
+            let is_stored = !matches!(on, On::Nothing);
+            self.names_on(*call, on) && self.terms.are_none_for(*call, is_stored)
+        };
         let opened = allow.opened();
-        self.terms.are_none() && !opened.is_empty() && opened.iter().all(is_closed)
+        !opened.is_empty() && opened.iter().all(is_closed)
     }
 
     /// Each call that an allow is about, on each that it allows it on.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use wire::{Algorithm, CallName, KeyPath, Name, Touches};
+use wire::{Algorithm, CallName, KeyPath, KeyRef, Name, Touches};
 
 use self::edited::{changed, edit, is_about};
 use self::generated::{ALGORITHMS, MESSAGES, SCRIPTS, TIMES, World, line, world};
@@ -120,6 +120,25 @@ fn told(policy: &Policy, who: usize, at: &Circumstance, act: &Act) -> Told {
         }
     }
     Some(uses)
+}
+
+/// The target as a script writes it.
+fn named(target: &Target) -> Option<KeyRef> {
+    match target {
+        Target::Nothing => None,
+        Target::Space(space) => Some(KeyRef { space: None, key: space.clone() }),
+        Target::Key(KeyPath { space, key }) => {
+            Some(KeyRef { space: Some(space.clone()), key: key.clone() })
+        }
+    }
+}
+
+/// Whether a script of the caller's could be allowed the act, whatever the circumstances.
+fn may_be_allowed(policy: &Policy, caller: &Caller, act: &Act) -> bool {
+    let (caller, named) = (Caller { script: None, ..caller.clone() }, named(&act.target));
+    let own_key = Some(act.target == Target::Nothing);
+    let known = Known { key: named.as_ref(), own_key, now: Some(0), ..Known::default() };
+    !matches!(policy.foresee(&caller, act.call, known), Foresight::Refused(_))
 }
 
 fn decisions(policy: &Policy, circumstances: &[Circumstance]) -> Vec<Told> {
@@ -237,15 +256,8 @@ proptest! {
             // Where no role is for the script, nothing is decided: it does not run.
             prop_assert!(!is_allowed || policy.may_run(&who));
             // What is foreseen for certain is decided so.
-            let known = match &act.target {
-                Target::Nothing => None,
-                Target::Space(space) => Some(wire::KeyRef { space: None, key: space.clone() }),
-                Target::Key(path) => {
-                    let (space, key) = (Some(path.space.clone()), path.key.clone());
-                    Some(wire::KeyRef { space, key })
-                }
-            };
-            let (key, own_key) = (known.as_ref(), Some(act.target == Target::Nothing));
+            let named = named(&act.target);
+            let (key, own_key) = (named.as_ref(), Some(act.target == Target::Nothing));
             // Only `sign_in` has a namespace that a script could write out.
             let (message, namespace) = (facts.message, facts.namespace.filter(|_| call == CallName::SignIn));
             for known in [
@@ -310,7 +322,8 @@ proptest! {
             let of_it = changes.iter().filter(|change| change.client.as_deref() == Some(before.name()));
             let of_it: Vec<&Changed> = of_it.map(|change| &change.what).collect();
             let (was, is) = (told(&old, who, &at, &act), told(&new, who, &at, &act));
-            let said = was == is || of_it.iter().any(|change| is_about(change, &act, &was, &is));
+            let may = (may_be_allowed(&old, &before, &act), may_be_allowed(&new, &after, &act));
+            let said = was == is || of_it.iter().any(|change| is_about(change, &act, (&was, &is), may));
             prop_assert!(said, "{act:?} {at:?} {was:?} {is:?} {of_it:?}\n{}\n{}", world.text(), other.text());
             let runs = new.may_run(&after);
             let said = |change: &&Changed| matches!(change, Changed::Runs { new, .. } if *new == runs);

@@ -92,12 +92,9 @@ fn read_rule(
         Allowance::default()
     };
     let (line, _) = findings.place(table.span.start);
-    if allows && !names_keys && !every {
-        let needs = |call: &&CallName| !call.may_touch_nothing();
-        if let Some(call) = calls.iter().find(needs) {
-            let message = format!("{place} allows `{call}` but names no keys");
-            findings.add(&calls_span, Mistake::NoKeys, message, "add `keys = [\"space/*\"]`");
-        }
+    if allows && !names_keys {
+        let about = About { calls: &calls, every, allows };
+        report_no_keys(&place, &about, names_algorithms, &calls_span, findings);
     }
     if let Some(call) = reaches_no_key(&calls, &keys, allows) {
         let message = format!("{place} lists `{call}`, and one of its `keys` names no key");
@@ -121,6 +118,26 @@ fn read_own_name(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<(String
         findings.add(&item.span, Mistake::Taken, message, "give it another name, or none");
     }
     Some((name, item.span.clone()))
+}
+
+/// An allow without `keys` is for what touches nothing that is stored.
+fn report_no_keys(
+    place: &str,
+    about: &About<'_>,
+    names_algorithms: bool,
+    calls_span: &Range<usize>,
+    findings: &mut Findings<'_>,
+) {
+    let needs = |call: &&CallName| !about.every && !call.may_touch_nothing();
+    let help = "add `keys = [\"space/*\"]`";
+    if let Some(call) = about.calls.iter().find(needs) {
+        let message = format!("{place} allows `{call}` but names no keys");
+        findings.add(calls_span, Mistake::NoKeys, message, help);
+    } else if names_algorithms && about.calls.iter().any(|call| call.touches() == Touches::Key) {
+        // Of a key of the script's own no term asks what it is for.
+        let message = format!("{place} has `algorithms` but names no keys");
+        findings.add(calls_span, Mistake::IdleTerm, message, help);
+    }
 }
 
 /// A pattern of a key space alone says nothing of its keys. Beside calls on key spaces that may be

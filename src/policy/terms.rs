@@ -175,8 +175,8 @@ impl Terms {
         self.expires.is_some_and(|at| now >= at)
     }
 
-    /// The terms that bear on a call, in one order whatever order they stand in.
-    pub(crate) fn written_for(&self, call: CallName) -> String {
+    /// The terms that bear on a call, be it on a stored key or not, in one order whatever order they stand in.
+    pub(crate) fn written_for(&self, call: CallName, is_stored: bool) -> String {
         let mut written = String::new();
         let mut add = |what: &dyn std::fmt::Debug| written.push_str(&format!("{what:?};"));
         add(&self.between);
@@ -195,7 +195,7 @@ impl Terms {
         if call == CallName::SignIn {
             add(&sorted(&self.namespaces));
         }
-        if call.touches() == Touches::Key {
+        if is_stored && call.touches() == Touches::Key {
             let mut algorithms = self.algorithms.clone();
             algorithms.sort_unstable();
             add(&algorithms);
@@ -203,10 +203,13 @@ impl Terms {
         written
     }
 
-    pub(crate) fn are_none(&self) -> bool {
-        let lists = [self.namespaces.len(), self.algorithms.len()];
+    /// Whether no term bears on a call, be it on a stored key or not.
+    pub(crate) fn are_none_for(&self, call: CallName, is_stored: bool) -> bool {
         let has_times = self.between.is_some() || self.expires.is_some();
-        !has_times && !self.look_at_messages() && lists.iter().all(|entries| *entries == 0)
+        let on_messages = call.takes_message() && self.look_at_messages();
+        let on_namespaces = call == CallName::SignIn && !self.namespaces.is_empty();
+        let on_keys = is_stored && call.touches() == Touches::Key && !self.algorithms.is_empty();
+        !has_times && !on_messages && !on_namespaces && !on_keys
     }
 
     /// Whether some term looks at the message.

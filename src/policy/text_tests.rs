@@ -32,6 +32,14 @@ fn rules_that_would_do_nothing_are_mistakes() {
         ),
         ("allow = [{ calls = [\"hash\"], algorithms = [\"p256\"] }]", "which has no key"),
         (
+            "allow = [{ calls = [\"encrypt\"], algorithms = [\"p256\"] }]",
+            "r.allow[0] has `algorithms` but names no keys",
+        ),
+        (
+            "allow = [{ calls = [\"*\"], algorithms = [\"p256\"] }]",
+            "r.allow[0] has `algorithms` but names no keys",
+        ),
+        (
             "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_sha256 = [\"00\"] }]",
             "not a SHA-256 digest",
         ),

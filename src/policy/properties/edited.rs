@@ -53,8 +53,14 @@ pub(super) fn changed(world: &World, edit: Edit) -> World {
     world
 }
 
-/// Whether a change is told of which this is a part: that an act is decided otherwise.
-pub(super) fn is_about(change: &Changed, act: &Act, was: &Told, is: &Told) -> bool {
+/// Whether a change is told of which this is a part: that an act is decided otherwise. `may` is whether it can be
+/// allowed at all, before and after: otherwise it is not on other terms.
+pub(super) fn is_about(
+    change: &Changed,
+    act: &Act,
+    (was, is): (&Told, &Told),
+    may: (bool, bool),
+) -> bool {
     let Changed::Call { call, on, kind, .. } = change else { return false };
     let on = (!on.is_empty()).then(|| Pattern::parse(on).unwrap());
     let covers = match (&on, On::from(&act.target)) {
@@ -64,9 +70,9 @@ pub(super) fn is_about(change: &Changed, act: &Act, was: &Told, is: &Told) -> bo
         (None, On::Space(_) | On::Key(..)) | (Some(_), On::Nothing) => false,
     };
     let is_so = match kind {
-        Kind::Allowed => was.is_none(),
-        Kind::Refused => is.is_none(),
-        Kind::OtherTerms => true,
+        Kind::Allowed => was.is_none() && may.1,
+        Kind::Refused => is.is_none() && may.0,
+        Kind::OtherTerms => may.0 && may.1,
     };
     *call == act.call && covers && is_so
 }

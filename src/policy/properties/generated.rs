@@ -223,6 +223,9 @@ fn fitted(mut line: Line, allows: bool, on_spaces: bool) -> Line {
     if needs_keys && line.keys.is_none() {
         line.keys = Some(vec!["a*/*".to_owned()]);
     }
+    if allows && line.keys.is_none() {
+        line.terms.algorithms.clear();
+    }
     // The pattern of a key space alone is no pattern of keys.
     let may_name_spaces =
         if allows { !calls.iter().all(is_on_keys) } else { !calls.iter().any(is_on_keys) };
