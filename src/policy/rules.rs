@@ -102,8 +102,10 @@ fn read_rule(
         findings.add(&keys_span, Mistake::IdlePattern, message, help);
     }
     table.finish(findings);
+    // Of a name that no rule may have that is said, and not that another rule is called so.
+    let may_be_had = label.as_deref().is_none_or(|label| !is_that_of_a_place(label));
     let name = label.map_or(place, |label| format!("{role}.{label}"));
-    if let Some(other) = names.insert(name.clone(), line) {
+    if may_be_had && let Some(other) = names.insert(name.clone(), line) {
         let message = format!("the rule on line {other} is called `{name}` as well");
         findings.add(&label_span, Mistake::Taken, message, "give one of them another `name`");
     }
@@ -113,11 +115,15 @@ fn read_rule(
 /// The name of a rule. With its role before it, no other rule has it: cases, the audit log and counts go by it.
 fn read_own_name(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<(String, Range<usize>)> {
     let name = read_label(item, "rule name", findings)?;
-    if name.starts_with("allow[") || name.starts_with("deny[") {
+    if is_that_of_a_place(&name) {
         let message = format!("`{name}` is how a rule without a name is called");
         findings.add(&item.span, Mistake::Taken, message, "give it another name, or none");
     }
     Some((name, item.span.clone()))
+}
+
+fn is_that_of_a_place(name: &str) -> bool {
+    name.starts_with("allow[") || name.starts_with("deny[")
 }
 
 /// An allow without `keys` is for what touches nothing that is stored.

@@ -75,6 +75,20 @@ fn rules_that_would_do_nothing_are_mistakes() {
 }
 
 #[test]
+fn a_name_that_no_rule_may_have_is_one_mistake() {
+    for rules in
+        ["{ RULE }, { name = \"allow[0]\", RULE }", "{ name = \"allow[1]\", RULE }, { RULE }"]
+    {
+        let rules = rules.replace("RULE", "calls = [\"hash\"]");
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\nallow = [{rules}]\n"
+        );
+        let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
+        assert_eq!(report.matches("[policy-taken]").count(), 1, "{report}");
+    }
+}
+
+#[test]
 fn a_pattern_of_a_key_space_may_stand_beside_one_of_its_own_keys() {
     for (keys, is_good) in [("\"a\", \"a/*\"", true), ("\"a\", \"b/*\"", false), ("\"a\"", false)] {
         let text = format!(
