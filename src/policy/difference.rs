@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
 use wire::{CallName, Touches};
 
 use crate::change::{Change, Changed, Kind};
@@ -225,10 +226,7 @@ impl Sides<'_> {
         changes.extend(runs.clone());
         let of_any = self.limits(old, new, None);
         changes.extend(of_any.iter().flatten().cloned());
-        let roles = [self.old.roles(), self.new.roles()].concat();
-        let scripts: BTreeSet<[u8; 32]> =
-            roles.iter().flat_map(|role| role.scripts.iter().copied()).collect();
-        for script in scripts {
+        for script in self.scripts() {
             let own = self.runs(old, new, Some(script));
             let ways =
                 |what: &Option<Changed>| matches!(what, Some(Changed::Runs { new: true, .. }));
@@ -244,17 +242,33 @@ impl Sides<'_> {
         }
     }
 
+    /// The scripts that its roles name.
+    fn scripts(&self) -> BTreeSet<[u8; 32]> {
+        let roles = [self.old.roles(), self.new.roles()].concat();
+        roles.iter().flat_map(|role| role.scripts.iter().copied()).collect()
+    }
+
+    /// The caller of a script, or of one that no role names.
+    fn running(&self, who: &Caller, script: Option<[u8; 32]>) -> Caller {
+        let script = script.or_else(|| {
+            let named = self.scripts();
+            let mut digests = (0_u64..).map(|number| Sha256::digest(number.to_le_bytes()).into());
+            digests.find(|digest| !named.contains(digest))
+        });
+        Caller { script, ..who.clone() }
+    }
+
     /// Whether it is otherwise that a script, or any that no role names, runs at all.
     fn runs(&self, old: &Caller, new: &Caller, script: Option<[u8; 32]>) -> Option<Changed> {
-        let was = self.old.policy.may_run(&running(old, script));
-        let is = self.new.policy.may_run(&running(new, script));
+        let was = self.old.policy.may_run(&self.running(old, script));
+        let is = self.new.policy.may_run(&self.running(new, script));
         (was != is).then_some(Changed::Runs { script, new: is })
     }
 
     /// Of a script, or of any that no role names, each bound that changed.
     fn limits(&self, old: &Caller, new: &Caller, script: Option<[u8; 32]>) -> Vec<Option<Changed>> {
-        let mut old = self.old.policy.limits_for(&running(old, script));
-        let mut new = self.new.policy.limits_for(&running(new, script));
+        let mut old = self.old.policy.limits_for(&self.running(old, script));
+        let mut new = self.new.policy.limits_for(&self.running(new, script));
         let own = Bound::ALL.iter().filter(|bound| **bound != Bound::Concurrent);
         own.map(|bound| limit(*bound, script, *old.slot(*bound), *new.slot(*bound))).collect()
     }
@@ -314,11 +328,6 @@ impl Sides<'_> {
         said.sort_by_key(|(place, _)| *place);
         said.into_iter().map(|(_, change)| change).collect()
     }
-}
-
-/// The caller of a script, or of one that no role names.
-fn running(who: &Caller, script: Option<[u8; 32]>) -> Caller {
-    Caller { script: Some(script.unwrap_or_default()), ..who.clone() }
 }
 
 /// Of places, those that no other covers. Each is held against those that were kept, and the wide come first.
@@ -382,6 +391,7 @@ impl Role {
     fn sorted_scripts(&self) -> Vec<[u8; 32]> {
         let mut scripts = self.scripts.clone();
         scripts.sort_unstable();
+        scripts.dedup();
         scripts
     }
 }

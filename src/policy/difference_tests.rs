@@ -210,13 +210,17 @@ fn whether_scripts_run_at_all_is_said() {
     says(&free, &bound, &["c: - runs 0"]);
     says(&bound, &world("\"r\"", &two), &["c: - runs 17", "c: + runs 34"]);
     says(&world("", &one), &bound, &["c: - runs 0"]);
-    // The order of scripts says nothing.
+    // No digest stands for those of scripts that no role names.
+    let zeros = digest("0");
+    says(&world("\"r\"", &zeros), &world("\"r\", \"idle\"", &zeros), &["c: + runs 0"]);
+    // The order of scripts says nothing, nor does one that is named twice.
     let pinned = |scripts: &[&str]| {
         let role =
             format!("scripts = [{}]\nallow = [{{ calls = [\"hash\"] }}]", scripts.join(", "));
         policy(HEAD, &nkey(0), &role)
     };
     says(&pinned(&[&one, &two]), &pinned(&[&two, &one]), &[]);
+    says(&pinned(&[&one, &one]), &pinned(&[&one]), &[]);
 }
 
 #[test]
