@@ -102,6 +102,7 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
         policy.opinions(&caller, &act, &facts) != opinions
     };
     let is_assumed = named.is_none() && Algorithm::ALL.iter().any(is_said_otherwise);
+    let has_own_key = act.has_own_key();
     let (allowed, why) = decided(&policy, &caller, act, &facts);
     let word = if allowed { "allowed" } else { "refused" };
     match args.format {
@@ -116,6 +117,9 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
         }
         Format::Text => {
             say::line(&format!("{word}: {why}"))?;
+            if has_own_key {
+                say::line("  for a key of the script's own: `--key` names a stored one")?;
+            }
             if is_assumed {
                 say::line(&format!("  for a key of {algorithm}: `--algorithm` names another"))?;
             }
@@ -138,13 +142,15 @@ fn moment(named: Option<&str>) -> Result<u64, Fault> {
 
 /// Whether it is allowed, and why.
 fn decided(policy: &Policy, caller: &Caller, act: Act, facts: &Facts<'_>) -> (bool, String) {
+    let with = if act.has_own_key() { " with a key of the script's own" } else { "" };
     match policy.decide(caller, act, facts) {
         Decision::Allow(grant) => {
             let (rule, line) = grant.rule();
             let to: Vec<String> = grant.recipients().iter().map(ToString::to_string).collect();
             let to = if to.is_empty() { String::new() } else { format!(", to {}", to.join(" ")) };
-            let why =
-                format!("{rule} (line {line}) allows it, as long as its rate and uses last{to}");
+            let why = format!(
+                "{rule} (line {line}) allows it{with}, as long as its rate and uses last{to}"
+            );
             (true, why)
         }
         Decision::Refuse(refusal) => (false, refusal.to_string()),

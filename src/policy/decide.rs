@@ -1,6 +1,6 @@
 //! The decision: may this caller do this?
 
-use wire::{Algorithm, CallName, Touches};
+use wire::{Algorithm, CallName, KeyPath, Touches};
 
 use crate::grant::{Grant, Offer, Target};
 use crate::pattern::{On, Pattern};
@@ -15,6 +15,25 @@ pub struct Act {
     pub call: CallName,
     /// What it is to be done to.
     pub target: Target,
+}
+
+impl Act {
+    /// Whether it is done with a key that the script has itself, by a call that may be on a stored one instead.
+    #[must_use]
+    pub fn has_own_key(&self) -> bool {
+        self.target == Target::Nothing
+            && self.call.touches() == Touches::Key
+            && self.call.may_touch_nothing()
+    }
+
+    fn on(&self) -> String {
+        match &self.target {
+            Target::Nothing if self.has_own_key() => " with a key of the script's own".to_owned(),
+            Target::Nothing => String::new(),
+            Target::Space(space) => format!(" on the key space `{space}`"),
+            Target::Key(KeyPath { space, key }) => format!(" on `{space}/{key}`"),
+        }
+    }
 }
 
 /// What is known of an act beside its name, as far as there is such a thing.
@@ -44,13 +63,13 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No rule allows it.
-    #[error("no rule allows `{call}`{on}", call = act.call, on = act.target.on())]
+    #[error("no rule allows `{call}`{on}", call = act.call, on = act.on())]
     NoRule {
         /// What was asked.
         act: Act,
     },
     /// A rule denies it.
-    #[error("{rule} (line {line}) denies `{call}`{on}", call = act.call, on = act.target.on())]
+    #[error("{rule} (line {line}) denies `{call}`{on}", call = act.call, on = act.on())]
     Denied {
         /// What was asked.
         act: Act,
@@ -60,7 +79,7 @@ pub enum Refusal {
         line: usize,
     },
     /// The rules that would allow it do so on other terms; this is the first of them.
-    #[error("no rule allows `{call}`{on}: {rule} (line {line}) {unmet}", call = act.call, on = act.target.on())]
+    #[error("no rule allows `{call}`{on}: {rule} (line {line}) {unmet}", call = act.call, on = act.on())]
     Unmet {
         /// What was asked.
         act: Act,

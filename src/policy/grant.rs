@@ -19,16 +19,6 @@ pub enum Target {
     Key(KeyPath),
 }
 
-impl Target {
-    pub(crate) fn on(&self) -> String {
-        match self {
-            Target::Nothing => String::new(),
-            Target::Space(space) => format!(" on the key space `{space}`"),
-            Target::Key(KeyPath { space, key }) => format!(" on `{space}/{key}`"),
-        }
-    }
-}
-
 /// The terms on which a decision allowed one act.
 #[derive(Debug)]
 #[must_use]

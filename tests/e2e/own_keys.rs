@@ -68,6 +68,24 @@ fn explain_judges_a_key_of_its_own_where_no_key_is_named() {
         command.arg("--policy").arg(scratch.policy(&format!("{role}{rules}\n")));
         outcome(&command.output().unwrap())
     };
-    assert_eq!(explain("allow = [{ calls = [\"*\"] }]").0, 0);
-    assert_eq!(explain("allow = [{ calls = [\"*\"] }]\ndeny = [{ calls = [\"encrypt\"] }]").0, 1);
+    let deny = "\ndeny = [{ calls = [\"encrypt\"] }]";
+    for (allow, says) in [
+        ("allow = [{ calls = [\"*\"] }]", "allows it with a key of the script's own, as long"),
+        // It is not about its keys that this one is asked.
+        (
+            "allow = [{ calls = [\"encrypt\"], keys = [\"x/*\"] }]",
+            "allows it with a key of the script's own, as long",
+        ),
+        (
+            "allow = [{ calls = [\"hash\"] }]",
+            "no rule allows `encrypt` with a key of the script's own",
+        ),
+    ] {
+        let (exit, out, _) = explain(allow);
+        assert_eq!(exit, i32::from(says.starts_with("no rule")), "{out}");
+        assert!(out.contains(says) && out.contains("`--key` names a stored one"), "{out}");
+        let (exit, out, _) = explain(&format!("{allow}{deny}"));
+        let says = "denies `encrypt` with a key of the script's own\n";
+        assert!(exit == 1 && out.contains(says), "{out}");
+    }
 }
