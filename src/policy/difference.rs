@@ -222,17 +222,15 @@ impl Sides<'_> {
         if old.allowance != new.allowance {
             changes.push(Changed::Allowance);
         }
-        let runs = self.runs(old, new, None);
-        changes.extend(runs.clone());
+        let any_runs = self.runs(old, new, None);
+        changes.extend(any_runs.map(|new| Changed::Runs { script: None, new }));
         let of_any = self.limits(old, new, None);
         changes.extend(of_any.iter().flatten().cloned());
         for script in self.scripts() {
-            let own = self.runs(old, new, Some(script));
-            let ways =
-                |what: &Option<Changed>| matches!(what, Some(Changed::Runs { new: true, .. }));
-            let is_said = own.is_none() || (runs.is_some() && ways(&own) == ways(&runs));
-            changes.extend(own.filter(|_| !is_said));
-            let of_one = self.limits(old, new, Some(script));
+            let script = Some(script);
+            let one_runs = self.runs(old, new, script).filter(|runs| Some(*runs) != any_runs);
+            changes.extend(one_runs.map(|new| Changed::Runs { script, new }));
+            let of_one = self.limits(old, new, script);
             let said = |what: &Option<Changed>| match what {
                 Some(Changed::Limit { bound, old, new, .. }) => Some((*bound, *old, *new)),
                 Some(_) | None => None,
@@ -258,11 +256,11 @@ impl Sides<'_> {
         Caller { script, ..who.clone() }
     }
 
-    /// Whether it is otherwise that a script, or any that no role names, runs at all.
-    fn runs(&self, old: &Caller, new: &Caller, script: Option<[u8; 32]>) -> Option<Changed> {
+    /// Whether a script, or any that no role names, runs at all now, where that has changed.
+    fn runs(&self, old: &Caller, new: &Caller, script: Option<[u8; 32]>) -> Option<bool> {
         let was = self.old.policy.may_run(&self.running(old, script));
         let is = self.new.policy.may_run(&self.running(new, script));
-        (was != is).then_some(Changed::Runs { script, new: is })
+        (was != is).then_some(is)
     }
 
     /// Of a script, or of any that no role names, each bound that changed.

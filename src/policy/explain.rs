@@ -160,7 +160,7 @@ impl Policy {
     ) -> Option<&'a Rule> {
         let closes = |role: &'a Role| role.deny.iter().find(|deny| deny.closes(allow));
         let own = closes(role);
-        if own.is_some() || holders.is_empty() {
+        if own.is_some() {
             return own;
         }
         let among =

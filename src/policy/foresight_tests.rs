@@ -158,6 +158,15 @@ fn opinions_add_up_to_the_decision() {
     assert_eq!(says(sign, key("other/k"), NOON), [Says::OtherKeys, Says::OtherKeys]);
     let delete = says(CallName::DeleteKeypair, key("billing/root-1"), NOON);
     assert_eq!(delete, [Says::OtherCalls, Says::Deny]);
+    let denied =
+        role("allow = [{ calls = [\"hash\"] }]\ndeny = [{ calls = [\"sign\"], keys = [\"*/*\"] }]");
+    let act = Act { call: CallName::Hash, target: Target::Nothing };
+    let opinions = denied.opinions(
+        &denied.anonymous().unwrap(),
+        &act,
+        &Facts { now: NOON, ..Facts::default() },
+    );
+    assert_eq!(opinions.last().unwrap().says, Says::OtherCalls);
 }
 
 #[test]

@@ -169,6 +169,15 @@ fn what_is_said_of_a_mistake_leads_to_its_mending() {
     assert!(!reported("", "a b").contains("``"), "{}", reported("", "a b"));
     let algorithm = reported("deny = [{ calls = [\"sign\"], algorithms = [\"aes\"] }]", "x");
     assert!(algorithm.contains("symmetric"), "{algorithm}");
+    for (key, help) in [
+        ("uses = 1", "count in the allow"),
+        ("export_to = []", "a deny lets nobody have keys"),
+        ("cals = []", "did you mean `calls`?"),
+    ] {
+        let report = reported(&format!("deny = [{{ calls = [\"sign\"], {key} }}]"), "x");
+        assert_eq!(report.matches("\n  help: ").count(), 1, "{report}");
+        assert!(report.contains(help), "{report}");
+    }
     for (rule, role) in [
         ("allow = 1", "x"),
         ("allow = [1]", "x"),
