@@ -35,8 +35,8 @@ pub(crate) fn check(args: &PolicyCheckArgs) -> Result<Exit, Fault> {
                 }))
             }
         }
-        // A mark that some editors put before the first line is no part of it.
-        sources.push((file, text.trim_start_matches('\u{feff}').to_owned()));
+        // The mark is no part of the first line.
+        sources.push((file, text.trim_start_matches(policy::BYTE_ORDER_MARK).to_owned()));
     }
     report::print(&findings, &sources, args.format)?;
     let is_wrong = findings.iter().any(|finding| finding.weight == Weight::Error);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// What some editors put before the text of a file.
-pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 macro_rules! mistakes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal;)+) => {

@@ -41,7 +41,7 @@ mod text_tests;
 pub use cases::{Case, Verdict, target};
 pub use change::{Change, Changed, Kind};
 pub use decide::{Act, Decision, Facts, Refusal};
-pub use diagnostic::{Diagnostic, Diagnostics, Mistake};
+pub use diagnostic::{BYTE_ORDER_MARK, Diagnostic, Diagnostics, Mistake};
 pub use explain::{Opinion, Remark, Says};
 pub use file::MAX_POLICY_BYTES;
 pub use fmt::formatted;
