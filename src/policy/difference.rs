@@ -367,16 +367,7 @@ fn places(
     all: &BTreeSet<&Pattern>,
 ) -> BTreeSet<Place> {
     let fitting = |patterns: &BTreeSet<&Pattern>| -> BTreeSet<Pattern> {
-        match call.touches() {
-            Touches::Nothing => BTreeSet::new(),
-            Touches::Space | Touches::WholeSpace => {
-                patterns.iter().map(|pattern| pattern.space_alone()).collect()
-            }
-            Touches::Key => {
-                let of_keys = patterns.iter().filter(|pattern| pattern.names_a_key());
-                of_keys.map(|pattern| (*pattern).clone()).collect()
-            }
-        }
+        patterns.iter().filter_map(|pattern| pattern.fitting(call)).collect()
     };
     let (changed, all) = (fitting(changed), fitting(all));
     let pairs = changed.iter().flat_map(|one| all.iter().map(move |other| (one, other)));

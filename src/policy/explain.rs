@@ -194,12 +194,9 @@ impl Rule {
     fn opened(&self) -> Vec<(CallName, On<'_>)> {
         let on = |call: &CallName| {
             let call = *call;
-            let on = self.keys.iter().filter_map(move |keys| match call.touches() {
-                Touches::Nothing => None,
-                Touches::Key => keys.names_a_key().then(|| keys.whole()),
-                Touches::WholeSpace => keys.takes_all_keys().then(|| keys.space_alone().whole()),
-                Touches::Space => Some(keys.space_alone().whole()),
-            });
+            let of_part = call.touches() != Touches::WholeSpace;
+            let keys = self.keys.iter().filter(move |keys| of_part || keys.takes_all_keys());
+            let on = keys.filter_map(move |keys| Some(keys.fitting(call)?.whole()));
             let nothing = call.may_touch_nothing().then_some(On::Nothing);
             on.chain(nothing).map(move |on| (call, on))
         };

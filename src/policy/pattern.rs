@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use wire::{KeyPath, KeyRef, Name};
+use wire::{CallName, KeyPath, KeyRef, Name, Touches};
 
 use crate::glob::Glob;
 use crate::grant::Target;
@@ -104,6 +104,15 @@ impl Pattern {
     /// The key spaces of it.
     pub(crate) fn space_alone(&self) -> Self {
         Self { space: self.space.clone(), key: None }
+    }
+
+    /// What of it a call can be on: its keys, or their key spaces.
+    pub(crate) fn fitting(&self, call: CallName) -> Option<Self> {
+        match call.touches() {
+            Touches::Nothing => None,
+            Touches::Key => self.names_a_key().then(|| self.clone()),
+            Touches::Space | Touches::WholeSpace => Some(self.space_alone()),
+        }
     }
 
     /// How many bytes of it are no `*`: what covers another pattern has no more of them than that.
