@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use policy::{AuditTerms, Change, Changed, Isolation, Kind};
+use policy::{AuditTerms, Change, Changed, Isolation, Kind, Where};
 use serde_json::json;
-use wire::{CallName, Touches};
 
 use crate::args::{Format, PolicyDiffArgs};
 use crate::exit::{Exit, Fault};
@@ -68,7 +67,11 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
                 Kind::Refused => '-',
                 Kind::OtherTerms => '~',
             };
-            let on = on_what(*call, on);
+            let on = match on {
+                Where::Nothing => String::new(),
+                Where::OwnKey => " with a key of the script's own".to_owned(),
+                Where::Pattern(on) => format!(" on {on}"),
+            };
             let terms = if *kind == Kind::OtherTerms { " on other terms" } else { "" };
             let rules = [(&args.old, old), (&args.new, new)];
             let rules = rules.iter().filter_map(|(file, rule)| Some(place(file, rule.as_ref()?)));
@@ -76,14 +79,6 @@ fn in_words(what: &Changed, args: &PolicyDiffArgs) -> String {
             let to = if to.is_empty() { String::new() } else { format!(" to {}", to.join(" ")) };
             format!("{mark} {call}{on}{terms}{to} ({})", rules.join(", "))
         }
-    }
-}
-
-fn on_what(call: CallName, on: &str) -> String {
-    match call.touches() {
-        Touches::Nothing => String::new(),
-        Touches::Key if on.is_empty() => " with a key of the script's own".to_owned(),
-        Touches::Space | Touches::WholeSpace | Touches::Key => format!(" on {on}"),
     }
 }
 
@@ -154,7 +149,12 @@ fn as_json(change: &Change) -> serde_json::Value {
                 rule.map(|(rule, line)| json!({ "rule": rule, "line": line }))
             };
             let (old, new) = (rule(old), rule(new));
-            json!({ "client": client, "change": change, "call": call.word(), "on": on, "old": old, "new": new, "to": to })
+            let (on, own_key) = match on {
+                Where::Nothing => (None, false),
+                Where::OwnKey => (None, true),
+                Where::Pattern(on) => (Some(on), false),
+            };
+            json!({ "client": client, "change": change, "call": call.word(), "on": on, "own_key": own_key, "old": old, "new": new, "to": to })
         }
     }
 }

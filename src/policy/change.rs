@@ -77,12 +77,12 @@ pub enum Changed {
         /// Now.
         new: u64,
     },
-    /// A call on keys of a pattern.
+    /// A call.
     Call {
         /// The host function.
         call: CallName,
-        /// The pattern; empty for calls that touch no key, or are given one that the script has itself.
-        on: String,
+        /// On what.
+        on: Where,
         /// What became of it.
         kind: Kind,
         /// The rule of the old policy, with its line.
@@ -92,6 +92,17 @@ pub enum Changed {
         /// To whom keys may be exported by the new policy, where that is the call.
         to: Vec<String>,
     },
+}
+
+/// What a call is on that is decided otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Where {
+    /// Nothing that is stored: it never is.
+    Nothing,
+    /// A key that the script has itself, where it may be on a stored one instead.
+    OwnKey,
+    /// The keys or key spaces of a pattern.
+    Pattern(String),
 }
 
 /// What became of a call.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 use wire::{CallName, Touches};
 
-use crate::change::{Change, Changed, Kind};
+use crate::change::{Change, Changed, Kind, Where};
 use crate::limits::{Bound, Unit};
 use crate::pattern::{On, Pattern};
 use crate::rate::Allowance;
@@ -355,7 +355,11 @@ fn change_of(call: CallName, place: &Place, was: &Stance, is: &Stance) -> Change
         let own = terms.next().map(|(_, rule)| rule.clone());
         if kind == Kind::OtherTerms { own } else { one.rule.clone() }
     };
-    let on = place.as_ref().map(Pattern::text).unwrap_or_default();
+    let on = match place {
+        Some(pattern) => Where::Pattern(pattern.text()),
+        None if call.touches() == Touches::Key => Where::OwnKey,
+        None => Where::Nothing,
+    };
     let to = is.to.iter().map(ToString::to_string).collect();
     Changed::Call { call, on, kind, old: own(was, is), new: own(is, was), to }
 }

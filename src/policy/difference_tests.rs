@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use wire::CallName;
 
-use crate::change::{Change, Changed, Kind};
+use crate::change::{Change, Changed, Kind, Where};
 use crate::{Act, Decision, Facts, Isolation, Policy, target};
 
 const KEYS: [&str; 2] = [
@@ -52,6 +52,11 @@ fn short(Change { client, what }: &Change) -> String {
             };
             let rule = |rule: &Option<(String, usize)>| {
                 rule.as_ref().map_or("none", |(name, _)| name.as_str()).to_owned()
+            };
+            let on = match on {
+                Where::Nothing => "",
+                Where::OwnKey => "own",
+                Where::Pattern(on) => on,
             };
             format!("{kind} {} {on} {} {}{}", call.word(), rule(old), rule(new), to.concat())
         }
@@ -158,8 +163,8 @@ fn what_is_done_with_a_key_of_the_scripts_own_is_said_as_a_place_of_its_own() {
     };
     let open = policy(HEAD, &nkey(0), allow);
     // Of keys it closes nothing; the text under a key of the script's own it does.
-    says(&open, &denied("y/*"), &["c: - encrypt  r.a r.d"]);
-    says(&denied("y/*"), &open, &["c: + encrypt  r.d r.a"]);
+    says(&open, &denied("y/*"), &["c: - encrypt own r.a r.d"]);
+    says(&denied("y/*"), &open, &["c: + encrypt own r.d r.a"]);
     says(&denied("y/*"), &denied("z/*"), &[]);
 }
 
@@ -175,7 +180,7 @@ fn what_a_rule_asks_of_stored_keys_alone_is_not_said_of_a_key_of_the_scripts_own
     says(&open(""), &open(one), &["c: ~ encrypt x/* r.a r.a"]);
     let deny = format!("deny = [{{ name = \"d\", calls = [\"encrypt\"]{one} }}]");
     let denied = policy(HEAD, &nkey(0), &format!("{}\n{deny}", allow("")));
-    says(&open(""), &denied, &["c: - encrypt  r.a r.d", "c: ~ encrypt x/* none r.d"]);
+    says(&open(""), &denied, &["c: - encrypt own r.a r.d", "c: ~ encrypt x/* none r.d"]);
 }
 
 /// A term that does not bear on a call is none there.
@@ -318,7 +323,7 @@ proptest! {
         };
         let pattern = |text: &str| crate::pattern::Pattern::parse(text).unwrap();
         let about_it = |Change { what, .. }: &Change| {
-            matches!(what, Changed::Call { on: place, kind, .. }
+            matches!(what, Changed::Call { on: Where::Pattern(place), kind, .. }
                 if *kind == wanted && pattern(place).covers(&pattern(&on)))
         };
         let changes = old.changes_to(&new, 0);

@@ -39,7 +39,7 @@ mod tests;
 mod text_tests;
 
 pub use cases::{Case, Verdict, target};
-pub use change::{Change, Changed, Kind};
+pub use change::{Change, Changed, Kind, Where};
 pub use decide::{Act, Decision, Facts, Refusal};
 pub use diagnostic::{BYTE_ORDER_MARK, Diagnostic, Diagnostics, Mistake};
 pub use explain::{Opinion, Remark, Says};

@@ -89,3 +89,30 @@ fn explain_judges_a_key_of_its_own_where_no_key_is_named() {
         assert!(exit == 1 && out.contains(says), "{out}");
     }
 }
+
+#[test]
+fn diff_tells_a_key_of_its_own_from_no_key_at_all() {
+    let scratch = Scratch::new();
+    let policy = |name: &str, rules: &str| {
+        let head = "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n";
+        scratch.write(name, format!("{head}[[role]]\nname = \"r\"\n{rules}\n"))
+    };
+    let allow = "allow = [{ calls = [\"encrypt\", \"hash\"], keys = [\"x/*\"] }]";
+    let (old, new) = (policy("old.toml", ""), policy("new.toml", allow));
+    let diff = |format: &str| {
+        let mut command = cli();
+        command.args(["policy", "diff", "--format", format]).arg(&old).arg(&new);
+        outcome(&command.output().unwrap()).1
+    };
+    let told: serde_json::Value = serde_json::from_str(&diff("json")).unwrap();
+    let changes = told["changes"].as_array().unwrap().iter();
+    let told: Vec<_> = changes
+        .map(|change| (change["call"].as_str().unwrap(), change["on"].as_str(), &change["own_key"]))
+        .collect();
+    let (yes, no) = (&true.into(), &false.into());
+    let expected = [("encrypt", None, yes), ("encrypt", Some("x/*"), no), ("hash", None, no)];
+    assert!(expected.iter().all(|one| told.contains(one)) && told.len() == 3, "{told:?}");
+    let text = diff("text");
+    assert!(text.contains("+ encrypt with a key of the script's own ("), "{text}");
+    assert!(text.contains("+ encrypt on x/* (") && text.contains("+ hash ("), "{text}");
+}

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::generated::{Line, Role, World, line};
 use super::{CALLERS, Told};
 use crate::pattern::{On, Pattern};
-use crate::{Act, Changed, Kind};
+use crate::{Act, Changed, Kind, Where};
 
 /// Something to be otherwise.
 #[derive(Debug, Clone)]
@@ -62,12 +62,15 @@ pub(super) fn is_about(
     may: (bool, bool),
 ) -> bool {
     let Changed::Call { call, on, kind, .. } = change else { return false };
-    let on = (!on.is_empty()).then(|| Pattern::parse(on).unwrap());
-    let covers = match (&on, On::from(&act.target)) {
-        (None, On::Nothing) => true,
-        (Some(on), On::Space(space)) => on.matches_space(&space),
-        (Some(on), On::Key(space, key)) => on.matches_key(&space, &key),
-        (None, On::Space(_) | On::Key(..)) | (Some(_), On::Nothing) => false,
+    let covers = match (on, On::from(&act.target)) {
+        (Where::Nothing, On::Nothing) => !act.has_own_key(),
+        (Where::OwnKey, On::Nothing) => act.has_own_key(),
+        (Where::Pattern(on), On::Space(space)) => Pattern::parse(on).unwrap().matches_space(&space),
+        (Where::Pattern(on), On::Key(space, key)) => {
+            Pattern::parse(on).unwrap().matches_key(&space, &key)
+        }
+        (Where::Nothing | Where::OwnKey, On::Space(_) | On::Key(..))
+        | (Where::Pattern(_), On::Nothing) => false,
     };
     let is_so = match kind {
         Kind::Allowed => was.is_none() && may.1,
