@@ -275,6 +275,32 @@ fn a_deny_spares_what_one_of_its_terms_is_seen_not_to_name_whatever_else_is_unse
 }
 
 #[test]
+fn a_key_that_a_script_makes_of_an_algorithm_that_no_rule_has_is_refused() {
+    let make = CallName::CreateKeypair;
+    let named = wire::KeyRef::parse("a/k").unwrap();
+    for (terms, p256, unknown) in [
+        ("", true, Some(true)),
+        (", algorithms = [\"p256\", \"x25519\"]", true, None),
+        (", algorithms = [\"ed25519\"]", false, None),
+    ] {
+        let policy =
+            role(&format!("allow = [{{ calls = [\"create_keypair\"], keys = [\"*/*\"]{terms} }}]"));
+        let who = policy.anonymous().unwrap();
+        let foreseen = |algorithm| match policy.foresee(
+            &who,
+            make,
+            Known { key: Some(&named), algorithm, ..Known::default() },
+        ) {
+            Foresight::Certain => Some(true),
+            Foresight::Refused(_) => Some(false),
+            Foresight::Possible(_) => None,
+        };
+        assert_eq!(foreseen(Some(wire::Algorithm::P256)), Some(p256), "{terms}");
+        assert_eq!(foreseen(None), unknown, "{terms}");
+    }
+}
+
+#[test]
 fn what_is_denied_everywhere_and_always_is_refused_and_does_not_exist_for_a_script() {
     for (deny, is_refused) in [
         ("calls = [\"sign\", \"delete_keypair\", \"create_key_space\"]", true),
