@@ -23,6 +23,8 @@ mod identity;
 mod limits;
 mod looks;
 mod moment;
+#[cfg(test)]
+mod own_key_tests;
 mod pattern;
 #[cfg(test)]
 mod properties;
