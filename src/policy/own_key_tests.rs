@@ -17,6 +17,9 @@ fn a_rule_without_keys_is_about_keys_of_the_scripts_own_alone() {
     };
     assert_eq!(with(true), Foresight::Certain);
     assert!(matches!(with(false), Foresight::Refused(_)));
+    let key = KeyRef::parse("k").unwrap();
+    let named = foreseen(&policy, CallName::Encrypt, Known { key: Some(&key), ..Known::default() });
+    assert!(matches!(named, Foresight::Refused(_)), "a stored key of this name");
 }
 
 #[test]
@@ -66,4 +69,25 @@ fn a_deny_of_one_call_everywhere_says_nothing_of_another() {
     assert_eq!(foreseen(&policy, CallName::Sign, Known::default()), Foresight::Certain);
     let verify = foreseen(&policy, CallName::Verify, Known::default());
     assert!(matches!(verify, Foresight::Refused(_)));
+}
+
+#[test]
+fn a_term_of_algorithms_bears_on_calls_on_stored_keys_alone() {
+    let rule = |terms: &str| {
+        let calls = "\"sign\", \"encrypt\", \"create_key_space\"";
+        role(&format!("allow = [{{ calls = [{calls}], keys = [\"*/*\"]{terms} }}]"))
+    };
+    let (with, without) = (rule(", algorithms = [\"p256\"]"), rule(""));
+    let (with, without) = (&with.roles[0].allow[0].terms, &without.roles[0].allow[0].terms);
+    for (call, is_stored, bears) in [
+        (CallName::Sign, true, true),
+        (CallName::Encrypt, true, true),
+        (CallName::Encrypt, false, false),
+        (CallName::CreateKeySpace, true, false),
+    ] {
+        assert_eq!(with.are_none_for(call, is_stored), !bears, "{call}");
+        let (one, other) =
+            (with.written_for(call, is_stored), without.written_for(call, is_stored));
+        assert_eq!(one != other, bears, "{call}");
+    }
 }
