@@ -72,7 +72,7 @@ fn a_deny_of_one_call_everywhere_says_nothing_of_another() {
 }
 
 #[test]
-fn a_term_of_algorithms_bears_on_calls_on_stored_keys_alone() {
+fn a_term_bears_on_the_calls_that_it_can_ask_something_of_alone() {
     let rule = |terms: &str| {
         let calls = "\"sign\", \"encrypt\", \"create_key_space\"";
         role(&format!("allow = [{{ calls = [{calls}], keys = [\"*/*\"]{terms} }}]"))
@@ -90,4 +90,9 @@ fn a_term_of_algorithms_bears_on_calls_on_stored_keys_alone() {
             (with.written_for(call, is_stored), without.written_for(call, is_stored));
         assert_eq!(one != other, bears, "{call}");
     }
+    let both = "calls = [\"sign\", \"sign_in\"], keys = [\"*/*\"], namespaces = [\"n\"]";
+    let named = role(&format!("allow = [{{ {both} }}]"));
+    let named = &named.roles[0].allow[0].terms;
+    assert!(named.are_none_for(CallName::Sign, true));
+    assert!(!named.are_none_for(CallName::SignIn, true));
 }
