@@ -16,11 +16,7 @@ pub fn formatted(text: &str) -> Result<String, String> {
         return Ok(format!("{BYTE_ORDER_MARK}{}", formatted(rest)?));
     }
     // A last line without its end is a line all the same.
-    let text = &if text.is_empty() || text.ends_with('\n') {
-        text.to_owned()
-    } else {
-        format!("{text}\n")
-    };
+    let text = format!("{text}\n");
     let mut document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let written = document.clone();

@@ -26,6 +26,10 @@ fn a_hash_in_a_text_is_no_comment_and_blanks_around_a_dot_go() {
         ("limits . memory = 1\nlimits\t.\tscript=2\n", "limits.memory = 1\nlimits.script = 2\n"),
         ("'#a' = '#b'#c\n", "'#a' = '#b'#c\n"),
         ("\u{feff}a=1", "\u{feff}a = 1\n"),
+        ("", ""),
+        ("\n", ""),
+        ("# a", "# a\n"),
+        ("a=1 # b", "a = 1 # b\n"),
     ] {
         let laid_out = formatted(text).unwrap();
         assert_eq!(laid_out, expected);

@@ -323,3 +323,14 @@ fn windows_have_all_that_their_bounds_allow_and_no_more() {
     }
     assert_eq!(LONGEST, 366 * 24 * 60 * 60 * 1000);
 }
+
+#[test]
+fn a_file_of_the_audit_log_has_64_kib_at_least() {
+    let with = |size: &str| {
+        sample().replace("[sandbox]", &format!("[audit]\nrotate = \"{size}\"\n[sandbox]"))
+    };
+    assert!(Policy::parse("p.toml", &with("64 KiB")).is_ok());
+    for size in ["63 KiB", "65535 B"] {
+        assert!(Policy::parse("p.toml", &with(size)).is_err(), "{size}");
+    }
+}
