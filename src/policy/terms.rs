@@ -192,9 +192,8 @@ impl Terms {
             digests.sort_unstable();
             add(&(self.message_max, prefixes, sorted(&self.likes), digests));
         }
-        if call == CallName::SignIn {
-            add(&sorted(&self.namespaces));
-        }
+        // Only a rule of `sign_in` alone may have these.
+        add(&sorted(&self.namespaces));
         if is_stored && call.touches() == Touches::Key {
             let mut algorithms = self.algorithms.clone();
             algorithms.sort_unstable();
@@ -207,9 +206,8 @@ impl Terms {
     pub(crate) fn are_none_for(&self, call: CallName, is_stored: bool) -> bool {
         let has_times = self.between.is_some() || self.expires.is_some();
         let on_messages = call.takes_message() && self.look_at_messages();
-        let on_namespaces = call == CallName::SignIn && !self.namespaces.is_empty();
         let on_keys = is_stored && call.touches() == Touches::Key && !self.algorithms.is_empty();
-        !has_times && !on_messages && !on_namespaces && !on_keys
+        !has_times && !on_messages && !on_keys && self.namespaces.is_empty()
     }
 
     /// Whether some term looks at the message.
