@@ -109,6 +109,7 @@ impl Standalone {
         let record = |entry: &Entry<'_>| audit.record(entry, service, &sign).map(drop);
         if let Some(what) = accepted {
             record(&Entry::accepted(what))?;
+            self.keyspace.acknowledge()?;
         }
         let end = || audit.mark(&sign);
         recorded(act, uid, &record, &end, |act| perform(&self.keyspace, act, now, desk))

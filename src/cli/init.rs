@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use keyspace::{Home, Unlocked};
+use keyspace::{Home, KeyspaceError, Unlocked};
 use serde_json::json;
 
 use crate::args::{Format, InitArgs};
@@ -21,7 +21,10 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, Fault> {
     let before = std::fs::metadata(&folder).ok();
     let home = Home::create(&folder)?;
     let keyspace = Unlocked::create(&home, &passphrase, args.kdf.cost(), files::now());
-    let keyspace = keyspace.inspect_err(|_| {
+    let keyspace = keyspace.inspect_err(|error| {
+        if matches!(error, KeyspaceError::Unconfirmed(_)) {
+            return;
+        }
         // Nothing was made in it, so that it is as it was, as far as the system lets it be.
         let _left = match &before {
             None => std::fs::remove_dir(&folder),

@@ -16,7 +16,7 @@ fn damaged() -> (Unlocked, [String; 2]) {
         operator.new_key(&path(key), Algorithm::Ed25519, 1).unwrap();
     }
     let ids = ["a/2", "a/3"].map(|key| keyspace.root().key_id(&path(key)));
-    let writing = keyspace.database.begin_write(&keyspace.database.turn().unwrap()).unwrap();
+    let writing = keyspace.database.begin_write(&keyspace.database.turn()).unwrap();
     {
         let mut table = writing.open_table(KEYS).unwrap();
         for id in &ids {

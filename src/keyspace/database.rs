@@ -1,5 +1,6 @@
 //! The database in use, which can be exchanged for a new file.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,15 +41,8 @@ impl Shared {
     }
 
     /// Waits until nobody else writes.
-    ///
-    /// # Errors
-    /// When nothing can be written any more.
-    pub(crate) fn turn(&self) -> Result<Taken<'_>, KeyspaceError> {
-        let turn = self.writing.wait();
-        if self.given_up.load(Ordering::SeqCst) {
-            return Err(redb::Error::PreviousIo.into());
-        }
-        Ok(turn)
+    pub(crate) fn turn(&self) -> Taken<'_> {
+        self.writing.wait()
     }
 
     /// The same for so long; `None` when it was another's for all of this time.
@@ -57,11 +51,17 @@ impl Shared {
     }
 
     /// Begins a transaction, which ends before the turn does.
-    pub(crate) fn begin_write(&self, _turn: &Taken<'_>) -> Result<WriteTransaction, KeyspaceError> {
+    pub(crate) fn begin_write(&self, turn: &Taken<'_>) -> Result<WriteTransaction, KeyspaceError> {
+        self.check_is_kept(turn)?;
+        begin_write(&self.now())
+    }
+
+    /// Refuses every change once nobody knows whether it would be kept.
+    pub(crate) fn check_is_kept(&self, _turn: &Taken<'_>) -> Result<(), KeyspaceError> {
         if self.given_up.load(Ordering::SeqCst) {
             return Err(redb::Error::PreviousIo.into());
         }
-        begin_write(&self.now())
+        Ok(())
     }
 
     /// Whether the storage refuses every change until it is opened again.
@@ -139,12 +139,19 @@ impl Draft {
         let path = home.path();
         for entry in fs::read_dir(path).map_err(io_at(path))? {
             let entry = entry.map_err(io_at(path))?;
-            if entry.file_name().to_string_lossy().starts_with(&format!(".{FILE}.")) {
+            if is_draft(&entry.file_name()) {
                 fs::remove_file(entry.path()).map_err(io_at(&entry.path()))?;
             }
         }
         Ok(())
     }
+}
+
+/// As [`Draft::new`] names them, and no other: what else lies there is not ours.
+fn is_draft(name: &OsStr) -> bool {
+    let tag = name.to_str().and_then(|name| name.strip_prefix(&format!(".{FILE}.")));
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    tag.is_some_and(|tag| tag.len() == 16 && tag.bytes().all(is_digit))
 }
 
 impl Drop for Draft {

@@ -79,7 +79,7 @@ fn open(disk: &Backend, before: &Before) -> Result<Unlocked, KeyspaceError> {
         let seed = service_place(header.file_id).open(&keys, header.generation, &sealed)?;
         (header, keys, Service::of(Secret::copied(&seed)?)?)
     };
-    Ok(Unlocked::new(database, keys, &header, service, Pin::none()))
+    Ok(Unlocked::new(database, Arc::new(keys), &header, service, Pin::none()))
 }
 
 /// All that is in a keyspace.

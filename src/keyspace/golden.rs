@@ -138,6 +138,20 @@ fn the_first_commit_to_a_keyspace_of_version_1_gives_it_a_sum_over_its_records()
     assert!(matches!(again(), Err(KeyspaceError::Older(_))), "put back");
 }
 
+/// Version 1 has no sum, which would have refused it at once.
+#[test]
+fn a_record_that_is_cut_short_does_not_stand_in_the_way_of_a_keyspace_of_version_1() {
+    let (_folder, home) = home_with(&read("every-kind-of-key").bytes);
+    let keyspace = open(&home).unwrap();
+    let operator = keyspace.as_operator();
+    put(&keyspace, "keys", &keyspace.root().key_id(&path("team/p256")), Some(&[0; 31]));
+    let refused = operator.enable_key(&path("team/p256"), true);
+    assert!(matches!(refused, Err(KeyspaceError::Damaged(_))));
+    operator.destroy_key(&path("team/p256"), 1).unwrap();
+    operator.verify(|_, _| {}).unwrap();
+    assert_eq!(header(&keyspace)[4..6], [0, 2]);
+}
+
 /// What is there stays: it must open, or be refused, for ever.
 fn write(name: &str, head: &str, base: Option<&[u8]>, bytes: &[u8]) {
     let file = folder().join(format!("{name}.txt"));
@@ -202,7 +216,7 @@ fn rows(keyspace: &Unlocked) -> Vec<Row> {
 
 /// Puts these in the place of what is there; nothing takes a row away.
 fn put(keyspace: &Unlocked, table: &str, id: &[u8], value: Option<&[u8]>) {
-    let writing = keyspace.database.begin_write(&keyspace.database.turn().unwrap()).unwrap();
+    let writing = keyspace.database.begin_write(&keyspace.database.turn()).unwrap();
     if table == "meta" {
         let mut meta = writing.open_table(META).unwrap();
         let id = std::str::from_utf8(id).unwrap();

@@ -96,7 +96,7 @@ impl Header {
     }
 
     /// Opens a slot with the passphrase, then checks the whole header with what it holds: the root key,
-    /// those below it, and what the slot costs. The checked header and a damaged one are not told apart by the answer.
+    /// those below it, and what the slot costs. A wrong passphrase and a damaged header are not told apart by the answer.
     pub(crate) fn unlock(
         &self,
         passphrase: &Passphrase,

@@ -294,7 +294,8 @@ impl Operator<'_> {
     /// When any is damaged: which ones, as far as they fit a line.
     pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<Verified, KeyspaceError> {
         let snapshot = self.0.snapshot()?;
-        let (slots, total) = (self.header()?.slots().map(slot_row).collect(), snapshot.all_keys()?);
+        let (slots, total) =
+            (snapshot.header()?.slots().map(slot_row).collect(), snapshot.all_keys()?);
         let (spaces, keys, faults) = snapshot.check_all(|keys| progress(keys, total))?;
         if !faults.is_empty() {
             let shown = faults.iter().take(MOST_FAULTS).cloned().collect::<Vec<_>>().join("; ");

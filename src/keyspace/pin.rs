@@ -60,13 +60,18 @@ impl Pin {
         Ok(())
     }
 
-    /// Puts the note on disk: from now on it is overwritten in its place and never cut.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), File::sync_all)
+    /// Notes a keyspace for the first time, on disk: from now on the note is overwritten in its place and never cut.
+    ///
+    /// # Errors
+    /// When it is not on disk: what it refuses then may be good.
+    pub(crate) fn begin(&self, header: &Header) -> Result<(), KeyspaceError> {
+        let noted = self.note(&header.file_id, header.generation);
+        let synced = noted.and_then(|()| self.0.as_ref().map_or(Ok(()), File::sync_all));
+        synced.map_err(|error| KeyspaceError::Storage(format!("`{FILE}`: {error}")))
     }
 
-    /// Notes how far it is. A note that cannot be written is one that stays behind, which refuses nothing
-    /// that is good.
+    /// Notes how far it is. Of a keyspace that was noted before, a note that cannot be written stays behind, which
+    /// refuses nothing that is good.
     pub(crate) fn note(&self, file_id: &[u8; 16], generation: u64) -> io::Result<()> {
         let Some(file) = &self.0 else { return Ok(()) };
         file.write_all_at(&[file_id.as_slice(), &generation.to_be_bytes()].concat(), 0)

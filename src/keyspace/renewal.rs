@@ -11,22 +11,26 @@ use redb::backends::InMemoryBackend;
 use crate::database::{Draft, begin_write};
 use crate::error::KeyspaceError;
 use crate::header::Header;
+use crate::record::Kind;
 use crate::seal::RootKeys;
 use crate::slot::Slot;
+use crate::snapshot::OTHER_RECORDS;
 use crate::stack::wiped;
-use crate::store::{Unlocked, builder};
+use crate::store::{KEYS, SPACES, Unlocked, builder};
 use crate::sum::Sum;
 use crate::transaction::Writing;
 
 impl Unlocked {
-    /// Writes everything anew under these keys, whose root key only this slot wraps: how many keys.
+    /// Writes everything anew under these keys, whose root key only this slot wraps: how many keys. That no other
+    /// passphrase was set or revoked meanwhile is for the caller to see to: operators are served one at a time.
     pub(crate) fn renew(
         &self,
         root: RootKeys,
         slot: Slot,
         progress: impl FnMut(u64, u64),
     ) -> Result<u64, KeyspaceError> {
-        let _turn = self.database.turn()?;
+        let turn = self.database.turn();
+        self.database.check_is_kept(&turn)?;
         let (draft, database) = self.draft()?;
         let root = Arc::new(root);
         let (count, header) = wiped(|| self.write_anew(&database, &root, slot, progress))?;
@@ -68,20 +72,30 @@ impl Unlocked {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<(u64, Header), KeyspaceError> {
         let old = self.snapshot()?;
-        let total = old.all_keys()?;
-        let header = old.header()?.next_generation(&old.root)?.with_only(slot, root);
+        let (total, old_header) = (old.all_keys()?, old.header()?);
+        let header = old_header.clone().next_generation(&old.root)?.with_only(slot, root);
         let transaction = begin_write(to)?;
         let empty = header.with_sum(Sum::default(), root)?;
         let mut writing = Writing::begin(&transaction, Arc::clone(root), empty)?;
         writing.put_service(&self.service.seed)?;
-        old.each_space(|space, created| writing.put_space(&space, created).map(drop))?;
-        let mut count = 0;
-        old.every_key(|record| {
-            writing.put_key(&record)?;
+        let (mac, mut sum, mut count) = (old.root.sum_mac(), Sum::default(), 0);
+        old.each_sealed(SPACES, |id, sealed| {
+            sum.add(Sum::of_record(&mac, Kind::Space, id, sealed)?);
+            let (space, created) = old.open_space(id, sealed)?;
+            writing.put_space(&space, created).map(drop)
+        })?;
+        old.each_sealed(KEYS, |id, sealed| {
+            sum.add(Sum::of_record(&mac, Kind::Key, id, sealed)?);
+            writing.put_key(&old.open_key(id, sealed)?)?;
             count += 1;
             progress(count, total);
             Ok(())
         })?;
+        // As they were read, for what is sealed anew here nobody can find out about any more.
+        let is_accepted = self.sums_anew.load(Ordering::SeqCst);
+        if !is_accepted && old_header.sum(&old.root).is_some_and(|expected| expected != sum) {
+            return Err(KeyspaceError::Damaged(OTHER_RECORDS.to_owned()));
+        }
         let header = writing.finish(false)?;
         transaction.commit()?;
         Ok((count, header))
@@ -104,7 +118,7 @@ mod tests {
     use crate::seal::Cost;
     use crate::secret::{Passphrase, Secret};
     use crate::snapshot::read_meta;
-    use crate::store::{FILE, HEADER, KEYS};
+    use crate::store::{FILE, HEADER};
     use crate::tests::{name, new_keyspace, passphrase, path, reopen};
 
     fn in_file() -> (TempDir, Home, Unlocked) {
@@ -232,7 +246,7 @@ mod tests {
         let (_folder, home, keyspace) = in_file();
         new_key(&keyspace, "a/k").unwrap();
         let id = keyspace.root().key_id(&path("a/k"));
-        let writing = keyspace.database.begin_write(&keyspace.database.turn().unwrap()).unwrap();
+        let writing = keyspace.database.begin_write(&keyspace.database.turn()).unwrap();
         {
             let mut table = writing.open_table(KEYS).unwrap();
             let mut sealed = table.remove(id.as_slice()).unwrap().unwrap().value().to_vec();
@@ -245,13 +259,44 @@ mod tests {
         assert!(reopen(&home).unwrap().has_space(&name("a")).unwrap());
     }
 
+    /// Put back under the open service: once it were sealed anew, nobody could tell.
     #[test]
-    fn what_a_killed_process_drafted_goes_when_the_keyspace_is_opened() {
+    fn a_record_that_was_put_back_is_not_sealed_anew_under_a_right_sum() {
+        let (_folder, home, keyspace) = in_file();
+        new_key(&keyspace, "a/k").unwrap();
+        let id = keyspace.root().key_id(&path("a/k"));
+        let stored = || {
+            let table = keyspace.database.begin_read().unwrap().open_table(KEYS).unwrap();
+            table.get(id.as_slice()).unwrap().unwrap().value().to_vec()
+        };
+        let before = stored();
+        keyspace.as_operator().enable_key(&path("a/k"), false).unwrap();
+        let after = stored();
+        let put = |sealed: &[u8]| {
+            let writing = keyspace.database.begin_write(&keyspace.database.turn()).unwrap();
+            writing.open_table(KEYS).unwrap().insert(id.as_slice(), sealed).unwrap();
+            writing.commit().unwrap();
+        };
+        put(&before);
+        let refused = renew(&keyspace).unwrap_err().to_string();
+        assert!(refused.contains(OTHER_RECORDS), "{refused}");
+        put(&after);
+        assert_eq!(renew(&keyspace).unwrap(), 1);
+        drop(keyspace);
+        assert!(reopen(&home).is_ok());
+    }
+
+    #[test]
+    fn what_a_killed_process_drafted_goes_when_the_keyspace_is_opened_and_nothing_else() {
         let (_folder, home, keyspace) = in_file();
         drop(keyspace);
-        fs::write(home.file(&format!(".{FILE}.0123456789abcdef")), b"of a killed process").unwrap();
+        let write = |tag: &str| fs::write(home.file(&format!(".{FILE}.{tag}")), b"text").unwrap();
+        let others = ["bak", "Xa1b2C", "0123456789abcdeF", "0123456789abcdef0", "012345678abcdefé"];
+        others.into_iter().for_each(write);
+        write("0123456789abcdef");
         drop(reopen(&home).unwrap());
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
+        assert!(!home.file(&format!(".{FILE}.0123456789abcdef")).exists());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2 + others.len());
     }
 
     #[test]

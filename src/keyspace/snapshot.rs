@@ -14,7 +14,7 @@ use crate::key::KeyRecord;
 use crate::record::{Kind, Place};
 use crate::seal::RootKeys;
 use crate::stack::wiped;
-use crate::store::{HEADER, KEYS, META, SPACES, Unlocked};
+use crate::store::{HEADER, KEYS, META, SPACES, Table, Unlocked};
 use crate::sum::Sum;
 use crate::transaction::last_of;
 
@@ -89,13 +89,9 @@ impl Snapshot {
         &self,
         mut take: impl FnMut(Name, u64) -> Result<(), KeyspaceError>,
     ) -> Result<(), KeyspaceError> {
-        wiped(|| {
-            for entry in self.reading.open_table(SPACES)?.iter()? {
-                let (id, sealed) = entry?;
-                let (name, created) = self.open_space(id.value(), sealed.value())?;
-                take(name, created)?;
-            }
-            Ok(())
+        self.each_sealed(SPACES, |id, sealed| {
+            let (name, created) = self.open_space(id, sealed)?;
+            take(name, created)
         })
     }
 
@@ -125,15 +121,16 @@ impl Snapshot {
         })
     }
 
-    /// Each key of all, in the order of ids.
-    pub(crate) fn every_key(
+    /// Each record of a table as it is stored, with its id, in the order of ids.
+    pub(crate) fn each_sealed(
         &self,
-        mut take: impl FnMut(KeyRecord) -> Result<(), KeyspaceError>,
+        table: Table,
+        mut take: impl FnMut(&[u8], &[u8]) -> Result<(), KeyspaceError>,
     ) -> Result<(), KeyspaceError> {
         wiped(|| {
-            for entry in self.reading.open_table(KEYS)?.iter()? {
+            for entry in self.reading.open_table(table)?.iter()? {
                 let (id, sealed) = entry?;
-                take(self.open_key(id.value(), sealed.value())?)?;
+                take(id.value(), sealed.value())?;
             }
             Ok(())
         })
@@ -159,32 +156,24 @@ impl Snapshot {
     /// Opens every record: how many key spaces and keys there are, and what is wrong with any.
     pub(crate) fn check_all(
         &self,
-        progress: impl FnMut(u64),
-    ) -> Result<(u64, u64, Vec<String>), KeyspaceError> {
-        wiped(|| self.open_all(progress))
-    }
-
-    fn open_all(
-        &self,
         mut progress: impl FnMut(u64),
     ) -> Result<(u64, u64, Vec<String>), KeyspaceError> {
         let (mut spaces, mut keys, mut faults) = (BTreeSet::new(), 0, Vec::new());
-        for entry in self.reading.open_table(SPACES)?.iter()? {
-            let (id, sealed) = entry?;
-            note_fault(self.open_space(id.value(), sealed.value()), &mut faults)?;
-            spaces.insert(id.value().to_vec());
-        }
-        for entry in self.reading.open_table(KEYS)?.iter()? {
-            let (id, sealed) = entry?;
-            note_fault(self.open_key(id.value(), sealed.value()), &mut faults)?;
-            if !id.value().get(..16).is_some_and(|space| spaces.contains(space)) {
-                let place = Place { file_id: self.file_id, kind: Kind::Key, id: id.value() };
+        self.each_sealed(SPACES, |id, sealed| {
+            spaces.insert(id.to_vec());
+            note_fault(self.open_space(id, sealed), &mut faults)
+        })?;
+        self.each_sealed(KEYS, |id, sealed| {
+            note_fault(self.open_key(id, sealed), &mut faults)?;
+            if !id.get(..16).is_some_and(|space| spaces.contains(space)) {
+                let place = Place { file_id: self.file_id, kind: Kind::Key, id };
                 let outside = place.damaged("a key stands outside of every key space");
                 note_fault(Err::<(), _>(outside), &mut faults)?;
             }
             keys += 1;
             progress(keys);
-        }
+            Ok(())
+        })?;
         Ok((spaces.len() as u64, keys, faults))
     }
 
@@ -201,12 +190,16 @@ impl Snapshot {
         Err(KeyspaceError::Damaged(OTHER_RECORDS.to_owned()))
     }
 
-    fn open_space(&self, id: &[u8], sealed: &[u8]) -> Result<(Name, u64), KeyspaceError> {
+    pub(crate) fn open_space(
+        &self,
+        id: &[u8],
+        sealed: &[u8],
+    ) -> Result<(Name, u64), KeyspaceError> {
         let place = Place { file_id: self.file_id, kind: Kind::Space, id };
         place.open_space(&self.root, self.latest, sealed)
     }
 
-    fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
+    pub(crate) fn open_key(&self, id: &[u8], sealed: &[u8]) -> Result<KeyRecord, KeyspaceError> {
         let place = Place { file_id: self.file_id, kind: Kind::Key, id };
         place.open_key(&self.root, self.latest, sealed)
     }

@@ -23,6 +23,7 @@ use crate::secret::{Passphrase, Secret};
 use crate::snapshot::{OTHER_RECORDS, are_of, read_header, read_meta};
 use crate::stack::wiped;
 use crate::staged::Staged;
+use crate::transaction::Writing;
 use crate::{nkey, sign};
 
 pub(crate) const FILE: &str = "keyspace.redb";
@@ -30,9 +31,12 @@ pub(crate) const FILE: &str = "keyspace.redb";
 /// them and derives a key besides, in 64 MiB, stays under 200 MiB.
 const CACHE_BYTES: usize = 96 * 1024 * 1024;
 
+/// A table of records by their ids.
+pub(crate) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-pub(crate) const SPACES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("spaces");
-pub(crate) const KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
+pub(crate) const SPACES: Table = TableDefinition::new("spaces");
+pub(crate) const KEYS: Table = TableDefinition::new("keys");
 pub(crate) const HEADER: &str = "header";
 pub(crate) const SERVICE: &str = "service";
 
@@ -141,12 +145,14 @@ impl Locked {
         match wiped(|| self.open_with(passphrase, opening)) {
             Ok(Opened { root, service, accepted, has_other_records }) => {
                 let mut unlocked =
-                    Unlocked::new(self.database, root, &self.header, service, self.pin);
+                    Unlocked::new(self.database, Arc::new(root), &self.header, service, self.pin);
                 unlocked.sums_anew = AtomicBool::new(has_other_records);
                 unlocked.accepted = accepted;
                 unlocked.home = self.home;
-                // Also where there was no note, or one that was said not to count.
-                unlocked.note(&self.header);
+                if unlocked.accepted.is_none() {
+                    // Made, and killed before it was noted.
+                    unlocked.note(&self.header);
+                }
                 Ok(unlocked)
             }
             Err(error) => Err((Box::new(self), error)),
@@ -233,11 +239,13 @@ impl Unlocked {
             }
         })?;
         drop(draft);
-        let unlocked = Self { pin: Pin::open(home)?, home: Some(home.clone()), ..unlocked };
-        unlocked.note(&header);
-        let synced = unlocked.pin.sync().map_err(io_at(&path)).and_then(|()| home.sync());
-        synced.map_err(KeyspaceError::unconfirmed)?;
-        Ok(unlocked)
+        let pin = Pin::open(home).and_then(|pin| {
+            pin.begin(&header)?;
+            home.sync()?;
+            Ok(pin)
+        });
+        let pin = pin.map_err(KeyspaceError::unconfirmed)?;
+        Ok(Self { pin, home: Some(home.clone()), ..unlocked })
     }
 
     /// A keyspace in memory, gone with the process.
@@ -262,6 +270,16 @@ impl Unlocked {
     #[must_use]
     pub fn accepted(&self) -> Option<&str> {
         self.accepted.as_deref()
+    }
+
+    /// From now on it is the one that was here last. To be said once it is on record that this was accepted: until
+    /// then, whoever opens it again must accept it again.
+    ///
+    /// # Errors
+    /// When that is not noted on disk.
+    pub fn acknowledge(&self) -> Result<(), KeyspaceError> {
+        self.pin.begin(&self.snapshot()?.header()?)?;
+        self.home.as_ref().map_or(Ok(()), Home::sync)
     }
 
     /// Signs as the service.
@@ -290,30 +308,24 @@ impl Unlocked {
         header: &Header,
         pin: Pin,
     ) -> Result<Self, KeyspaceError> {
-        let service = Service::of(Secret::random()?)?;
-        let place = service_place(header.file_id);
-        let sealed = service.seed.expose(|seed| place.seal(&keys, header.generation, seed))?;
+        let (service, root) = (Service::of(Secret::random()?)?, Arc::new(keys));
         let transaction = begin_write(&database)?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            meta.insert(HEADER, header.to_bytes().as_slice())?;
-            meta.insert(SERVICE, sealed.as_slice())?;
-            transaction.open_table(SPACES)?;
-            transaction.open_table(KEYS)?;
-        }
+        let mut writing = Writing::begin(&transaction, Arc::clone(&root), header.clone())?;
+        writing.put_service(&service.seed)?;
+        writing.finish(false)?;
         transaction.commit()?;
-        Ok(Self::new(database, keys, header, service, pin))
+        Ok(Self::new(database, root, header, service, pin))
     }
 
     pub(crate) fn new(
         database: Database,
-        keys: RootKeys,
+        root: Arc<RootKeys>,
         header: &Header,
         service: Service,
         pin: Pin,
     ) -> Self {
         let generation = AtomicU64::new(header.generation);
-        let (root, file_id) = (RwLock::new(Arc::new(keys)), header.file_id);
+        let (root, file_id) = (RwLock::new(root), header.file_id);
         let (database, home) = (Shared::new(database), None);
         let (accepted, sums_anew) = (None, AtomicBool::new(false));
         Self { database, root, file_id, generation, pin, service, home, accepted, sums_anew }

@@ -140,7 +140,7 @@ mod tests {
 
     /// Changes the tables as whoever can write the file does.
     fn tamper(keyspace: &Unlocked, change: impl FnOnce(&redb::WriteTransaction)) {
-        let writing = keyspace.database.begin_write(&keyspace.database.turn().unwrap()).unwrap();
+        let writing = keyspace.database.begin_write(&keyspace.database.turn()).unwrap();
         change(&writing);
         writing.commit().unwrap();
     }
@@ -255,6 +255,25 @@ mod tests {
         for told in [refused, accepted] {
             assert!(told.contains("there is no note in") && told.contains("taken out"), "{told}");
         }
+    }
+
+    /// It may be told and not be recorded: a log that was restored as well often does not go on.
+    #[test]
+    fn a_file_that_was_accepted_is_accepted_anew_until_that_is_acknowledged() {
+        let (_folder, home, keyspace) = in_file();
+        drop(keyspace);
+        let pin = home.file("keyspace.pin");
+        std::fs::remove_file(&pin).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(open(&home, false), Err(KeyspaceError::Older(_))));
+            assert!(open(&home, true).unwrap().accepted().is_some());
+        }
+        open(&home, true).unwrap().acknowledge().unwrap();
+        assert!(open(&home, false).unwrap().accepted().is_none());
+        // Nor is it acknowledged where that cannot be noted.
+        std::fs::remove_file(&pin).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &pin).unwrap();
+        assert!(open(&home, true).unwrap().acknowledge().is_err());
     }
 
     #[test]

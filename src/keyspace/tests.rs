@@ -295,8 +295,7 @@ fn a_record_in_anothers_place_or_of_another_file_is_refused() {
         table.get(id.as_slice()).unwrap().unwrap().value().to_vec()
     };
     for intruder in [stored(&unlocked, "space/two"), stored(&other, "space/one")] {
-        let transaction =
-            unlocked.database.begin_write(&unlocked.database.turn().unwrap()).unwrap();
+        let transaction = unlocked.database.begin_write(&unlocked.database.turn()).unwrap();
         {
             let mut table = transaction.open_table(store::KEYS).unwrap();
             let id = unlocked.root().key_id(&path("space/one"));

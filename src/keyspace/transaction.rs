@@ -43,7 +43,7 @@ impl Records<'_> {
     pub(crate) fn put(&mut self, id: &[u8], sealed: &[u8]) -> Result<bool, KeyspaceError> {
         self.added.add(Sum::of_record(&self.mac, self.kind, id, sealed)?);
         let Some(old) = self.table.insert(id, sealed)? else { return Ok(true) };
-        self.removed.add(Sum::of_record(&self.mac, self.kind, id, old.value())?);
+        remove(&mut self.removed, Sum::of_record(&self.mac, self.kind, id, old.value()));
         Ok(false)
     }
 
@@ -52,7 +52,7 @@ impl Records<'_> {
         let Some(old) = self.table.remove(id)?.map(|old| old.value().to_vec()) else {
             return Ok(None);
         };
-        self.removed.add(Sum::of_record(&self.mac, self.kind, id, &old)?);
+        remove(&mut self.removed, Sum::of_record(&self.mac, self.kind, id, &old));
         Ok(Some(old))
     }
 
@@ -63,16 +63,19 @@ impl Records<'_> {
         mut show: impl FnMut(&[u8]),
     ) -> Result<(), KeyspaceError> {
         let Self { table, kind, mac, removed, .. } = self;
-        let mut summed = Ok(());
         table.retain_in(space.as_slice()..=last_of(space).as_slice(), |id, old| {
-            match Sum::of_record(mac, *kind, id, old) {
-                Ok(one) => removed.add(one),
-                Err(error) => summed = Err(error),
-            }
+            remove(removed, Sum::of_record(mac, *kind, id, old));
             show(old);
             false
         })?;
-        summed
+        Ok(())
+    }
+}
+
+/// One that cannot be summed up was not in the sum: it can be taken out, and nothing but that can be done with it.
+fn remove(removed: &mut Sum, one: Result<Sum, KeyspaceError>) {
+    if let Ok(one) = one {
+        removed.add(one);
     }
 }
 
@@ -82,7 +85,7 @@ impl Unlocked {
         &self,
         write: impl FnOnce(&mut Writing<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
-        self.transact_in(&self.database.turn()?, write)
+        self.transact_in(&self.database.turn(), write)
     }
 
     /// The same in a turn that one has.
@@ -115,7 +118,7 @@ impl Unlocked {
     }
 
     pub(crate) fn note(&self, header: &Header) {
-        // A note that stays behind refuses nothing that is good.
+        // One that stays behind refuses nothing that is good: the first one is on disk.
         let _behind = self.pin.note(&header.file_id, header.generation);
     }
 }

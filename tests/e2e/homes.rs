@@ -1,7 +1,7 @@
 //! Homes of others, and homes that do not take what is to be written.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use sandbox::LocalSocket;
@@ -59,6 +59,22 @@ fn a_home_that_cannot_be_written_to_is_no_fault_of_the_program() {
         arg(&place.scratch.path("policy.toml"))
     );
     place.refuses(&listen, 5, &format!("cannot open the socket in `{}`: ", arg(&place.home)));
+}
+
+/// A full disk, when the keyspace is there and the note of how far it is cannot be written any more.
+#[test]
+fn a_keyspace_that_was_made_in_part_stays_closed_to_others_and_is_not_said_to_be_made() {
+    let scratch = Scratch::new();
+    let home = scratch.path("home");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink("/dev/full", home.join("keyspace.pin")).unwrap();
+    let mut init = cli();
+    init.args(["init", "--yes", "--home"]).arg(&home).arg("--passphrase-file");
+    let (exit, out, err) = outcome(&init.arg(scratch.passphrase_file()).output().unwrap());
+    assert!(exit != 0 && out.is_empty() && err.contains("No space left"), "{exit} {out} {err}");
+    assert!(home.join("keyspace.redb").exists());
+    assert_eq!(fs::metadata(&home).unwrap().mode() & 0o777, 0o700);
 }
 
 #[test]
