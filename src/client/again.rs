@@ -41,8 +41,12 @@ pub(crate) async fn persist(asked: &Asked<'_>, client: &Client) -> Result<Answer
         if tries.is_empty() {
             next = next.min(Instant::now() + AGAIN_PAUSE);
         }
-        // Where one try was not answered, the answers to others do not say what came of it.
-        if !matches!(last, Some(Err(RequestFault::TimedOut { .. }))) {
+        // Where nobody knows what came of one try, the answers to others do not say it.
+        let is_unknown = |answer: &Result<_, _>| {
+            use RequestFault::{TimedOut, UnsignedError};
+            matches!(answer, Err(TimedOut { .. } | UnsignedError { code: Code::Internal, .. }))
+        };
+        if !last.as_ref().is_some_and(is_unknown) {
             last = Some(answer);
         }
     }
@@ -55,6 +59,8 @@ fn is_final(answer: &Result<Answer, RequestFault>, is_only: bool) -> bool {
         Ok(answer) => answer.error.is_none_or(|code| ends_all(code, is_only)),
         Err(fault) => match fault {
             RequestFault::TimedOut { .. } => false,
+            // The listener lost its broker, which may be executing it, and may still answer it.
+            RequestFault::UnsignedError { code: Code::Internal, .. } => false,
             RequestFault::UnsignedError { code, .. } => ends_all(*code, is_only),
             // A service that stops takes nothing new, and answers what it has.
             RequestFault::NoResponders(_) => is_only,

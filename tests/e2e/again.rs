@@ -108,6 +108,31 @@ async fn a_later_try_that_is_refused_does_not_hide_what_came_of_the_first() {
     }
 }
 
+/// As a listener says that lost its broker, which may be executing the script; or anybody, for nobody signs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_is_not_known_is_asked_for_again() {
+    let lost = async |fake: &Fake, asked: &Message| {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Service-Error", "internal");
+        let (to, text) = (asked.reply.clone().unwrap(), "internal: the outcome is not known");
+        fake.client.publish_with_headers(to, headers, text.into()).await.unwrap();
+        fake.client.flush().await.unwrap();
+    };
+    let answer = told(async move |fake, [first, second]| {
+        lost(fake, &first).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        fake.answer(&second, "ok", "42").await;
+    });
+    assert_eq!(answer.await.unwrap().payload, b"42");
+    let answer = told(async move |fake, [first, second]| {
+        lost(fake, &first).await;
+        fake.answer(&second, "busy", "busy: later").await;
+    });
+    let fault = answer.await.unwrap_err();
+    let is_told = matches!(&fault, RequestFault::UnsignedError { code: wire::Code::Internal, .. });
+    assert!(is_told, "{fault}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_every_time_found_no_place_is_reported_as_that() {
     let answer = told(async |fake, [first, second]| {
