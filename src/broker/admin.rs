@@ -12,13 +12,13 @@ use wire::admin::{ADMIN_SOCKET, FromAdmin, Reason, ToAdmin};
 use wire::done::{Done, Outcome};
 use wire::operator::Act;
 
-use crate::Broker;
 use crate::audit::AuditError;
 use crate::entry::{Entry, RELOAD};
 use crate::gate::Gate;
 use crate::operate::{Desk, perform, recorded};
 use crate::remote::Remote;
 use crate::serve::log;
+use crate::{Broker, clock};
 
 /// How long an operator's command may take to say what it wants: it has it ready. Others wait as long.
 const ASK_PATIENCE: Duration = Duration::from_millis(200);
@@ -117,7 +117,7 @@ impl Broker {
     ) -> Result<Outcome, (Reason, String)> {
         let record = |entry: &Entry<'_>| self.record(entry).map(drop);
         let done = recorded(act, peer.uid, &record, &|| Ok(()), |act| {
-            perform(&self.keyspace, act, self.clock.seconds(), desk)
+            perform(&self.keyspace, act, clock::seconds(), desk)
         });
         done.map_err(|error| (error.reason(), error.to_string()))
     }

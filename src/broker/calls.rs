@@ -5,6 +5,7 @@ use policy::{Act, Decision, Facts, Permit, Target};
 use wire::script::{Call, Scheme, Value};
 use wire::{Algorithm, CallName, KeyPath, KeyRef, Name};
 
+use crate::clock;
 use crate::session::{Done, Session, Stop};
 
 /// Most random bytes of one call.
@@ -171,7 +172,7 @@ impl<'b> Session<'b> {
         let call = CallName::ExportKeySpace;
         let permit = self.permit(call, Target::Space(space.clone()), Facts::default())?;
         let to: Vec<String> = permit.recipients().iter().map(ToString::to_string).collect();
-        let exported = self.staged.export_space(permit, self.broker.clock.seconds())?;
+        let exported = self.staged.export_space(permit, clock::seconds())?;
         let Exported { bundle, keys } = exported.ok_or_else(|| no_space(&space))?;
         self.record_export(&space, &to, keys.len(), &bundle)?;
         for key in keys {
@@ -193,7 +194,7 @@ impl<'b> Session<'b> {
         let facts = Facts { algorithm: Some(algorithm), ..Facts::default() };
         let permit = self.permit(CallName::CreateKeypair, Target::Key(path.clone()), facts)?;
         self.room_for_new_key()?;
-        let made = self.staged.create_key(permit, algorithm, self.broker.clock.seconds())?;
+        let made = self.staged.create_key(permit, algorithm, clock::seconds())?;
         let made = made.ok_or_else(|| no_space(&path.space))?;
         if made {
             self.new_keys += 1;
@@ -218,7 +219,7 @@ impl<'b> Session<'b> {
         let target = Target::Key(path.clone());
         let permit = self.permit(CallName::RotateKeypair, target, Facts::default())?;
         self.room_for_new_key()?;
-        let rotated = self.staged.rotate_key(permit, self.broker.clock.seconds())?;
+        let rotated = self.staged.rotate_key(permit, clock::seconds())?;
         rotated.ok_or_else(|| no_key(&path))?;
         self.new_keys += 1;
         Ok(Value::Bool(true))

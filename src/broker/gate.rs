@@ -1,6 +1,6 @@
 //! The way to the broker: open, or sealed until an operator brings the passphrase.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keyspace::{KeyspaceError, Locked, Opening, Passphrase, Unlocked};
@@ -49,6 +49,8 @@ pub struct Gate {
     pub(crate) concurrent: usize,
     /// Largest reply body, in bytes, once a listener has said it.
     reply_bytes: AtomicU64,
+    /// Whether the policy is to be read again once the way is open. Changed only while one has the way.
+    is_reload_due: AtomicBool,
 }
 
 impl Gate {
@@ -74,6 +76,7 @@ impl Gate {
             launcher,
             concurrent: usize::try_from(concurrent).unwrap_or(1),
             reply_bytes: AtomicU64::new(u64::MAX),
+            is_reload_due: AtomicBool::new(false),
         }
     }
 
@@ -87,6 +90,21 @@ impl Gate {
         match &*self.way() {
             Way::Open(broker) => Some(Arc::clone(broker)),
             Way::Sealed(_) | Way::Broken => None,
+        }
+    }
+
+    /// Reads the policy again, now or once there is a keyspace to serve. It says how it went.
+    pub(crate) fn reload(&self) {
+        let broker = match &*self.way() {
+            Way::Open(broker) => Some(Arc::clone(broker)),
+            Way::Sealed(_) | Way::Broken => {
+                self.is_reload_due.store(true, Ordering::SeqCst);
+                None
+            }
+        };
+        match broker {
+            Some(broker) => drop(broker.reload_from_file()),
+            None => log("the keyspace is sealed: the policy is read again when it is unsealed"),
         }
     }
 
@@ -185,8 +203,13 @@ impl Gate {
         // By this nkey callers know the service; when it was started, nobody knew it.
         log(&format!("the keyspace is unsealed: the service is {}", broker.service_nkey()));
         // The file may have changed since the service was started.
+        self.is_reload_due.store(false, Ordering::SeqCst);
         let _said = broker.reload_from_file();
         *self.way() = Way::Open(Arc::clone(broker));
+        if self.is_reload_due.load(Ordering::SeqCst) {
+            // And again since it was read.
+            let _said = broker.reload_from_file();
+        }
         // After it can be seen: what a listener says meanwhile is not lost.
         broker.bound_replies(self.reply_bytes.load(Ordering::SeqCst));
         Ok(Done::Unsealed(false).into())
@@ -208,7 +231,11 @@ fn unlock(
 /// The answer to a request that has no place among those that wait. The listener's own is like it: what a
 /// flood is told costs no signature and no record.
 pub(crate) fn crowded_out(request: &Request) -> Reply {
-    unsigned(request, Code::Busy, "too many requests wait: try again later")
+    unsigned(
+        request,
+        Code::Busy,
+        "too many requests wait, or this one waits already: try again later",
+    )
 }
 
 /// An answer without a proof.

@@ -1,7 +1,6 @@
 //! Who asks. One public answer for every failure before the policy; the reason is in the audit log.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
 
 use policy::Caller;
 use proof::{Addressee, Expected, Fault, Signed, Verified};
@@ -9,6 +8,7 @@ use wire::Code;
 use wire::request::{ProofHeader, Request};
 
 use crate::answers::{Given, Known};
+use crate::clock::seconds;
 use crate::outcome::Failure;
 use crate::replay::{Replay, WINDOW_SECONDS};
 use crate::{Broker, Loaded};
@@ -56,9 +56,8 @@ pub(crate) struct Proven {
 /// A request on its way to a lane.
 pub(crate) struct Arrival {
     pub(crate) request: Request,
-    /// Its proof, if that was good when the request arrived, and by a client of the policy of then; and until when
-    /// it is good.
-    verified: Option<(Verified, Instant)>,
+    /// Its proof, if that was good when the request arrived, and by a client of the policy of then.
+    verified: Option<Verified>,
 }
 
 impl Arrival {
@@ -69,13 +68,13 @@ impl Arrival {
 
     /// The client that is proven to have sent it, and the number of the proof.
     pub(crate) fn proven(&self) -> Option<(&str, &str)> {
-        let (verified, _) = self.verified.as_ref()?;
+        let verified = self.verified.as_ref()?;
         Some((verified.kid.as_str(), verified.jti.as_str()))
     }
 
-    /// Whether its proof was good when it arrived, and is too old now.
-    pub(crate) fn is_late(&self) -> bool {
-        self.verified.as_ref().is_some_and(|(_, until)| Instant::now() >= *until)
+    /// Whether its proof was good when it arrived, and is too old `now`, in Unix seconds.
+    pub(crate) fn is_late(&self, now: u64) -> bool {
+        self.verified.as_ref().is_some_and(|one| one.in_time(now, WINDOW_SECONDS).is_err())
     }
 }
 
@@ -131,12 +130,7 @@ impl Broker {
         let verified = match &request.proof {
             ProofHeader::Absent | ProofHeader::Unusable => None,
             ProofHeader::One(header) => {
-                let now = self.clock.seconds();
-                let verified = self.verify(&self.policy(), header, &request.body, now).ok();
-                verified.map(|verified| {
-                    let seconds = verified.last_second(WINDOW_SECONDS).saturating_sub(now);
-                    (verified, Instant::now() + Duration::from_secs(seconds.saturating_add(1)))
-                })
+                self.verify(&self.policy(), header, &request.body, seconds()).ok()
             }
         };
         Arrival { request, verified }
@@ -157,9 +151,9 @@ impl Broker {
             ProofHeader::Unusable => return Err(Unidentified::UnusableHeader),
             ProofHeader::One(header) => header,
         };
-        let now = self.clock.seconds();
+        let now = seconds();
         let verified = match verified {
-            Some((verified, _)) => verified,
+            Some(verified) => verified,
             // Perhaps the keyspace was sealed when it arrived, or its client was not known.
             None => &self.verify(loaded, header, &request.body, now)?,
         };
@@ -235,4 +229,24 @@ enum Asked {
 fn client(loaded: &Loaded, nkey: &str, now: u64) -> Result<Caller, Unidentified> {
     let unknown = || Unidentified::UnknownClient(nkey.escape_debug().to_string());
     loaded.policy.client_by_nkey(nkey, now).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arrival_is_whose_proof_was_good_and_late_once_it_is_good_no_more() {
+        let request =
+            Request { ticket: 1, proof: ProofHeader::Absent, wants_json: false, body: Vec::new() };
+        let unproven = Arrival::unproven(request.clone());
+        assert_eq!((unproven.proven(), unproven.is_late(u64::MAX)), (None, false));
+        for (exp, last) in [(None, 1000 + WINDOW_SECONDS), (Some(1007), 1006)] {
+            let (kid, jti) = ("U1".to_owned(), "number".to_owned());
+            let verified = Some(Verified { kid, iat: 1000, jti, exp, idem: false });
+            let arrival = Arrival { request: request.clone(), verified };
+            assert_eq!(arrival.proven(), Some(("U1", "number")));
+            assert!(!arrival.is_late(1000) && !arrival.is_late(last) && arrival.is_late(last + 1));
+        }
+    }
 }

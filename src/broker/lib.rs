@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use keyspace::{CommitError, Unlocked};
+use keyspace::{CommitError, KeyspaceError, Unlocked};
 use policy::{Caller, Policy, RateBook};
 use proof::{Answered, Form, LogPlace, MOST_KEYS};
 use wire::Code;
@@ -61,6 +61,8 @@ use crate::session::Session;
 const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
 /// What a caller is told when the keyspace failed.
 const NOT_KEPT: &str = "the keyspace could not be used";
+/// The disk did not say whether a change is on it.
+const UNCONFIRMED: &str = "the change may have been kept or not: look before you ask again";
 
 /// What the broker writes besides the keyspace.
 pub struct Records {
@@ -93,14 +95,14 @@ impl Broker {
     /// parsed from.
     ///
     /// # Errors
-    /// When the audit log cannot be written, or is not as it was left.
+    /// When the audit log cannot be written, or is not as it was left; or an accepted keyspace cannot be noted.
     pub fn new(
         policy: Policy,
         policy_text: &str,
         keyspace: Unlocked,
         records: Records,
         lanes: Lanes,
-    ) -> Result<Self, AuditError> {
+    ) -> Result<Self, OperateError> {
         let clock = Clock::start();
         let broker = Self {
             loaded: RwLock::new(Arc::new(Loaded::new(policy, policy_text))),
@@ -123,6 +125,7 @@ impl Broker {
         broker.record(&Entry::loaded(&broker.policy().digest))?;
         if let Some(what) = broker.keyspace.accepted() {
             broker.record(&Entry::accepted(what))?;
+            broker.keyspace.acknowledge()?;
         }
         Ok(broker)
     }
@@ -225,7 +228,7 @@ impl Broker {
 
     /// Forgets answers whose proofs are too old to come again.
     pub(crate) fn forget_answers(&self) {
-        self.answers().forget(self.clock.seconds());
+        self.answers().forget(clock::seconds());
     }
 
     /// Puts the records on disk, with notes of where they end: for when nothing more is served.
@@ -337,13 +340,13 @@ impl Broker {
         if self.keyspace.is_lost() {
             return Err(Failure::new(Code::Internal, NOT_KEPT));
         }
-        // Not `busy`, which says that nothing was run.
+        // Not `busy`, after which the same proof may be sent again.
         let Some(staged) = staged.in_turn(COMMIT_PATIENCE) else {
             let text = "another change of the keyspace takes long, so this one was not kept: try again later";
             return Err(Failure::new(Code::Conflict, text));
         };
         self.record(&Entry::committing(id, caller))?;
-        staged.commit(self.clock.seconds()).map_err(|error| match error {
+        staged.commit(clock::seconds()).map_err(|error| match error {
             CommitError::Conflict(_) => Failure::new(Code::Conflict, error.to_string()),
             CommitError::Failed(error) => self.storage_failure(&error),
         })?;
@@ -351,9 +354,10 @@ impl Broker {
     }
 
     /// The operator sees what is wrong with the keyspace; the caller sees that something is.
-    fn storage_failure(&self, error: &keyspace::KeyspaceError) -> Failure {
+    fn storage_failure(&self, error: &KeyspaceError) -> Failure {
         serve::log(&format!("keyspace: {error}"));
-        Failure::new(Code::Internal, NOT_KEPT)
+        let is_known = !matches!(error, KeyspaceError::Unconfirmed(_));
+        Failure::new(Code::Internal, if is_known { NOT_KEPT } else { UNCONFIRMED })
     }
 
     fn reply(&self, loaded: &Loaded, request: &Request, done: Done) -> Reply {
@@ -367,7 +371,7 @@ impl Broker {
             bh: proof::digest(&done.body),
             form: Form::wanted(request.wants_json),
             st: error.map_or("ok", Code::word).to_owned(),
-            iat: self.clock.seconds(),
+            iat: clock::seconds(),
             script: proof::digest(&request.body),
             policy: loaded.digest.clone(),
             caller: done.caller,

@@ -38,10 +38,14 @@ impl<T: Waits> Queue<T> {
         Self { most, lines: Mutex::new(lines), changed: Condvar::new() }
     }
 
-    /// Adds one. If there are too many now, the last of the longest line has lost its place, and is returned:
-    /// of `n` lines, each keeps what is in the first `most / n` places of its own.
+    /// Adds one. What has no place is returned: one that waits already, for whoever has seen a proof can send it again
+    /// and would be answered in its client's stead; or, if there are too many now, the last of the longest line. Of
+    /// `n` lines, each keeps what is in the first `most / n` places of its own.
     pub(crate) fn push(&self, one: T) -> Option<T> {
         let mut lines = self.lines();
+        if lines.has(&one) {
+            return Some(one);
+        }
         lines.push(one);
         let displaced = if lines.length() > self.most { lines.shorten() } else { None };
         self.changed.notify_one();
@@ -53,6 +57,13 @@ impl<T: Waits> Queue<T> {
         let waits = |lines: &mut Lines<T>| lines.lines.is_empty() && !lines.is_closed;
         let held = self.changed.wait_while(self.lines(), waits);
         held.unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    /// Takes out what nobody waits for any more.
+    pub(crate) fn retain(&self, is_waited_for: impl Fn(&T) -> bool) {
+        let mut lines = self.lines();
+        lines.lines.iter_mut().for_each(|line| line.waiting.retain(&is_waited_for));
+        lines.lines.retain(|line| !line.waiting.is_empty());
     }
 
     /// Nothing is added any more.
@@ -71,22 +82,17 @@ impl<T: Waits> Lines<T> {
         self.lines.iter().map(|line| line.waiting.len()).sum()
     }
 
+    fn has(&self, one: &T) -> bool {
+        let is_same = |other: &T| one.proven().is_some() && other.proven() == one.proven();
+        self.lines.iter().any(|line| line.waiting.iter().any(is_same))
+    }
+
     fn push(&mut self, one: T) {
-        let client = self.client_of(&one);
+        let client = one.proven().map(|(client, _)| client.to_owned());
         match self.lines.iter_mut().find(|line| line.client == client) {
             Some(line) => line.waiting.push_back(one),
             None => self.lines.push_back(Line { client, waiting: VecDeque::from([one]) }),
         }
-    }
-
-    /// In whose line it waits. Whoever has seen a proof can send it again: one that waits already proves no
-    /// more that its client asks.
-    fn client_of(&self, one: &T) -> Option<String> {
-        let (client, _) = one.proven()?;
-        let mut lines = self.lines.iter();
-        let own = lines.find(|line| line.client.as_deref() == Some(client));
-        let waits = own.is_some_and(|line| line.waiting.iter().any(|o| o.proven() == one.proven()));
-        (!waits).then(|| client.to_owned())
     }
 
     fn shorten(&mut self) -> Option<T> {
@@ -201,13 +207,21 @@ mod tests {
         }
     }
 
+    /// By whoever reads the subject: the answer would go to them.
     #[test]
-    fn a_proof_that_others_send_again_fills_not_the_line_of_its_client() {
-        let (queue, _) = queue(20, &["A1", "A1", "A1", "A2"]);
-        assert_eq!(rest(&queue), ["A1", "A1", "A2", "A1"]);
-        let (queue, displaced) = self::queue(3, &["A1", "A1", "A1", "A1", "A2"]);
+    fn a_proof_that_others_send_again_overtakes_nothing_and_fills_no_line() {
+        let (queue, displaced) = queue(20, &["A0", "A1", "A1", "A1", "a", "a", "A2", "B1"]);
         assert_eq!(displaced, ["A1", "A1"]);
-        assert_eq!(rest(&queue), ["A1", "A1", "A2"]);
+        assert_eq!(rest(&queue), ["A0", "a", "B1", "A1", "a", "A2"]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_holds_no_place_and_takes_no_turn() {
+        let (queue, _) = queue(4, &["A1", "A2", "a", "A3"]);
+        queue.retain(|one| *one == "A3");
+        assert_eq!(queue.push("A1"), None);
+        assert_eq!(queue.push("B1"), None);
+        assert_eq!(rest(&queue), ["A3", "B1", "A1"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use wire::Channel;
 use wire::request::{FromListener, ToListener};
 
 use crate::AdminSocket;
+use crate::clock::seconds;
 use crate::gate::{Gate, crowded_out};
 use crate::house::keep_house;
 use crate::identify::Arrival;
@@ -104,7 +105,7 @@ impl Waits for Job {
     }
 
     fn is_late(&self) -> bool {
-        self.arrival.is_late()
+        self.arrival.is_late(seconds())
     }
 }
 
@@ -181,13 +182,7 @@ fn watch_signals(gate: &Arc<Gate>, state: &Arc<State>) -> io::Result<()> {
         for signal in signals.forever() {
             if signal == SIGHUP {
                 let Some(gate) = gate.upgrade() else { return };
-                match gate.broker() {
-                    // It has said how it went.
-                    Some(broker) => drop(broker.reload_from_file()),
-                    None => {
-                        log("the keyspace is sealed: the policy is read again when it is unsealed")
-                    }
-                }
+                gate.reload();
                 continue;
             }
             if state.is_draining() {
@@ -270,6 +265,7 @@ impl Supervisor<'_> {
             }
             was_ready |= self.read(&mut reader, &link, &ready);
             link.cut_off();
+            self.queue.retain(|job| !job.link.is_gone());
             // It has closed its socket, and has perhaps something to say, or broken the protocol.
             let status = process.last_words(LAST_WORDS)?;
             if !was_ready && !self.state.is_draining() {
@@ -317,7 +313,7 @@ impl Supervisor<'_> {
         is_ready
     }
 
-    /// Puts a request into its line. One that loses its place to it was not looked at.
+    /// Puts a request into its line. One that has no place was not looked at.
     fn let_wait(&self, job: Job) {
         let Some(Job { arrival, link }) = self.queue.push(job) else { return };
         if !link.is_gone() {

@@ -14,7 +14,7 @@ use wire::{CallName, Code, KeyPath, Name};
 
 use crate::entry::Entry;
 use crate::outcome::Failure;
-use crate::{Broker, lanes};
+use crate::{Broker, clock, lanes};
 
 /// One script's session.
 pub(crate) struct Session<'b> {
@@ -187,7 +187,7 @@ impl<'b> Session<'b> {
                 // log again. A thread that panicked with the book left whole uses in it.
                 let mut book = self.broker.rates.lock().unwrap_or_else(PoisonError::into_inner);
                 // Whoever waited for the book counts from now on, and not from before those who had it meanwhile.
-                let spent = grant.at(self.broker.clock.milliseconds()).spend(&mut book);
+                let spent = grant.at(clock::milliseconds()).spend(&mut book);
                 let permit = spent.map_err(|refusal| self.refuse(&act, &refusal))?;
                 let entry = Entry::allowed(self.id, self.caller, &permit);
                 let recorded = self.broker.record(&entry);
@@ -213,7 +213,7 @@ impl<'b> Session<'b> {
 
     /// The decision at this moment.
     pub(crate) fn decide(&self, act: Act, facts: Facts<'_>) -> Result<Decision, KeyspaceError> {
-        let now = self.broker.clock.milliseconds();
+        let now = clock::milliseconds();
         let algorithm = match (&act.target, facts.algorithm) {
             // Only where the decision turns on it: who may not know of a key must not learn of it from
             // the time that a look at it takes.

@@ -10,9 +10,9 @@ use policy::{Policy, RateBook, Reach};
 use proof::LogPlace;
 use serde::{Deserialize, Serialize};
 
-use crate::Broker;
 use crate::audit::{self, AuditError, damaged};
 use crate::files::{read_small, replace};
+use crate::{Broker, clock};
 
 /// The note.
 const FILE: &str = "audit.uses";
@@ -76,10 +76,10 @@ impl Broker {
             place = note.place;
         }
         for path in files_after(&folder, place.seq)? {
-            place = count(&path, place, &mut book, self.clock.milliseconds())?;
+            place = count(&path, place, &mut book, clock::milliseconds())?;
         }
         book.learn(&self.policy());
-        book.trim(self.clock.milliseconds());
+        book.trim(clock::milliseconds());
         if place == end {
             Ok(())
         } else {
@@ -123,7 +123,7 @@ impl Broker {
         // While the book is held, nothing is counted that the log does not tell of yet.
         let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let (folder, place) = self.audit.end()?;
-        book.trim(self.clock.milliseconds());
+        book.trim(clock::milliseconds());
         let windows = |Reach { uses, milliseconds }| Windows { uses, milliseconds };
         let accounts = book.accounts().map(|(name, used)| Account {
             name: name.to_owned(),

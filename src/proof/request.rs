@@ -126,13 +126,6 @@ impl Verified {
         }
         Ok(())
     }
-
-    /// The last second in which it is in time, where proofs may be `window` seconds old.
-    #[must_use]
-    pub fn last_second(&self, window: u64) -> u64 {
-        let by_age = self.iat.saturating_add(window);
-        self.exp.map_or(by_age, |end| by_age.min(end.saturating_sub(1)))
-    }
 }
 
 impl<'a> Signed<'a> {
