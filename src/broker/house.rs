@@ -56,11 +56,35 @@ fn note(broker: &Weak<Broker>) {
     }
 }
 
-/// Tells the operator of what failed, once for as long as it fails so.
+/// Tells the operator of what failed.
 fn tell(done: Result<(), AuditError>, told: &mut String) {
-    let failed = done.err().map(|error| error.to_string()).unwrap_or_default();
-    if !failed.is_empty() && failed != *told {
-        log(&failed);
+    if let Some(news) = news(done, told) {
+        log(&news);
     }
-    *told = failed;
+}
+
+/// What failed, once for as long as it fails so.
+fn news(done: Result<(), AuditError>, told: &mut String) -> Option<String> {
+    let failed = done.err().map(|error| error.to_string()).unwrap_or_default();
+    let is_news = !failed.is_empty() && failed != *told;
+    told.clone_from(&failed);
+    is_news.then_some(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_is_told_once_for_as_long_as_something_fails_so() {
+        let mut told = String::new();
+        let mut is_told = |what: Option<&str>| {
+            let done = what.map_or(Ok(()), |what| Err(AuditError::Counts(what.to_owned())));
+            news(done, &mut told).map(|news| news.contains(what.unwrap()))
+        };
+        assert_eq!(is_told(None), None);
+        assert_eq!([is_told(Some("a")), is_told(Some("a"))], [Some(true), None]);
+        assert_eq!([is_told(Some("b")), is_told(None), is_told(None)], [Some(true), None, None]);
+        assert_eq!(is_told(Some("b")), Some(true), "it fails again");
+    }
 }

@@ -210,6 +210,10 @@ fn attack(peer: &mut Peer, job: &Job) {
             peer.send(&call(Call::DeleteKeySpace(Name::parse("lab").unwrap())));
             peer.receive();
         }
+        "listing not granted" => {
+            peer.send(&call(Call::ListKeypairs));
+            peer.receive();
+        }
         "selection of an earlier script" => {
             peer.send(&call(Call::Sign(Scheme::Plain, b"m".to_vec(), None)));
             match peer.receive() {
