@@ -66,3 +66,30 @@ async fn a_client_that_is_revoked_while_its_request_waits_is_refused() {
     assert!(reason.contains("is no client of the policy"), "{reason}");
     assert_eq!(busy.await.unwrap().error.as_deref(), Some("limit-time"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_listener_that_is_gone_hold_no_places() {
+    let (nats, alice) = (Nats::plain(), Identity::generate());
+    let policy = client_entry("alice", &alice, "all") + OPEN_TO_ANYBODY;
+    let service = Service::start(&nats, &format!("{ONE_AT_A_TIME}{policy}"));
+    service.await_proofs();
+    let client = nats.client().await;
+    let busy = keep_busy(&service, &client).await;
+    // More than there are places.
+    for _ in 0..40 {
+        let header = proof_header(&prove(&service, &alice, b"1"));
+        let inbox = client.new_inbox();
+        client.publish_with_reply_and_headers(SUBJECT, inbox, header, "1".into()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    signal(listener_of(&service), "KILL");
+    wait_until("another listener serves", || {
+        (service.log().matches("serves `").count() == 2).then_some(())
+    });
+    assert!(!busy.is_finished(), "the lane is still busy");
+    let proof = prove(&service, &alice, b"40 + 2");
+    let reply = ask(&client, "40 + 2", proof_header(&proof)).await;
+    assert_eq!((reply.error.as_deref(), reply.text.as_str()), (None, "42"));
+    busy.abort();
+}
