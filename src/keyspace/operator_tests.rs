@@ -246,10 +246,8 @@ fn an_older_file_or_another_ones_is_refused_until_told_otherwise() {
     assert!(open(false).is_ok());
     std::fs::write(&file, &older).unwrap();
     assert!(matches!(open(false), Err(KeyspaceError::Older(_))));
-    let accepted = open(true).unwrap();
-    assert_eq!(rows(&accepted).len(), 5);
-    accepted.acknowledge().unwrap();
-    drop(accepted);
+    assert_eq!(rows(&open(true).unwrap()).len(), 5);
+    open(true).unwrap().acknowledge().unwrap();
     assert!(open(false).is_ok(), "what was accepted counts from now on");
     std::fs::remove_file(&pin).unwrap();
     assert!(matches!(open(false), Err(KeyspaceError::Older(_))), "a note that is gone");
