@@ -49,7 +49,7 @@ pub struct Gate {
     pub(crate) concurrent: usize,
     /// Largest reply body, in bytes, once a listener has said it.
     reply_bytes: AtomicU64,
-    /// Whether the policy is to be read again once the way is open. Changed only while one has the way.
+    /// Whether the policy is to be read again once the way is open. Set only while one has the way, so that it is not set too late.
     is_reload_due: AtomicBool,
 }
 

@@ -42,15 +42,17 @@ pub(crate) async fn persist(asked: &Asked<'_>, client: &Client) -> Result<Answer
             next = next.min(Instant::now() + AGAIN_PAUSE);
         }
         // Where nobody knows what came of one try, the answers to others do not say it.
-        let is_unknown = |answer: &Result<_, _>| {
-            use RequestFault::{TimedOut, UnsignedError};
-            matches!(answer, Err(TimedOut { .. } | UnsignedError { code: Code::Internal, .. }))
-        };
         if !last.as_ref().is_some_and(is_unknown) {
             last = Some(answer);
         }
     }
     last.unwrap_or_else(|| Err(RequestFault::Failed("it was not sent".to_owned())))
+}
+
+/// Whether nobody knows what came of it: the listener lost its broker, or there was no answer at all.
+fn is_unknown(answer: &Result<Answer, RequestFault>) -> bool {
+    use RequestFault::{TimedOut, UnsignedError};
+    matches!(answer, Err(TimedOut { .. } | UnsignedError { code: Code::Internal, .. }))
 }
 
 /// Whether nothing else is to be expected: `is_only` if no other try is under way.
@@ -59,7 +61,7 @@ fn is_final(answer: &Result<Answer, RequestFault>, is_only: bool) -> bool {
         Ok(answer) => answer.error.is_none_or(|code| ends_all(code, is_only)),
         Err(fault) => match fault {
             RequestFault::TimedOut { .. } => false,
-            // The listener lost its broker, which may be executing it, and may still answer it.
+            // The broker may be executing it, and may still answer it.
             RequestFault::UnsignedError { code: Code::Internal, .. } => false,
             RequestFault::UnsignedError { code, .. } => ends_all(*code, is_only),
             // A service that stops takes nothing new, and answers what it has.
