@@ -174,7 +174,7 @@ async fn a_signed_request_over_tls_with_nkeys_is_answered() {
     listen.args(["listen", "--server", &url, "--policy"]).arg(scratch.path("policy.toml"));
     listen.arg("--home").arg(&home).arg("--passphrase-file").arg(scratch.passphrase_file());
     listen.arg("--ca").arg(&ca).arg("--nkey-seed-file").arg(&seed).stderr(log);
-    let process = Running(listen.spawn().unwrap());
+    let process = Running::start(&mut listen);
     let service = Service { process, home, nkey: nkey.clone(), scratch };
     service.await_ready();
     service.await_proofs();

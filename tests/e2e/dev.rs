@@ -32,7 +32,7 @@ fn start(scratch: &Scratch) -> Running {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     command.args(["dev", "--port", &port.to_string(), "--home"]).arg(scratch.path("dev"));
     let errors = fs::File::create(scratch.path("dev.err")).unwrap();
-    let mut process = Running(command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap());
+    let mut process = Running::start(command.stdout(Stdio::piped()).stderr(errors));
     let mut line = String::new();
     BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n", "{}", fs::read_to_string(scratch.path("dev.err")).unwrap());

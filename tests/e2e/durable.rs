@@ -123,7 +123,7 @@ impl Writer {
         let mut command = Command::new(hostile("keyspace_writer"));
         command.arg(&place.home).arg(round.to_string()).arg(slow);
         command.arg(place.known.passphrase.unwrap_or(1).to_string()).args(begun);
-        let mut process = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut process = Running::start(command.stdout(Stdio::piped()));
         let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
         Self { process, lines, said: Vec::new(), since: Instant::now() }
     }

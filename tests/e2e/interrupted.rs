@@ -84,7 +84,7 @@ fn an_export_that_is_interrupted_leaves_no_file_behind() {
         export.args(["keyspace", "export", "team", "--output"]).arg(folder.join("team.ccb"));
         export.arg("--bundle-passphrase-file").arg(&bundle_passphrase);
         export.arg("--passphrase-file").arg(&prompt).arg("--home").arg(&place.home);
-        let mut export = Running(export.spawn().unwrap());
+        let mut export = Running::start(&mut export);
         let waiting = open_fifo(&prompt);
         export.signal(signal);
         assert!(!export.ended().success());
@@ -113,7 +113,7 @@ fn a_command_that_waits_for_a_passphrase_holds_nobody_up() {
     let prompt = fifo(&place.scratch, "prompt");
     let mut idle = cli();
     idle.args(["keyspace", "list", "--passphrase-file"]).arg(&prompt);
-    let mut idle = Running(idle.arg("--home").arg(&place.home).spawn().unwrap());
+    let mut idle = Running::start(idle.arg("--home").arg(&place.home));
     let mut waiting = open_fifo(&prompt);
     place.does("keyspace new team");
     std::io::Write::write_all(&mut waiting, PASSPHRASE.as_bytes()).unwrap();

@@ -88,7 +88,7 @@ async fn the_original_command_line_is_enough() {
     std::fs::rename(scratch.policy(OPEN_TO_ANYBODY), policy).unwrap();
     let mut listen = ours();
     listen.args(["listen", "--server", &nats.url(), "--subject", "crypto.scripts"]);
-    let _service = Running(listen.stderr(std::process::Stdio::null()).spawn().unwrap());
+    let _service = Running::start(listen.stderr(std::process::Stdio::null()));
     let client = nats.client().await;
     let patience = std::time::Instant::now() + PATIENCE;
     let reply = loop {

@@ -28,15 +28,10 @@ impl Nats {
         let text = format!("listen: \"127.0.0.1:-1\"\n{configuration}");
         let configuration = folder.write("nats.conf", text);
         let log = folder.path("nats.log");
-        let child = Command::new(nats_server())
-            .arg("-c")
-            .arg(configuration)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let process = Running(child);
+        let mut server = Command::new(nats_server());
+        server.arg("-c").arg(configuration).stdin(Stdio::null()).stdout(Stdio::null());
+        server.stderr(fs::File::create(&log).unwrap());
+        let process = Running::start(&mut server);
         let port = wait_until("nats-server listens", || {
             let log = fs::read_to_string(&log).unwrap();
             assert!(!log.contains("[FTL]"), "{log}");
@@ -125,19 +120,12 @@ impl Service {
         unlock: &[&str],
     ) -> Running {
         let log = fs::File::create(scratch.path("listen.log")).unwrap();
-        let child = Command::new(program)
-            .env_clear()
-            .stdin(Stdio::null())
-            .args(["listen", "--server", server, "--subject", SUBJECT, "--policy"])
-            .arg(scratch.path("policy.toml"))
-            .arg("--home")
-            .arg(home)
-            .args(unlock)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Running(child)
+        let mut listen = Command::new(program);
+        listen.env_clear().stdin(Stdio::null());
+        listen.args(["listen", "--server", server, "--subject", SUBJECT, "--policy"]);
+        listen.arg(scratch.path("policy.toml")).arg("--home").arg(home).args(unlock);
+        listen.stdout(Stdio::null()).stderr(log);
+        Running::start(&mut listen)
     }
 
     /// Starts it again in the same home.

@@ -111,6 +111,12 @@ impl Scratch {
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
+    /// Tied to the thread of the test: one that is killed itself leaves nothing that looks for its
+    /// nats-server on a port that a later test is given.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(sandbox::tie_to_parent(command).spawn().unwrap())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }

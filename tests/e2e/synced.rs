@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::audit::MAKE;
@@ -20,22 +20,13 @@ async fn syncs(nats: &Nats, audit: &str) -> (usize, Duration) {
     let log = scratch.path("listen.log");
     let synced = home.join("synced");
     fs::write(&synced, "").unwrap();
-    let child = Command::new(own())
-        .env_clear()
-        .env("LD_PRELOAD", hostile("libpreloaded.so"))
-        .env("PRELOADED_SYNCED", &synced)
-        .stdin(Stdio::null())
-        .args(["listen", "--server", &nats.url(), "--subject", SUBJECT, "--policy"])
-        .arg(scratch.policy(&format!("{audit}{LIMITS}{OPEN_TO_ANYBODY}")))
-        .arg("--home")
-        .arg(&home)
-        .arg("--passphrase-file")
-        .arg(scratch.passphrase_file())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let _service = Running(child);
+    let mut listen = cli();
+    listen.env("LD_PRELOAD", hostile("libpreloaded.so")).env("PRELOADED_SYNCED", &synced);
+    listen.args(["listen", "--server", &nats.url(), "--subject", SUBJECT, "--policy"]);
+    listen.arg(scratch.policy(&format!("{audit}{LIMITS}{OPEN_TO_ANYBODY}")));
+    listen.arg("--home").arg(&home).arg("--passphrase-file").arg(scratch.passphrase_file());
+    listen.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let _service = Running::start(&mut listen);
     wait_until("the service is ready", || {
         fs::read_to_string(&log).unwrap().contains("serves `").then_some(())
     });

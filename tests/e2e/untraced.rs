@@ -50,18 +50,12 @@ fn a_process_of_the_same_user_reads_no_memory_of_broker_and_listener_and_no_core
         assert!(Command::new("chown").args(["-R", &owner]).arg(all).status().unwrap().success());
     }
     let log = scratch.path("listen.log");
-    let child = as_nobody(scratch.path("crypto-cli"))
-        .args(["listen", "--server", &nats.url(), "--subject", SUBJECT, "--policy"])
-        .arg(scratch.path("policy.toml"))
-        .arg("--home")
-        .arg(&home)
-        .arg("--passphrase-file")
-        .arg(scratch.path("passphrase"))
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let service = Running(child);
+    let mut listen = as_nobody(scratch.path("crypto-cli"));
+    listen.args(["listen", "--server", &nats.url(), "--subject", SUBJECT, "--policy"]);
+    listen.arg(scratch.path("policy.toml")).arg("--home").arg(&home);
+    listen.arg("--passphrase-file").arg(scratch.path("passphrase"));
+    listen.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let service = Running::start(&mut listen);
     wait_until("the service is ready", || {
         let log = fs::read_to_string(&log).unwrap();
         assert!(!log.contains("cannot"), "{log}");
@@ -72,7 +66,7 @@ fn a_process_of_the_same_user_reads_no_memory_of_broker_and_listener_and_no_core
         children.into_iter().find(|(_, command)| is_listener(command)).map(|(pid, _)| pid)
     });
     // An ordinary process of that user shows itself to the user's others.
-    let sleep = Running(as_nobody("/bin/sleep").arg("60").spawn().unwrap());
+    let sleep = Running::start(as_nobody("/bin/sleep").arg("60"));
     let user = status_of(sleep.pid(), "Uid").unwrap();
     assert_eq!(refusal(sleep.pid(), "environ"), None);
     assert_eq!(refusal(sleep.pid(), "fd"), None);
@@ -98,7 +92,7 @@ fn where_the_kernel_has_memory_for_secrets_the_keys_are_in_it() {
     let told: Value = serde_json::from_slice(&doctor.stdout).unwrap();
     let kind = told["broker"]["secret_memory"].as_str().unwrap().to_owned();
     // What the kernel says to a process that is not ours.
-    let sleep = Running(Command::new("/bin/sleep").arg("60").spawn().unwrap());
+    let sleep = Running::start(Command::new("/bin/sleep").arg("60"));
     let answer = injected(sleep.pid(), &[[MEMFD_SECRET, 0, 0, 0, 0]]);
     match answer.trim().strip_prefix("lived ").map(|result| result.parse::<i64>().unwrap()) {
         Some(descriptor) if descriptor >= 0 => assert_eq!(kind, "memfd_secret"),
