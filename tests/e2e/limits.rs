@@ -19,7 +19,7 @@ fn run(scratch: &Scratch, script: &str, limits: &str) -> serde_json::Value {
 #[test]
 fn each_bound_ends_a_script_with_its_own_code() {
     let scratch = Scratch::new();
-    let deep = "let a = []; for i in 0..6000 { a = [a]; } a == a";
+    let deep = "let a = []; for i in 0..3000 { a = [a]; } a == a";
     let many_calls = "for i in 0..100 { hash(\"sha256\", \"x\"); }";
     for (script, limits, code) in [
         ("1234567890", "script = \"5 B\"", "limit-script-size"),

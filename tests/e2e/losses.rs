@@ -124,3 +124,21 @@ async fn a_service_that_was_unsealed_says_who_it_is_and_one_whose_log_is_damaged
     assert_eq!(ask_plainly(&client, "1").await.error.as_deref(), Some("sealed"));
     service.stop();
 }
+
+/// Where the log ends is noted once a second, whoever asks for what.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_cannot_be_written_is_told_once_and_written_when_it_can_be() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, OPEN_TO_ANYBODY);
+    let mark = || fs::read(service.home.join("audit.mark")).unwrap();
+    let (in_the_way, before) = (service.home.join("audit.mark.new"), mark());
+    fs::create_dir(&in_the_way).unwrap();
+    ask_plainly(&nats.client().await, "1").await;
+    let told = || service.log().matches("Is a directory").count();
+    wait_until("the operator is told", || (told() > 0).then_some(()));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!((told(), mark()), (1, before.clone()), "{}", service.log());
+    fs::remove_dir(in_the_way).unwrap();
+    wait_until("the mark is written", || (mark() != before).then_some(()));
+    service.stop();
+}

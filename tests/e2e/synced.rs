@@ -41,7 +41,10 @@ async fn syncs(nats: &Nats, audit: &str) -> (usize, Duration) {
     let script = format!("for i in 0..{SIGNATURES} {{ sign(\"m\", \"s/k\"); }} 0");
     assert_eq!(ask_plainly(&client, &script).await.text, "0");
     assert_eq!(decisions(&home), SIGNATURES + 2);
-    (of_the_log() - before, begun.elapsed())
+    let (during, took) = (of_the_log() - before, begun.elapsed());
+    // Nobody asks for anything more.
+    wait_until("the lines are on disk", || (of_the_log() > before).then_some(()));
+    (during, took)
 }
 
 fn decisions(home: &Path) -> usize {
