@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use policy::{Act, Caller, Case, Decision, Diagnostics, Facts, Policy, Says};
 use serde_json::json;
 use wire::admin::ToAdmin;
-use wire::{Algorithm, CallName};
+use wire::{Algorithm, CallName, Name};
 
 use crate::args::{
     Format, PolicyCheckArgs, PolicyExplainArgs, PolicyFmtArgs, PolicyReloadArgs, PolicyTestArgs,
@@ -82,26 +82,20 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
     })?;
     let target = policy::target(call, args.key.as_deref())
         .map_err(|help| Fault::usage(format!("`{call}` on what? {help}")))?;
-    let message = match &args.message {
-        Some(path) => Some(files::read_bounded(path, wire::script::MAX_SCRIPT_BYTES)?),
-        None => call.takes_message().then(Vec::new),
-    };
-    let named = args.algorithm.as_deref().map(key::algorithm).transpose()?;
-    let algorithm = named.unwrap_or(Algorithm::Ed25519);
+    let asked = Asked::of(args, call)?;
     let facts = Facts {
-        message: message.as_deref(),
-        namespace: args.namespace.as_deref(),
-        algorithm: Some(algorithm),
+        message: asked.message.as_deref(),
+        namespace: asked.namespace.as_ref().map(Name::as_str),
+        algorithm: Some(asked.algorithm.unwrap_or(ASSUMED)),
         now,
     };
     let act = Act { call, target };
     let opinions = policy.opinions(&caller, &act, &facts);
     // What a rule asks for and nobody said is not passed over in silence.
-    let is_said_otherwise = |other: &Algorithm| {
-        let facts = Facts { algorithm: Some(*other), ..facts };
-        policy.opinions(&caller, &act, &facts) != opinions
-    };
-    let is_assumed = named.is_none() && Algorithm::ALL.iter().any(is_said_otherwise);
+    let hangs_on = |facts: &Facts<'_>| policy.opinions(&caller, &act, facts) != opinions;
+    let of_other_key = |other: &Algorithm| hangs_on(&Facts { algorithm: Some(*other), ..facts });
+    let assumes_algorithm = asked.algorithm.is_none() && Algorithm::ALL.iter().any(of_other_key);
+    let assumes_message = args.message.is_none() && hangs_on(&Facts { message: None, ..facts });
     let has_own_key = act.has_own_key();
     let (allowed, why) = decided(&policy, &caller, act, &facts);
     let word = if allowed { "allowed" } else { "refused" };
@@ -111,7 +105,14 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
                 json!({ "rule": opinion.rule, "line": opinion.line, "says": opinion.says.to_string() })
             });
             let rules: Vec<_> = rules.collect();
-            let assumed = is_assumed.then(|| json!({ "algorithm": algorithm.word() }));
+            let mut assumed = serde_json::Map::new();
+            if assumes_algorithm {
+                assumed.insert("algorithm".to_owned(), ASSUMED.word().into());
+            }
+            if assumes_message {
+                assumed.insert("message".to_owned(), "".into());
+            }
+            let assumed = (!assumed.is_empty()).then_some(assumed);
             let told = json!({ "schema": 1, "decision": word, "why": why, "rules": rules, "assumed": assumed });
             say::line(&told.to_string())?;
         }
@@ -120,8 +121,11 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
             if has_own_key {
                 say::line("  for a key of the script's own: `--key` names a stored one")?;
             }
-            if is_assumed {
-                say::line(&format!("  for a key of {algorithm}: `--algorithm` names another"))?;
+            if assumes_algorithm {
+                say::line(&format!("  for a key of {ASSUMED}: `--algorithm` names another"))?;
+            }
+            if assumes_message {
+                say::line("  for an empty message: `--message` names a file with another")?;
             }
             for opinion in &opinions {
                 let mark = if matches!(opinion.says, Says::Allow | Says::Deny) { "*" } else { " " };
@@ -131,6 +135,50 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
         }
     }
     Ok(if allowed { Exit::Done } else { Exit::Refused })
+}
+
+/// What a key is taken to be for where nobody says it.
+const ASSUMED: Algorithm = Algorithm::Ed25519;
+
+/// What is told of a call beside what it is on.
+struct Asked {
+    /// An empty one, if a call takes one and none is named.
+    message: Option<Vec<u8>>,
+    namespace: Option<Name>,
+    algorithm: Option<Algorithm>,
+}
+
+impl Asked {
+    /// What no script could call is not asked about.
+    fn of(args: &PolicyExplainArgs, call: CallName) -> Result<Self, Fault> {
+        let message = match &args.message {
+            Some(_) if !call.takes_message() => {
+                return Err(Fault::usage(format!(
+                    "`{call}` takes no message: leave `--message` out"
+                )));
+            }
+            Some(path) => Some(files::read_bounded(path, wire::script::MAX_SCRIPT_BYTES)?),
+            None => call.takes_message().then(Vec::new),
+        };
+        let namespace = match (&args.namespace, call == CallName::SignIn) {
+            (Some(text), true) => {
+                let name = Name::parse(text);
+                Some(name.map_err(|error| Fault::usage(format!("`--namespace`: {error}")))?)
+            }
+            (Some(_), false) => {
+                let text = format!("`{call}` takes no namespace: leave `--namespace` out");
+                return Err(Fault::usage(text));
+            }
+            (None, true) => {
+                return Err(Fault::usage(format!(
+                    "`{call}` takes a namespace: name it with `--namespace`"
+                )));
+            }
+            (None, false) => None,
+        };
+        let algorithm = args.algorithm.as_deref().map(key::algorithm).transpose()?;
+        Ok(Self { message, namespace, algorithm })
+    }
 }
 
 /// Unix milliseconds of the moment that is asked about: now, if none is named.
@@ -221,7 +269,7 @@ pub(crate) fn test(args: &PolicyTestArgs) -> Result<Exit, Fault> {
     let uncovered: Vec<_> = policy
         .rules()
         .into_iter()
-        .filter(|(rule, _)| !tried.iter().any(|one| one.verdict.rule.as_deref() == Some(rule)))
+        .filter(|(rule, _)| !tried.iter().any(|one| one.verdict.shows(rule)))
         .collect();
     let failed = tried.iter().filter(|one| one.verdict.wrong.is_some()).count();
     let is_short = args.coverage && !uncovered.is_empty();

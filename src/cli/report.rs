@@ -131,7 +131,7 @@ fn excerpt(finding: &Finding, source: &str) -> Option<(String, std::ops::Range<u
     };
     let begin = drawable(head).len();
     let end = begin + drawable(rest.get(..length)?).len();
-    Some((drawable(line), begin..end))
+    Some((drawable(&policy::without_secrets(line)), begin..end))
 }
 
 /// The text with one character for each of its own: the drawing counts them.

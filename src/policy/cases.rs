@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wire::{Algorithm, CallName, KeyPath, KeyRef, Name, Touches};
 
-use crate::decide::{Act, Decision, Facts};
+use crate::decide::{Act, Decision, Facts, Refusal};
 use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
 use crate::grant::Target;
 use crate::rate::RateBook;
@@ -26,7 +26,7 @@ pub struct Case {
     caller: String,
     act: Act,
     message: Option<Vec<u8>>,
-    namespace: Option<String>,
+    namespace: Option<Name>,
     algorithm: Algorithm,
     script: Option<Vec<u8>>,
     /// Unix milliseconds.
@@ -43,8 +43,27 @@ pub struct Case {
 pub struct Verdict {
     /// The rule that decided it, if one did.
     pub rule: Option<String>,
+    /// Whether that rule did what it is there for: it allowed something, or is a deny. An allow whose terms do not
+    /// hold decides as well, and shows nothing of what it allows.
+    has_acted: bool,
     /// What was decided otherwise than expected.
     pub wrong: Option<String>,
+}
+
+impl Verdict {
+    /// Whether it shows what this rule is there for.
+    #[must_use]
+    pub fn shows(&self, rule: &str) -> bool {
+        self.has_acted && self.rule.as_deref() == Some(rule)
+    }
+}
+
+/// What was decided once.
+struct Decided {
+    rule: Option<String>,
+    has_acted: bool,
+    /// To whom keys go, or why not.
+    to: Result<BTreeSet<Recipient>, String>,
 }
 
 impl Case {
@@ -79,14 +98,14 @@ impl Case {
                     self.expect.then(|| format!("`{}` is refused at that time", self.caller));
                 refused.or(by)
             };
-            return Verdict { rule: None, wrong };
+            return Verdict { rule: None, has_acted: false, wrong };
         };
         let mut book = RateBook::default();
-        let mut last = (None, Err(String::new()));
-        for _ in 0..self.times {
+        let mut last = self.decide(policy, &caller, &mut book);
+        for _ in 1..self.times {
             last = self.decide(policy, &caller, &mut book);
         }
-        let (rule, decided) = last;
+        let Decided { rule, has_acted, to: decided } = last;
         let wrong = match (&decided, self.expect) {
             (Ok(to), true) if self.to.as_ref().is_some_and(|expected| expected != to) => {
                 let to: Vec<String> = to.iter().map(ToString::to_string).collect();
@@ -99,34 +118,33 @@ impl Case {
         let other = self.by.as_ref().filter(|by| rule.as_ref() != Some(by));
         let by = rule.as_deref().unwrap_or("no rule");
         let wrong = wrong.or_else(|| other.map(|_| format!("it is decided by {by}")));
-        Verdict { rule, wrong }
+        Verdict { rule, has_acted, wrong }
     }
 
-    fn decide(
-        &self,
-        policy: &Policy,
-        caller: &Caller,
-        book: &mut RateBook,
-    ) -> (Option<String>, Result<BTreeSet<Recipient>, String>) {
+    fn decide(&self, policy: &Policy, caller: &Caller, book: &mut RateBook) -> Decided {
         let facts = Facts {
             message: self.message.as_deref(),
-            namespace: self.namespace.as_deref(),
+            namespace: self.namespace.as_ref().map(Name::as_str),
             algorithm: Some(self.algorithm),
             now: self.at,
         };
         match policy.decide(caller, self.act.clone(), &facts) {
-            Decision::Refuse(refusal) => {
-                (refusal.rule().map(str::to_owned), Err(refusal.to_string()))
-            }
+            Decision::Refuse(refusal) => Decided {
+                rule: refusal.rule().map(str::to_owned),
+                has_acted: matches!(refusal, Refusal::Denied { .. }),
+                to: Err(refusal.to_string()),
+            },
             Decision::Allow(grant) => {
                 let first = grant.rule().0.to_owned();
-                match grant.spend(book) {
+                let (rule, to) = match grant.spend(book) {
                     Ok(permit) => {
                         let to = permit.recipients().iter().cloned().collect();
-                        (Some(permit.rule().0.to_owned()), Ok(to))
+                        (permit.rule().0.to_owned(), Ok(to))
                     }
-                    Err(refusal) => (Some(first), Err(refusal.to_string())),
-                }
+                    // It allowed some before.
+                    Err(refusal) => (first, Err(refusal.to_string())),
+                };
+                Decided { rule: Some(rule), has_acted: true, to }
             }
         }
     }
@@ -160,8 +178,10 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
         let bytes = hex(item.text(findings)?).ok_or("pairs of hexadecimal digits");
         item.good(bytes, "bytes", findings)
     });
-    let namespace = table.optional("namespace");
-    let namespace = text(namespace, findings);
+    let namespace = table.optional("namespace").and_then(|item| {
+        let name = Name::parse(item.text(findings)?).map_err(|_| "a namespace is a name");
+        item.good(name, "a namespace", findings)
+    });
     let algorithm = table.optional("algorithm").and_then(|item| {
         let algorithm = Algorithm::from_word(item.text(findings)?).ok_or(Algorithm::HELP);
         item.good(algorithm, "an algorithm", findings)
@@ -185,6 +205,10 @@ fn read_case(item: &Item<'_>, findings: &mut Findings<'_>) -> Option<Case> {
     }
     if namespace.is_some() && act.call != CallName::SignIn {
         findings.add(&span, Mistake::IdleTerm, "its call takes no namespace", "");
+    }
+    if namespace.is_none() && act.call == CallName::SignIn {
+        let help = "add `namespace = \"...\"`: no script signs without one";
+        findings.add(&span, Mistake::Missing, "its call takes a namespace", help);
     }
     if to.is_some() && (act.call != CallName::ExportKeySpace || expect == Some(false)) {
         findings.add(&span, Mistake::IdleTerm, "it lets no keys go to anybody", "");

@@ -129,7 +129,7 @@ impl<'t> Findings<'t> {
     ) {
         let (line, column) = self.place(span.start);
         let help = (!help.is_empty()).then(|| help.to_owned());
-        let (span, message) = (span.clone(), message.into());
+        let (span, message) = (span.clone(), without_secrets(&message.into()));
         self.found.push(Diagnostic { mistake, span, line, column, message, help });
     }
 
@@ -154,6 +154,32 @@ impl<'t> Findings<'t> {
         self.found.sort_by_key(|diagnostic| diagnostic.span.start);
         Err(Diagnostics { file: self.file.to_owned(), found: self.found })
     }
+}
+
+/// The text with a `*` for each letter of what looks like a seed of an nkey or an identity of age, so that what is
+/// told of a file goes where the file may not.
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let mut shown = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c| !is_part(c)) {
+        let (word, end) = piece.split_at(piece.find(|c| !is_part(c)).unwrap_or(piece.len()));
+        let is_secret = word.split('-').any(looks_like_seed)
+            || word.to_ascii_uppercase().starts_with(AGE_IDENTITY);
+        shown.push_str(&if is_secret { "*".repeat(word.len()) } else { word.to_owned() });
+        shown.push_str(end);
+    }
+    shown
+}
+
+/// How an identity of age begins, which is a private key.
+const AGE_IDENTITY: &str = "AGE-SECRET-KEY-";
+/// A seed has 58 letters; one of which a part was lost is one still.
+const LEAST_SEED_LETTERS: usize = 50;
+
+fn looks_like_seed(word: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
+    word.len() >= LEAST_SEED_LETTERS && word.starts_with('S') && word.bytes().all(is_letter)
 }
 
 /// The candidate that `word` was probably meant to be, as help text.
@@ -195,6 +221,23 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_a_secret_is_covered_letter_by_letter() {
+        let seed = format!("SU{}", "A7".repeat(28));
+        let public = format!("U{}", "A7".repeat(27));
+        for (text, secret) in [
+            (seed.clone(), &*seed),
+            (format!("nkey = \"{seed}\" # {public}"), &*seed),
+            (format!("é{seed}"), &*seed),
+            ("SA".repeat(25), &"SA".repeat(25)),
+            ("to: age-secret-key-1QQ, age1qq".to_owned(), "age-secret-key-1QQ"),
+            (format!("{public} {} {} a", "5".repeat(64), "S".repeat(49)), ""),
+        ] {
+            let shown = without_secrets(&text);
+            assert_eq!(shown, text.replace(secret, &"*".repeat(secret.len())), "{text}");
+        }
+    }
 
     #[test]
     fn a_slip_is_recognised_and_a_stranger_is_not() {

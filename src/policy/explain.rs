@@ -109,6 +109,21 @@ impl Policy {
                 let message = format!("nobody has the role `{}`", role.name);
                 say(role.line, "policy-idle-role", message, "give it to a client, or remove it");
             }
+            let mut ceilings = self.limits.clone();
+            for (bound, _) in
+                role.limits.iter().filter(|(one, most)| **most > *ceilings.slot(**one))
+            {
+                let (name, bound) = (&role.name, bound.key());
+                let message = format!(
+                    "the role `{name}` has a higher `{bound}` than the service, whose own holds"
+                );
+                say(
+                    role.line,
+                    "policy-idle-limit",
+                    message,
+                    "lower it, or raise the one in `[limits]`",
+                );
+            }
             for allow in &role.allow {
                 if let Some(deny) = self.closing(allow, role, &holders) {
                     let message =

@@ -259,6 +259,8 @@ fn read_role_names(
     let mut ids = Vec::new();
     for (span, word) in item.texts(findings) {
         match roles.iter().position(|role| role.name == word) {
+            // Who is given a role twice has it once.
+            Some(index) if ids.contains(&RoleId(index)) => {}
             Some(index) => ids.push(RoleId(index)),
             None => {
                 // A role whose own name is wrong has none.

@@ -103,7 +103,10 @@ fn lay_out_array(array: &mut Array, depth: usize) {
     array.iter_mut().for_each(|value| lay_out_value(value, depth + 1));
     if !around.contains('\n') && !around.contains('#') {
         on_one_line(array);
-        if array.to_string().chars().count() <= MOST_CHARS {
+        // Without what stands around it, which is laid out later.
+        let mut alone = array.clone();
+        alone.decor_mut().clear();
+        if alone.to_string().chars().count() <= MOST_CHARS {
             return;
         }
     }

@@ -54,6 +54,18 @@ fn a_long_list_has_a_line_for_each_entry() {
     assert_eq!(laid_out.lines().count(), 32);
     assert_eq!(formatted(&laid_out).unwrap(), laid_out);
     assert!(formatted("roles = [").is_err());
+    // Whatever stands around it, where it is just about too long.
+    for length in 90..130 {
+        let name = "p".repeat(length);
+        for text in [
+            format!("a =[\"{name}\"]\n"),
+            format!("a =   [{{ k =[\"{name}\"] }}]\n"),
+            format!("a = [[[\"{name}\"] ],  [\"b\"]]\n"),
+        ] {
+            let laid_out = formatted(&text).unwrap();
+            assert_eq!(formatted(&laid_out).unwrap(), laid_out, "{text}");
+        }
+    }
 }
 
 /// The lines without blank ones and without what stands before and behind.

@@ -31,6 +31,7 @@ mod properties;
 mod rate;
 #[cfg(test)]
 mod rate_tests;
+mod read_terms;
 mod recipient;
 mod rules;
 mod table;
@@ -43,7 +44,7 @@ mod text_tests;
 pub use cases::{Case, Verdict, target};
 pub use change::{Change, Changed, Kind, Where};
 pub use decide::{Act, Decision, Facts, Refusal};
-pub use diagnostic::{BYTE_ORDER_MARK, Diagnostic, Diagnostics, Mistake};
+pub use diagnostic::{BYTE_ORDER_MARK, Diagnostic, Diagnostics, Mistake, without_secrets};
 pub use explain::{Opinion, Remark, Says};
 pub use file::MAX_POLICY_BYTES;
 pub use fmt::formatted;
@@ -259,6 +260,13 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether every decision on the one is the same on the other, but for what each has used.
+    #[must_use]
+    pub fn may_do_what_may(&self, other: &Self) -> bool {
+        (&self.roles, &self.allowance, self.script)
+            == (&other.roles, &other.allowance, other.script)
     }
 
     /// The caller as it runs this script.

@@ -101,7 +101,10 @@ pub(crate) fn parse_measure(text: &str, unit: Unit) -> Result<u64, &'static str>
         let Some(number) = text.strip_suffix(suffix) else {
             continue;
         };
-        if let Ok(number) = number.trim().parse::<u64>() {
+        let number = number.trim_end();
+        if number.bytes().all(|byte| byte.is_ascii_digit())
+            && let Ok(number) = number.parse::<u64>()
+        {
             return number.checked_mul(*factor).ok_or(help);
         }
     }

@@ -40,8 +40,11 @@ impl Hours {
         let days = days.map_or(Some([true; 7]), |days| read_days(days)).ok_or(Self::HELP)?;
         let zone = match zone {
             None => TimeZone::UTC,
+            // The one of that name stands for a zone that is not known.
             Some(name) => TimeZone::get(name)
-                .map_err(|_| "no time zone of that name: write one such as `Europe/Berlin`")?,
+                .ok()
+                .filter(|zone| !zone.is_unknown())
+                .ok_or("no time zone of that name: write one such as `Europe/Berlin`")?,
         };
         Ok(Self { from, to, days, zone })
     }

@@ -32,8 +32,7 @@ impl Window {
         let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", DAY)];
         let split = units.iter().find_map(|(unit, ms)| Some((time.strip_suffix(unit)?, *ms)));
         let (count, unit) = split.ok_or(Self::HELP)?;
-        let uses = uses.trim().parse::<u64>().map_err(|_| Self::HELP)?;
-        let count = count.trim().parse::<u64>().map_err(|_| Self::HELP)?;
+        let (uses, count) = (whole(uses).ok_or(Self::HELP)?, whole(count).ok_or(Self::HELP)?);
         if uses == 0 || uses > MAX_USES {
             return Err("a rate window allows 1 to 100000 uses");
         }
@@ -43,6 +42,11 @@ impl Window {
         let uses = usize::try_from(uses).map_err(|_| Self::HELP)?;
         Ok(Self { uses, milliseconds: count * unit })
     }
+}
+
+/// A number of digits alone: no sign, and no blank within `"100/1s"`.
+fn whole(digits: &str) -> Option<u64> {
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 /// What may be used of one account.

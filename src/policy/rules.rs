@@ -4,23 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use wire::operator::MOST_RECIPIENTS;
-use wire::{Algorithm, CallName, Touches};
+use wire::{CallName, Touches};
 
 use crate::Rule;
 use crate::diagnostic::{Findings, Mistake, did_you_mean};
-use crate::file::{read_label, read_measure, read_rates};
-use crate::glob::Glob;
+use crate::file::{read_label, read_rates};
 use crate::identity::identity;
-use crate::limits::Unit;
-use crate::moment::Hours;
-use crate::pattern::{Pattern, name};
+use crate::pattern::Pattern;
 use crate::rate::Allowance;
+use crate::read_terms::{About, read_terms};
 use crate::recipient::{NoRecipient, Recipient};
 use crate::table::{Item, Table, read_each};
-use crate::terms::Terms;
-
-/// Longest prefix or pattern of messages, in bytes: it is compared with every message.
-const MAX_FORM_BYTES: usize = 256;
 
 /// The names of rules with their roles, and their lines.
 pub(crate) type Names = BTreeMap<String, usize>;
@@ -96,10 +90,9 @@ fn read_rule(
         let about = About { calls: &calls, every, allows };
         report_no_keys(&place, &about, names_algorithms, &calls_span, findings);
     }
-    if let Some(call) = reaches_no_key(&calls, &keys, allows) {
-        let message = format!("{place} lists `{call}`, and one of its `keys` names no key");
-        let help = "write `space/*` for the keys of a key space";
-        findings.add(&keys_span, Mistake::IdlePattern, message, help);
+    if names_keys {
+        let about = About { calls: &calls, every, allows };
+        report_idle_patterns(&place, &about, &keys, &keys_span, findings);
     }
     table.finish(findings);
     // Of a name that no rule may have that is said, and not that another rule is called so.
@@ -143,6 +136,33 @@ fn report_no_keys(
         // Of a key of the script's own no term asks what it is for.
         let message = format!("{place} has `algorithms` but names no keys");
         findings.add(calls_span, Mistake::IdleTerm, message, help);
+    }
+}
+
+/// What a deny lists is meant to be denied somewhere.
+fn report_idle_patterns(
+    place: &str,
+    about: &About<'_>,
+    keys: &[Pattern],
+    keys_span: &Range<usize>,
+    findings: &mut Findings<'_>,
+) {
+    let mut add = |what: String, help| {
+        findings.add(keys_span, Mistake::IdlePattern, format!("{place} lists {what}"), help);
+    };
+    let is_on_a_space = |call: &&CallName| call.touches() == Touches::Space;
+    let names_whole_spaces = keys.iter().any(Pattern::takes_all_keys);
+    if let Some(call) = reaches_no_key(about.calls, keys, about.allows) {
+        let what = format!("`{call}`, and one of its `keys` names no key");
+        add(what, "write `space/*` for the keys of a key space");
+    } else if !about.allows
+        && !about.every
+        && !names_whole_spaces
+        && let Some(call) = about.calls.iter().find(is_on_a_space)
+    {
+        // A deny of some keys does not close their key space.
+        let what = format!("`{call}`, and none of its `keys` names a whole key space");
+        add(what, "write `space` or `space/*`, or give it a rule of its own");
     }
 }
 
@@ -226,125 +246,6 @@ pub(crate) fn read_recipients(item: &Item<'_>, findings: &mut Findings<'_>) -> V
     read_each(item, findings, "a recipient", |text| {
         Recipient::parse(text).map_err(|_| NoRecipient::HELP)
     })
-}
-
-fn read_terms<'t>(table: &mut Table<'t>, about: &About<'_>, findings: &mut Findings<'_>) -> Terms {
-    let mut terms = Terms::default();
-    if let Some(item) = table.optional("between") {
-        let hours = item.text(findings).map(Hours::parse);
-        terms.between = hours.and_then(|hours| item.good(hours, "a part of the day", findings));
-    }
-    if let Some(item) = table.optional("expires") {
-        terms.expires = item.instant(findings);
-    }
-    let mut fits = |table: &mut Table<'t>, key, takes: fn(CallName) -> bool, what| {
-        about.fitting(table, key, takes, what, findings)
-    };
-    let message = CallName::takes_message;
-    let max = fits(table, "message_max", message, "message");
-    let prefix = fits(table, "message_prefix", message, "message");
-    let like = fits(table, "message_like", message, "message");
-    let digest = fits(table, "message_sha256", message, "message");
-    let namespaces = fits(table, "namespaces", |call| call == CallName::SignIn, "namespace");
-    let algorithms = fits(table, "algorithms", |call| call.touches() == Touches::Key, "key");
-    if let Some(item) = max {
-        terms.message_max = read_measure(&item, Unit::Bytes, findings);
-    }
-    let mut texts = |item: Option<Item<'_>>, what, read: fn(&str) -> Result<Text, &'static str>| {
-        item.map(|item| read_each(&item, findings, what, read)).unwrap_or_default()
-    };
-    for text in [
-        texts(prefix, "a prefix", prefix_of),
-        texts(like, "a pattern of messages", like_of),
-        texts(digest, "a SHA-256 digest", digest_of),
-        texts(namespaces, "a pattern of namespaces", namespace_of),
-        texts(algorithms, "an algorithm", algorithm_of),
-    ]
-    .into_iter()
-    .flatten()
-    {
-        match text {
-            Text::Prefix(prefix) => terms.prefixes.push(prefix),
-            Text::Like(glob) => terms.likes.push(glob),
-            Text::Digest(digest) => terms.digests.push(digest),
-            Text::Namespace(glob) => terms.namespaces.push(glob),
-            Text::Algorithm(algorithm) => terms.algorithms.push(algorithm),
-        }
-    }
-    terms
-}
-
-/// What a rule is about, as far as its terms must fit it.
-struct About<'c> {
-    calls: &'c [CallName],
-    every: bool,
-    allows: bool,
-}
-
-impl About<'_> {
-    /// A term, and a report if it says nothing of the rule's calls. In an allow it may say nothing of
-    /// some; in a deny those would be denied with the others.
-    fn fitting<'t>(
-        &self,
-        table: &mut Table<'t>,
-        key: &'static str,
-        takes: fn(CallName) -> bool,
-        what: &str,
-        findings: &mut Findings<'_>,
-    ) -> Option<Item<'t>> {
-        let item = table.optional(key)?;
-        let must_all = !self.allows || key == "namespaces";
-        let stray = self.calls.iter().find(|call| !takes(**call)).filter(|_| must_all);
-        let none = !self.calls.iter().any(|call| takes(*call));
-        if let Some(call) = stray.or(self.calls.first().filter(|_| none)) {
-            let call = if self.every { "*" } else { call.word() };
-            let message = format!("`{key}` in a rule that lists `{call}`, which has no {what}");
-            let help = "give the calls that have one a rule of their own";
-            findings.add(&item.span, Mistake::IdleTerm, message, help);
-        }
-        Some(item)
-    }
-}
-
-/// One entry of a list of a term.
-enum Text {
-    Prefix(Vec<u8>),
-    Like(Glob),
-    Digest([u8; 32]),
-    Namespace(Glob),
-    Algorithm(Algorithm),
-}
-
-/// Text as it is, or bytes as `hex:00ff`.
-fn prefix_of(text: &str) -> Result<Text, &'static str> {
-    let bytes = match text.strip_prefix("hex:") {
-        None => text.as_bytes().to_vec(),
-        Some(digits) => hex(digits).ok_or("after `hex:` come pairs of hexadecimal digits")?,
-    };
-    if bytes.is_empty() || bytes.len() > MAX_FORM_BYTES {
-        return Err("a prefix has 1 to 256 bytes");
-    }
-    Ok(Text::Prefix(bytes))
-}
-
-fn like_of(text: &str) -> Result<Text, &'static str> {
-    if text.is_empty() || text.len() > MAX_FORM_BYTES {
-        return Err("a pattern has 1 to 256 bytes");
-    }
-    Ok(Text::Like(Glob::parse(text)))
-}
-
-fn digest_of(text: &str) -> Result<Text, &'static str> {
-    let digest = hex(text).and_then(|bytes| bytes.try_into().ok());
-    digest.map(Text::Digest).ok_or("write the 64 hexadecimal digits that `sha256sum` prints")
-}
-
-fn namespace_of(text: &str) -> Result<Text, &'static str> {
-    name(text).map(Text::Namespace)
-}
-
-fn algorithm_of(text: &str) -> Result<Text, &'static str> {
-    Algorithm::from_word(text).map(Text::Algorithm).ok_or(Algorithm::HELP)
 }
 
 pub(crate) fn hex(digits: &str) -> Option<Vec<u8>> {

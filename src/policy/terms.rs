@@ -210,6 +210,16 @@ impl Terms {
         !has_times && !on_messages && !on_keys && self.namespaces.is_empty()
     }
 
+    /// Whether the longest message that they allow is shorter than each form that they ask for.
+    pub(crate) fn take_no_message(&self) -> bool {
+        let is_longer = |bytes: usize| {
+            self.message_max.is_some_and(|max| u64::try_from(bytes).is_ok_and(|bytes| bytes > max))
+        };
+        let all = |lengths: Vec<usize>| !lengths.is_empty() && lengths.into_iter().all(is_longer);
+        all(self.prefixes.iter().map(Vec::len).collect())
+            || all(self.likes.iter().map(Glob::literal_bytes).collect())
+    }
+
     /// Whether some term looks at the message.
     pub(crate) fn look_at_messages(&self) -> bool {
         let lists = [self.prefixes.len(), self.likes.len(), self.digests.len()];

@@ -377,13 +377,14 @@ fn a_space_is_deleted_only_by_who_may_touch_all_its_keys() {
         let who = policy.anonymous().unwrap();
         matches!(decide(policy, &who, call, space("team"), 0), Decision::Allow(_))
     };
-    let (select_delete, delete_key) =
-        ("\"select_key_space\", \"delete_key_space\"", "\"delete_keypair\"");
+    let [delete_key, delete_space] = ["\"delete_keypair\"", "\"delete_key_space\""];
+    let (select_delete, all) = ("\"select_key_space\", \"delete_key_space\"", "\"*\"");
     for (allow, calls, keys, select, delete) in [
         ("team/*", select_delete, "x", true, true),
         ("team", select_delete, "x", true, true),
         ("team/mine-*", select_delete, "x", true, false),
-        ("team/*", select_delete, "team/root-*", true, false),
+        ("team/*", delete_space, "team/root-*", true, false),
+        ("team/*", all, "team/root-*", true, false),
         ("team/*", select_delete, "team/*", false, false),
         ("team/*", select_delete, "team", false, false),
         // To delete a key space is to delete its keys.

@@ -1,5 +1,7 @@
 //! What is said of a policy that is none, and what one says of itself.
 
+use wire::{CallName, Name, Touches};
+
 use super::tests::*;
 use super::*;
 
@@ -67,6 +69,22 @@ fn rules_that_would_do_nothing_are_mistakes() {
             "allow = [{ calls = [\"hash\"], between = \"06:00-07:00\", uses = 1 }, { calls = [\"hash\"] }]",
             "would count their uses together",
         ),
+        (
+            "deny = [{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [\"secret:*\"] }]",
+            "a prefix is no pattern",
+        ),
+        (
+            "deny = [{ calls = [\"sign\"], keys = [\"a/*\"], message_like = [\"hex:01*\"] }]",
+            "a pattern is text",
+        ),
+        (
+            "allow = [{ calls = [\"sign\"], keys = [\"a/*\"], message_prefix = [\"1234\", \"12345\"], message_max = \"3 B\" }]",
+            "no message is as short",
+        ),
+        (
+            "deny = [{ calls = [\"sign\"], keys = [\"a/*\"], message_like = [\"1*234\"], message_max = \"3 B\" }]",
+            "no message is as short",
+        ),
     ] {
         let text = format!("version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n{rule}\n");
         let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
@@ -96,6 +114,46 @@ fn a_pattern_of_a_key_space_may_stand_beside_one_of_its_own_keys() {
              deny = [{{ calls = [\"delete_key_space\", \"delete_keypair\"], keys = [{keys}] }}]\n"
         );
         assert_eq!(Policy::parse("p.toml", &text).is_ok(), is_good, "{keys}");
+    }
+}
+
+/// A deny of a call that its patterns are never for would deny nothing, and nobody would know.
+#[test]
+fn a_deny_lists_no_call_that_its_patterns_are_never_for() {
+    let space = Target::Space(Name::parse("team").unwrap());
+    for call in CallName::ALL {
+        let (targets, good) = match call.touches() {
+            Touches::Nothing => (vec![Target::Nothing], "team team/* team/k*"),
+            Touches::Space => (vec![space.clone()], "team team/*"),
+            Touches::WholeSpace => (vec![space.clone()], "team team/* team/k*"),
+            Touches::Key => (vec![key("team/k1")], "team/* team/k*"),
+        };
+        for keys in ["team", "team/*", "team/k*"] {
+            let text = format!(
+                "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+                 deny = [{{ calls = [\"{call}\"], keys = [\"{keys}\"] }}]\n"
+            );
+            let denies_some = |policy: &Policy| {
+                let is_denied = |target: &Target| {
+                    let act = Act { call: *call, target: target.clone() };
+                    let decision =
+                        policy.decide(&policy.anonymous().unwrap(), act, &Facts::default());
+                    matches!(decision, Decision::Refuse(Refusal::Denied { .. }))
+                };
+                targets.iter().any(is_denied)
+            };
+            let is_good = good.split(' ').any(|one| one == keys);
+            match Policy::parse("p.toml", &text) {
+                Ok(policy) => assert!(is_good && denies_some(&policy), "{call} {keys}"),
+                Err(found) => {
+                    let said = found.to_string();
+                    assert!(
+                        !is_good && said.contains("[policy-idle-pattern]"),
+                        "{call} {keys}: {said}"
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -232,6 +290,10 @@ fn what_is_said_of_a_number_or_a_time_is_what_is_wrong_with_it() {
         ("expires = 1970-01-01T00:00:00", "6:11: expected a date and time with an offset"),
         ("between = \"24:00-06:00\"", "no hours begin at 24:00"),
         ("between = \"06:00-06:00\"", "these hours have no length"),
+        ("between = \"06:00-07:00 Etc/Unknown\"", "no time zone of that name"),
+        ("rate = [\"+5/1s\"]", "`+5/1s` is not a rate"),
+        ("rate = [\"5 / 1 s\"]", "`5 / 1 s` is not a rate"),
+        ("message_max = \"+5 B\"", "not a size or a duration"),
     ] {
         let head = "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n[[role.allow]]\n";
         let text = format!("{head}{line}\ncalls = [\"hash\"]\n");
@@ -257,6 +319,15 @@ fn a_secret_seed_in_the_wrong_place_is_not_repeated() {
     let text = "version = 1\nservice.name = \"s\"\n[[client]]\nname = \"a\"\nnkey = \"SUABC\"\nroles = []\n";
     let report = Policy::parse("p.toml", text).unwrap_err().to_string();
     assert!(!report.contains("SUABC"), "{report}");
+    // Nor where the message would have what stands there.
+    let (seed, identity) = (format!("SU{}", "A".repeat(56)), "AGE-SECRET-KEY-1QQQQ");
+    for (term, secret) in [("export_to", identity), ("export_to", &*seed), ("calls", &*seed)] {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\nallow = [{{ {term} = [\"{secret}\"] }}]\n"
+        );
+        let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
+        assert!(report.contains("`***") && !report.contains(secret), "{report}");
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl Numbers {
 
 const PATTERNS: [&str; 9] =
     ["a/*", "a/k1", "b/*", "*/k2", "*/*", "a*/k*", "ab/k2", "*b/k1", "b/k2"];
+const WHOLE_SPACES: [&str; 4] = ["a/*", "b/*", "*b/*", "*/*"];
 const SPACES: [&str; 4] = ["a", "b/*", "*b", "*/*"];
 const ON_MESSAGES: [&str; 4] = [
     "",
@@ -52,7 +53,7 @@ const KINDS: [(&str, &[&str], &[&str]); 13] = [
     ("\"sign\", \"hash\", \"hmac\"", &PATTERNS, &ON_MESSAGES),
     ("\"sign_in\"", &PATTERNS, &ON_NAMESPACES),
     ("\"public_key\", \"select_keypair\"", &PATTERNS, &ON_KEYS),
-    ("\"select_key_space\", \"select_keypair\"", &PATTERNS, &[""]),
+    ("\"select_key_space\", \"select_keypair\"", &WHOLE_SPACES, &[""]),
     ("\"create_keypair\", \"rotate_keypair\", \"hmac\"", &PATTERNS, &ON_KEYS),
     ("\"delete_keypair\"", &PATTERNS, &ON_KEYS),
     ("\"create_key_space\", \"delete_key_space\"", &SPACES, &[""]),

@@ -27,6 +27,7 @@ mod drain;
 mod durable;
 mod elsewhere;
 mod escape;
+mod explain;
 mod export;
 mod homes;
 mod identity;

@@ -117,35 +117,6 @@ fn a_decision_is_explained_by_every_rule() {
 }
 
 #[test]
-fn what_a_key_is_for_is_asked_or_said_to_be_assumed() {
-    let scratch = Scratch::new();
-    let policy = scratch.policy(
-        "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\nallow = [\n\
-         { calls = [\"sign\"], keys = [\"a/*\"], algorithms = [\"secp256k1\"] },\n{ calls = [\"hash\"] },\n]\n",
-    );
-    let explain = |more: &[&str]| {
-        let mut command = cli();
-        command.args(["policy", "explain", "--policy"]).arg(&policy).args(more);
-        outcome(&command.output().unwrap())
-    };
-    let sign = ["--call", "sign", "--key", "a/k"];
-    let (exit, out, _) = explain(&[&sign[..], &["--algorithm", "secp256k1"]].concat());
-    assert!(exit == 0 && out.starts_with("allowed: ") && !out.contains("--algorithm"), "{out}");
-    let (exit, out, _) = explain(&sign);
-    assert!(
-        exit == 1 && out.contains("for a key of ed25519: `--algorithm` names another"),
-        "{out}"
-    );
-    let (_, out, _) = explain(&[&sign[..], &["--format", "json"]].concat());
-    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(told["assumed"]["algorithm"], "ed25519");
-    let (exit, _, err) = explain(&[&sign[..], &["--algorithm", "rsa"]].concat());
-    assert!(exit == 2 && err.contains("`rsa` is no algorithm: use ed25519"), "{err}");
-    let (exit, out, _) = explain(&["--call", "hash"]);
-    assert!(exit == 0 && !out.contains("--algorithm"), "{out}");
-}
-
-#[test]
 fn a_failed_case_and_an_untried_rule_fail_the_test() {
     let scratch = Scratch::new();
     let policy = scratch.policy(
@@ -171,6 +142,13 @@ fn a_failed_case_and_an_untried_rule_fail_the_test() {
     assert!(exit == 1 && out.contains("tests=\"2\" failures=\"1\""), "{out}");
     assert!(out.contains("name=\"r.allow[1] decides a case\""), "{out}");
     assert!(test("allow", &["--format", "junit"]).1.contains("tests=\"1\" failures=\"0\""));
+    // An allow that only fails to allow shows nothing of what it allows, though it decides.
+    scratch.policy(
+        "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+        allow = [{ calls = [\"hash\"], message_prefix = [\"a\"] }]\n",
+    );
+    let (exit, out, _) = test("refuse", &["--coverage"]);
+    assert!(exit == 1 && out.contains("r.allow[0] decides no case"), "{out}");
 }
 
 #[test]

@@ -209,6 +209,12 @@ fn fitted(mut line: Line, allows: bool, on_spaces: bool) -> Line {
     if !bears(|call| call.takes_message()) {
         (terms.max, terms.prefixes, terms.likes, terms.digests) = (None, vec![], vec![], vec![]);
     }
+    let shortest =
+        |texts: Vec<&str>| texts.into_iter().map(|text| text.replace('*', "").len()).min();
+    let forms =
+        [terms.prefixes.iter().map(|(_, text)| *text).collect(), terms.likes.clone()].map(shortest);
+    // No message is shorter than each of its forms.
+    terms.max = terms.max.map(|max| forms.into_iter().flatten().fold(max, usize::max));
     if line.calls != ["sign_in"] {
         terms.namespaces.clear();
     }
@@ -225,6 +231,16 @@ fn fitted(mut line: Line, allows: bool, on_spaces: bool) -> Line {
     }
     if allows && line.keys.is_none() {
         line.terms.algorithms.clear();
+    }
+    // A deny of some keys is none of their key space.
+    let is_on_a_space = |call: &CallName| call.touches() == Touches::Space;
+    if !allows
+        && line.calls != ["*"]
+        && calls.iter().any(is_on_a_space)
+        && let Some(first) = line.keys.as_mut().and_then(|keys| keys.first_mut())
+    {
+        first.truncate(first.find('/').unwrap_or(first.len()));
+        first.push_str("/*");
     }
     // The pattern of a key space alone is no pattern of keys.
     let may_name_spaces =
