@@ -47,6 +47,7 @@ pub use operate::{Desk, OperateError, Standalone};
 pub use outcome::{Failure, Outcome, Usage};
 pub use replay::ProofMark;
 pub use serve::{ServeError, serve};
+pub use uses::{AUDIT_USES, MOST_USES_BYTES, place_of_uses};
 
 use crate::answers::Answers;
 use crate::clock::Clock;

@@ -15,10 +15,10 @@ use crate::files::{read_small, replace};
 use crate::{Broker, clock};
 
 /// The note.
-const FILE: &str = "audit.uses";
+pub const AUDIT_USES: &str = "audit.uses";
 /// Largest note, in bytes: some 700,000 accounts with the 100 times that are kept of each, or some 700 with 100,000,
 /// which are the most.
-const MOST_BYTES: u64 = 1024 * 1024 * 1024;
+pub const MOST_USES_BYTES: u64 = 1024 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +49,21 @@ struct Windows {
     milliseconds: u64,
 }
 
+impl Note {
+    /// Nothing if it is not as the service of this nkey signed it.
+    fn read(text: &str, service_nkey: &str) -> Option<Self> {
+        let note = proof::read_note(text, service_nkey).ok()?;
+        serde_json::from_str(note).ok().filter(|note: &Self| note.schema == 1)
+    }
+}
+
+/// The line up to which a note tells what was counted: a log that does not reach it was cut. Nothing if it is not
+/// as the service of this nkey signed it.
+#[must_use]
+pub fn place_of_uses(note: &str, service_nkey: &str) -> Option<LogPlace> {
+    Note::read(note, service_nkey).map(|note| note.place)
+}
+
 /// What a line of the log says of counts.
 #[derive(Deserialize)]
 struct Counted {
@@ -63,11 +78,9 @@ impl Broker {
         let Some((folder, end)) = self.audit.end() else { return Ok(()) };
         let mut book = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let mut place = LogPlace::start();
-        if let Some(text) = read_small(&folder, FILE, MOST_BYTES)? {
+        if let Some(text) = read_small(&folder, AUDIT_USES, MOST_USES_BYTES)? {
             let damaged = AuditError::Counts("`audit.uses` is not as it was left".to_owned());
-            let note = proof::read_note(&text, self.service_nkey()).ok();
-            let note = note.and_then(|note| serde_json::from_str::<Note>(note).ok());
-            let note = note.filter(|note| note.schema == 1).ok_or(damaged)?;
+            let note = Note::read(&text, self.service_nkey()).ok_or(damaged)?;
             for Account { name, total, times, windows } in note.accounts {
                 let reach =
                     windows.map(|Windows { uses, milliseconds }| Reach { uses, milliseconds });
@@ -110,10 +123,10 @@ impl Broker {
         let sign = |bytes: &[u8]| self.keyspace.sign_as_service(bytes);
         let text = proof::write_note(&text, sign);
         // One that could not be read again would be worse than the one before it.
-        if u64::try_from(text.len()).unwrap_or(u64::MAX) >= MOST_BYTES {
+        if u64::try_from(text.len()).unwrap_or(u64::MAX) >= MOST_USES_BYTES {
             return Err(AuditError::Counts("they are too many for `audit.uses`".to_owned()));
         }
-        replace(&folder, FILE, text.as_bytes())?;
+        replace(&folder, AUDIT_USES, text.as_bytes())?;
         *noted = note.place.seq;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use broker::{AUDIT_LOG, AUDIT_MARK};
+use broker::{AUDIT_LOG, AUDIT_MARK, AUDIT_USES, MOST_USES_BYTES};
 use proof::{LogPlace, MAX_LINE_BYTES};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,10 +15,15 @@ use crate::{files, say};
 
 /// How often the files of a log are listed again when one was begun meanwhile.
 const MOST_LISTINGS: usize = 20;
+/// Largest mark of a log's end, in bytes: more than a number, a digest and a signature take.
+const MOST_MARK_BYTES: usize = 4096;
 
 /// What a log looks like from outside.
 #[derive(Default)]
 struct Seen {
+    /// The number of its first line.
+    first: Option<u64>,
+    /// Of the file that was read last.
     lines: u64,
     place: Option<LogPlace>,
     first_bad: Option<Bad>,
@@ -43,14 +48,13 @@ struct Opened {
 }
 
 pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
-    let folder = files::home_path(args.home.as_deref())?;
-    let of_home = args.files.is_empty();
-    // Before the log: a service that runs writes on.
-    let mark = if of_home { mark_of(&folder)? } else { None };
-    let logs = if of_home {
-        open_all(&folder)?
+    let (notes, logs) = if args.files.is_empty() {
+        let folder = files::home_path(args.home.as_deref())?;
+        // Before the log: a service that runs writes on.
+        let notes = Notes::beside(&folder)?;
+        (Some(notes), open_all(&folder)?)
     } else {
-        args.files.iter().map(|path| open(path)).collect::<Result<Vec<_>, Fault>>()?
+        (None, args.files.iter().map(|path| open(path)).collect::<Result<Vec<_>, Fault>>()?)
     };
     let named = service_of(logs.first());
     let mut seen = Seen::default();
@@ -69,23 +73,19 @@ pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
             read(log, &service, args.continued, &mut seen)?;
         }
     }
-    let end = match &mark {
-        Some(mark) => cut(mark, &service, seen.place.as_ref()),
-        // A service that has written a line has marked its end. Whoever cuts the log can remove the mark.
-        None if of_home && seen.place.is_some() => Some(
-            "the mark of its end, `audit.mark`, is missing: lines may be missing too".to_owned(),
-        ),
-        None => None,
-    };
-    if seen.first_bad.is_none()
-        && let (Some(why), Some(file)) = (end, logs.last())
-    {
-        seen.first_bad = Some(Bad { file: file.path.clone(), line: seen.lines + 1, why });
+    if let (None, Some(notes), Some(log)) = (&seen.first_bad, &notes, logs.last()) {
+        seen.first_bad = notes.missed(&seen, &service, log);
     }
-    tell(&seen, &service, mark.is_some(), args)
+    let end_is_known = notes.is_some_and(|notes| notes.mark.is_some());
+    tell(&seen, &service, end_is_known, args)
 }
 
-fn tell(seen: &Seen, service: &str, marked: bool, args: &AuditVerifyArgs) -> Result<Exit, Fault> {
+fn tell(
+    seen: &Seen,
+    service: &str,
+    end_is_known: bool,
+    args: &AuditVerifyArgs,
+) -> Result<Exit, Fault> {
     let last = seen.place.as_ref().map_or(0, |place| place.seq);
     let bad = seen.first_bad.as_ref();
     match args.format {
@@ -93,8 +93,8 @@ fn tell(seen: &Seen, service: &str, marked: bool, args: &AuditVerifyArgs) -> Res
             let bad = bad.map(|Bad { file, line, why }| {
                 json!({ "file": file.display().to_string(), "line": line, "reason": why })
             });
-            let told = json!({ "schema": 1, "good": bad.is_none(), "service": service, "last": last,
-                "end_is_known": marked, "first_bad": bad });
+            let told = json!({ "schema": 1, "good": bad.is_none(), "service": service, "first": seen.first,
+                "last": last, "end_is_known": end_is_known, "first_bad": bad });
             say::line(&told.to_string())?;
         }
         Format::Text => match bad {
@@ -102,13 +102,17 @@ fn tell(seen: &Seen, service: &str, marked: bool, args: &AuditVerifyArgs) -> Res
                 say::talk(&format!("{}:{line}: {why}", file.display()));
             }
             None => {
-                say::line(&format!("{last} lines, all as the service `{service}` wrote them"))?;
+                let lines = match seen.first {
+                    Some(first) => format!("lines {first} to {last}"),
+                    None => "no lines".to_owned(),
+                };
+                say::line(&format!("{lines}, all as the service `{service}` wrote them"))?;
                 if args.service_nkey.is_none() {
                     say::talk(
                         "compare that nkey with the one that `init` printed, or use --service-nkey",
                     );
                 }
-                if !marked {
+                if !end_is_known {
                     say::talk(
                         "no mark of its end: lines that were cut off there would not be missed",
                     );
@@ -121,25 +125,17 @@ fn tell(seen: &Seen, service: &str, marked: bool, args: &AuditVerifyArgs) -> Res
 
 /// Follows one file. Stops at the first line that is not the next.
 fn read(log: &Log, service: &str, continued: bool, seen: &mut Seen) -> Result<(), Fault> {
-    let mut number = 0;
+    seen.lines = 0;
     for line in lines(log)? {
         let line = line?;
-        number += 1;
-        seen.lines = number;
-        let bad = |why: String| Some(Bad { file: log.path.clone(), line: number, why });
-        let Some(line) = line.strip_suffix(b"\n") else {
-            seen.first_bad = bad("its end is missing".to_owned());
-            return Ok(());
-        };
-        let before = match &seen.place {
-            Some(place) => place.clone(),
-            None if continued => place_before(line),
-            None => LogPlace::start(),
-        };
-        match before.read_next(line, service) {
-            Ok(place) => seen.place = Some(place),
-            Err(fault) => {
-                seen.first_bad = bad(fault.to_string());
+        seen.lines += 1;
+        match next(&line, service, continued, seen.place.take()) {
+            Ok(place) => {
+                seen.first = seen.first.or(Some(place.seq));
+                seen.place = Some(place);
+            }
+            Err(why) => {
+                seen.first_bad = Some(Bad { file: log.path.clone(), line: seen.lines, why });
                 return Ok(());
             }
         }
@@ -147,24 +143,81 @@ fn read(log: &Log, service: &str, continued: bool, seen: &mut Seen) -> Result<()
     Ok(())
 }
 
-/// Where a line says that it stands: for the first of a log that begins elsewhere.
-fn place_before(line: &[u8]) -> LogPlace {
-    let opened = serde_json::from_slice::<Opened>(line).ok();
-    opened.map_or_else(LogPlace::start, |Opened { seq, prev, .. }| LogPlace {
-        seq: seq.saturating_sub(1),
-        line: prev,
-    })
+/// The place of the line that follows, or why it does not.
+fn next(
+    line: &[u8],
+    service: &str,
+    continued: bool,
+    before: Option<LogPlace>,
+) -> Result<LogPlace, String> {
+    let line = line.strip_suffix(b"\n").ok_or("its end is missing")?;
+    let before = match before {
+        Some(place) => place,
+        None if continued => place_before(line)
+            .ok_or("no file of a log begins with it: lines before it may be missing")?,
+        None => LogPlace::start(),
+    };
+    before.read_next(line, service).map_err(|fault| fault.to_string())
 }
 
-/// Why the log does not reach to where its mark is.
-fn cut(mark: &str, service: &str, end: Option<&LogPlace>) -> Option<String> {
-    let Ok(mark) = LogPlace::of_mark(mark, service) else {
-        return Some(
-            "the mark of its end, `audit.mark`, is not as the service signed it".to_owned(),
-        );
-    };
-    let is_there = end.unwrap_or(&LogPlace::start()).reaches(&mark);
-    (!is_there).then(|| format!("lines up to number {} were written and are missing", mark.seq))
+/// Where a line says that it stands with which a file begins: for the first of a log that begins elsewhere.
+fn place_before(line: &[u8]) -> Option<LogPlace> {
+    let opened = serde_json::from_slice::<Opened>(line).ok()?;
+    opened.service?;
+    Some(LogPlace { seq: opened.seq.saturating_sub(1), line: opened.prev })
+}
+
+/// What stands beside a log and says how far it goes.
+struct Notes {
+    folder: PathBuf,
+    mark: Option<String>,
+    uses: Option<String>,
+}
+
+impl Notes {
+    fn beside(log: &Path) -> Result<Self, Fault> {
+        let note = |name, most| {
+            let path = log.join(name);
+            let note = path.exists().then(|| files::read_bounded(&path, most)).transpose();
+            note.map(|note| note.map(|note| String::from_utf8_lossy(&note).into_owned()))
+        };
+        let mark = note(AUDIT_MARK, MOST_MARK_BYTES)?;
+        let most = usize::try_from(MOST_USES_BYTES).unwrap_or(usize::MAX);
+        Ok(Self { folder: log.to_owned(), mark, uses: note(AUDIT_USES, most)? })
+    }
+
+    /// What they say of lines that a log does not have which ends in this file.
+    fn missed(&self, seen: &Seen, service: &str, last: &Log) -> Option<Bad> {
+        let of_note = |name: &str, why: &str| {
+            Some(Bad { file: self.folder.join(name), line: 1, why: why.to_owned() })
+        };
+        let marked = match &self.mark {
+            Some(mark) => LogPlace::of_mark(mark, service).ok(),
+            // A service that has written a line has marked its end. Whoever cuts the log can remove the mark.
+            None if seen.place.is_some() || self.uses.is_some() => {
+                let why =
+                    "the mark of the log's end, `audit.mark`, is missing: lines may be missing too";
+                return of_note(AUDIT_MARK, why);
+            }
+            None => return None,
+        };
+        let Some(marked) = marked else {
+            return of_note(AUDIT_MARK, "it is not as the service signed it");
+        };
+        // Of the two, a mark that was put back does not know the latest lines.
+        let counted = match &self.uses {
+            Some(uses) => broker::place_of_uses(uses, service),
+            None => Some(LogPlace::start()),
+        };
+        let Some(counted) = counted else {
+            return of_note(AUDIT_USES, "it is not as the service signed it");
+        };
+        let end = seen.place.clone().unwrap_or_else(LogPlace::start);
+        let missing = [marked, counted].into_iter().filter(|place| !end.reaches(place));
+        let up_to = missing.map(|place| place.seq).max()?;
+        let why = format!("lines up to number {up_to} were written and are missing");
+        Some(Bad { file: last.path.clone(), line: seen.lines + 1, why })
+    }
 }
 
 pub(crate) fn show(args: &AuditShowArgs) -> Result<Exit, Fault> {
@@ -254,15 +307,6 @@ pub(crate) fn logs_of(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
         return Err(Fault::new(Exit::Integrity, text));
     }
     Ok(logs.into_iter().chain(current.exists().then_some(current)).collect())
-}
-
-fn mark_of(folder: &Path) -> Result<Option<String>, Fault> {
-    let path = folder.join(AUDIT_MARK);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let mark = files::read_bounded(&path, 4096)?;
-    Ok(Some(String::from_utf8_lossy(&mark).into_owned()))
 }
 
 /// One file of a log.

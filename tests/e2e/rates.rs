@@ -274,3 +274,44 @@ async fn a_short_window_slides_and_holds_over_a_kill_as_the_answers_show() {
         assert!(inside <= IN_WINDOW, "{inside} uses in {window:?}");
     }
 }
+
+/// A mark that was put back says nothing of the lines that were cut; the note of what was counted does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_to_where_an_old_mark_says_lacks_what_was_counted() {
+    let nats = Nats::plain();
+    let mut service = Service::start(&nats, &counting("100/1d"));
+    let client = nats.client().await;
+    assert_eq!(used_of(&client, 1).await, 1);
+    service.stop();
+    let [log, mark, uses] =
+        ["audit.log", "audit.mark", "audit.uses"].map(|name| service.home.join(name));
+    let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+    let (old_log, old_mark) = (read(&log), read(&mark));
+    service.restart(&nats);
+    assert_eq!(used_of(&client, 2).await, 2);
+    service.stop();
+    assert_eq!(service.audit_verify().0, 0);
+    let (good_log, good_mark, good_uses) = (read(&log), read(&mark), read(&uses));
+    let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    for (new_log, new_mark, new_uses, file, line, why) in [
+        (&old_log, &*old_mark, &*good_uses, "audit.log", lines(&old_log) + 1, "are missing"),
+        (&Vec::new(), &old_mark, &good_uses, "audit.log", 1, "are missing"),
+        (&good_log, b"x", &good_uses, "audit.mark", 1, "not as the service signed it"),
+        (&good_log, &good_mark, b"x", "audit.uses", 1, "not as the service signed it"),
+    ] {
+        for (path, bytes) in [(&log, &**new_log), (&mark, new_mark), (&uses, new_uses)] {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let (exit, _, err) = service.audit_verify();
+        let place = format!("{file}:{line}: ");
+        assert!(exit == 4 && err.contains(&place) && err.contains(why), "{place} {why}: {err}");
+        // The service says the same by not starting.
+        let mut again = Service::launch(&service.scratch, &service.home, &nats.url(), own());
+        assert_eq!(again.ended().code(), Some(4), "{place} {why}");
+    }
+    std::fs::write(&uses, &good_uses).unwrap();
+    std::fs::write(&log, "").unwrap();
+    std::fs::remove_file(&mark).unwrap();
+    let (exit, _, err) = service.audit_verify();
+    assert!(exit == 4 && err.contains("audit.mark:1: ") && err.contains("is missing"), "{err}");
+}

@@ -91,8 +91,8 @@ async fn in_a_log_of_several_files_the_first_that_was_tampered_with_is_named() {
     let last = log.lines().len();
     assert_eq!((told["schema"].as_u64(), told["good"].as_bool()), (Some(1), Some(true)), "{told}");
     assert_eq!(
-        (told["last"].as_u64(), told["end_is_known"].as_bool()),
-        (Some(last as u64), Some(true))
+        (told["first"].as_u64(), told["last"].as_u64(), told["end_is_known"].as_bool()),
+        (Some(1), Some(last as u64), Some(true))
     );
     assert_eq!(
         (&told["service"], &told["first_bad"]),
@@ -130,6 +130,30 @@ async fn in_a_log_of_several_files_the_first_that_was_tampered_with_is_named() {
     log.names("a file in two places", third, 1, || {
         fs::copy(second, third).unwrap();
     });
+}
+
+/// Files whose beginning is kept elsewhere begin as each file of a log does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_begins_elsewhere_is_verified_from_the_first_line_of_a_file() {
+    let nats = Nats::plain();
+    let log = Rotated::new(&nats).await;
+    let verify = |files: &[&Path]| {
+        let mut verify = cli();
+        verify.args(["audit", "verify", "--continued", "--service-nkey", &log.service.nkey]);
+        outcome(&verify.args(files).output().unwrap())
+    };
+    let [first, second, third, ..] = &log.files[..] else { panic!("{:?}", log.files) };
+    let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
+    let before = lines(first) + 1;
+    let told = format!("lines {before} to {}, all", lines(first) + lines(second));
+    let (exit, out, err) = verify(&[second]);
+    assert!(exit == 0 && out.starts_with(&told), "{out} {err}");
+    assert_eq!(verify(&[second, third]).0, 0);
+    let text = fs::read_to_string(second).unwrap();
+    fs::write(second, text.split_once('\n').unwrap().1).unwrap();
+    let (exit, out, err) = verify(&[second]);
+    let place = format!("{}:1: no file of a log begins with it", second.display());
+    assert!(exit == 4 && out.is_empty() && err.starts_with(&place), "{out} {err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
