@@ -104,17 +104,24 @@ fn converse(
 /// Why it is no script.
 pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighting>, Failure> {
     let job = job(Task::Check, script, limits, Vec::new())?;
-    ask_once(lanes, job, limits, |frame| match frame {
-        FromWorker::Sightings(sightings) => Ok(sightings),
-        FromWorker::Done(ending, _) => match told(ending, 0) {
-            Err(failure) => Err(End::Failed(failure)),
-            Ok(_) => Err(End::Misbehaved),
-        },
+    let (mut seen, mut room) = (Vec::new(), MOST_TOLD_OF_A_BYTE * script.len());
+    ask(lanes, job, limits, |frame| match frame {
+        FromWorker::Sightings(part) => {
+            let weight = part.iter().map(Sighting::weight).sum();
+            room = room.checked_sub(weight).ok_or(End::Misbehaved)?;
+            seen.extend(part);
+            Ok(None)
+        }
+        FromWorker::Done(ending, _) => told(ending, u64::MAX).map(Some).map_err(End::Failed),
         FromWorker::Call(..) | FromWorker::NotGranted(..) | FromWorker::Print(_) => {
             Err(End::Misbehaved)
         }
-    })
+    })?;
+    Ok(Sighting::in_order(seen))
 }
+
+/// Everything that is told of a script stands in it, and is told twice at most.
+const MOST_TOLD_OF_A_BYTE: usize = 2;
 
 /// A script that uses some of everything, without keys: what it needs of the kernel is not forbidden
 /// and what it gives is right.
@@ -127,8 +134,10 @@ pub(crate) fn self_test(lanes: &Lanes, policy: &Limits) -> Result<(), String> {
         br#"let l = []; for i in 0..100 { l.push(`${i}`); } parse_json("[42]")[0] + l.len()"#;
     let job = job(Task::Run, script, &limits, Vec::new());
     let given = job.and_then(|job| {
-        ask_once(lanes, job, &limits, |frame| match frame {
-            FromWorker::Done(ending, _) => told(ending, limits.result).map_err(End::Failed),
+        ask(lanes, job, &limits, |frame| match frame {
+            FromWorker::Done(ending, _) => {
+                told(ending, limits.result).map(Some).map_err(End::Failed)
+            }
             FromWorker::Call(..)
             | FromWorker::NotGranted(..)
             | FromWorker::Print(_)
@@ -142,21 +151,25 @@ pub(crate) fn self_test(lanes: &Lanes, policy: &Limits) -> Result<(), String> {
     }
 }
 
-/// One job and the one frame that answers it.
-fn ask_once<T>(
+/// One job and the frames that answer it: `read` says when that was the last.
+fn ask<T>(
     lanes: &Lanes,
     job: Job,
     limits: &Limits,
-    read: impl FnOnce(FromWorker) -> Result<T, End>,
+    mut read: impl FnMut(FromWorker) -> Result<Option<T>, End>,
 ) -> Result<T, Failure> {
     let mut stage = lanes.stage(None, limits)?;
     let deadline = Instant::now() + Duration::from_millis(limits.wall_clock);
     let conversation = &mut stage.conversation;
-    let heard = conversation
-        .send(&ToWorker::Job(job), Some(deadline))
-        .map_err(End::from)
-        .and_then(|()| Ok(conversation.receive(Some(deadline))?))
-        .and_then(read);
+    let hear = || {
+        conversation.send(&ToWorker::Job(job), Some(deadline))?;
+        loop {
+            if let Some(answer) = read(conversation.receive(Some(deadline))?)? {
+                return Ok(answer);
+            }
+        }
+    };
+    let heard = hear();
     leave(stage, heard, limits, 0).0
 }
 

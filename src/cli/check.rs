@@ -7,7 +7,7 @@ use wire::script::{Position, Sighting, shadowed};
 use wire::{Code, KeyRef};
 
 use crate::args::{CheckArgs, ReportFormat};
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, for_code};
 use crate::report::{Finding, Weight};
 use crate::selections::Selections;
 use crate::{files, report, say, scripts};
@@ -51,7 +51,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     let mut texts = Vec::new();
     for (path, script) in &sources {
         let file = path.display().to_string();
-        let found = check_one(&file, script, &lanes, &policy, &callers);
+        let found = check_one(&file, script, &lanes, &policy, &callers)?;
         let weights = found.iter().map(|finding| match finding.weight {
             Weight::Error => Verdict::Refused,
             Weight::Warning => Verdict::Undecidable,
@@ -78,16 +78,20 @@ fn check_one(
     lanes: &Lanes,
     policy: &Policy,
     callers: &[Caller],
-) -> Vec<Finding> {
+) -> Result<Vec<Finding>, Fault> {
     let callers = callers.iter().map(|caller| caller.clone().running(script));
     let (callers, strangers): (Vec<_>, Vec<_>) = callers.partition(|caller| policy.may_run(caller));
     if callers.is_empty() {
-        return vec![not_run_at_all(file, &strangers)];
+        return Ok(vec![not_run_at_all(file, &strangers)]);
     }
     let (sightings, beyond) = match read(script, lanes, policy, &callers) {
         Ok(read) => read,
+        // That is none of the script's faults.
+        Err(Failure { code: code @ Code::Internal, message, .. }) => {
+            return Err(Fault::new(for_code(code), format!("`{file}` was not checked: {message}")));
+        }
         Err(Failure { code, message, at }) => {
-            return vec![finding(file, at, Weight::Error, code.word(), message)];
+            return Ok(vec![finding(file, at, Weight::Error, code.word(), message)]);
         }
     };
     let beyond = beyond.into_iter().map(|(name, Failure { code, message, at })| {
@@ -96,11 +100,18 @@ fn check_one(
     let mut findings: Vec<Finding> = not_run_for(file, &strangers).into_iter().collect();
     findings.extend(beyond);
     let selections = Selections::of(&sightings);
-    let judged = sightings
+    // One stands for all of whom the policy says the same.
+    let mut judged: Vec<Caller> = Vec::new();
+    for caller in callers {
+        if !judged.iter().any(|other| caller.may_do_what_may(other)) {
+            judged.push(caller);
+        }
+    }
+    let found = sightings
         .iter()
-        .filter_map(|sighting| found_of(file, sighting, &selections, policy, &callers));
-    findings.extend(judged);
-    findings
+        .filter_map(|sighting| found_of(file, sighting, &selections, policy, &judged));
+    findings.extend(found);
+    Ok(findings)
 }
 
 fn finding(file: &str, at: Position, weight: Weight, code: &str, message: String) -> Finding {

@@ -148,18 +148,14 @@ impl RawScript {
         }
     }
 
-    /// The host functions that it names, and the names of the host's that it takes for its own.
-    fn sightings(&self, engine: &Engine) -> Result<Vec<Sighting>, Ending> {
+    /// Tells of the host functions that it names, and of the names of the host's that it takes for its own.
+    fn find(&self, engine: &Engine, tell: &mut dyn FnMut(Sighting)) -> Result<(), Ending> {
         let ast = self.compile(engine)?;
-        let mut sightings = sightings::of(&ast);
-        let taken = self.shadowing(&ast).into_iter();
-        sightings.extend(taken.map(|(name, at)| Sighting {
-            shadows: Some(name),
-            at,
-            ..Sighting::default()
-        }));
-        sightings.sort_by_key(|sighting| (sighting.at.line, sighting.at.column));
-        Ok(sightings)
+        sightings::find(&ast, tell);
+        for (name, at) in self.shadowing(&ast) {
+            tell(Sighting { shadows: Some(name), at, ..Sighting::default() });
+        }
+        Ok(())
     }
 
     fn compile(&self, engine: &Engine) -> Result<AST, Ending> {
@@ -234,9 +230,13 @@ impl CheckedScript {
     }
 }
 
-/// Parses a script and reports the host functions that it names.
-pub(crate) fn check(job: Job, engine: &Engine) -> Result<Vec<Sighting>, Ending> {
-    RawScript::new(job.source).sightings(engine)
+/// Parses a script and tells of each host function that it names.
+pub(crate) fn check(
+    job: Job,
+    engine: &Engine,
+    tell: &mut dyn FnMut(Sighting),
+) -> Result<(), Ending> {
+    RawScript::new(job.source).find(engine, tell)
 }
 
 /// The same with an engine of its own, as a worker does for a [`wire::script::Task::Check`].
@@ -244,7 +244,9 @@ pub(crate) fn check(job: Job, engine: &Engine) -> Result<Vec<Sighting>, Ending> 
 /// # Errors
 /// The ending that says why it is no script.
 pub fn check_source(job: Job) -> Result<Vec<Sighting>, Ending> {
-    check(job, &prepare())
+    let mut seen = Vec::new();
+    check(job, &prepare(), &mut |sighting| seen.push(sighting))?;
+    Ok(Sighting::in_order(seen))
 }
 
 /// An engine as the worker builds it, in this very process and without any bounds: what containment

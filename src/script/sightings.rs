@@ -9,20 +9,19 @@ use wire::{Algorithm, CallName, KeyRef, Name, Touches};
 
 use crate::engine::position;
 
-pub(crate) fn of(ast: &AST) -> Vec<Sighting> {
-    let mut sightings = Vec::new();
-    ast.walk(&mut |path| look(path, &mut sightings));
-    sightings.sort_by_key(|sighting| (sighting.at.line, sighting.at.column));
-    sightings.dedup();
-    sightings
+/// Tells of each, as the engine comes by it: some twice, and in no order.
+pub(crate) fn find(ast: &AST, tell: &mut dyn FnMut(Sighting)) {
+    ast.walk(&mut |path| look(path, tell));
 }
 
-/// Notes what the last node of a path names. The engine's walk leaves out what a `break` returns.
-fn look(path: &[ASTNode<'_>], sightings: &mut Vec<Sighting>) -> bool {
+/// Tells what the last node of a path names. The engine's walk leaves out what a `break` returns.
+fn look(path: &[ASTNode<'_>], tell: &mut dyn FnMut(Sighting)) -> bool {
     let Some(node) = path.last() else { return true };
-    sightings.extend(sighting(node, is_on_a_literal(path)));
+    if let Some(sighting) = sighting(node, is_on_a_literal(path)) {
+        tell(sighting);
+    }
     if let ASTNode::Stmt(Stmt::BreakLoop(Some(value), ..)) = node {
-        value.walk(&mut Vec::new(), &mut |path| look(path, sightings));
+        value.walk(&mut Vec::new(), &mut |path| look(path, tell));
     }
     true
 }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use rhai::Engine;
 use sandbox::{Arena, Image, ScriptProcess, Zygote, exit_now};
-use wire::script::{FromWorker, Job, Task, ToWorker, Usage};
+use wire::script::{Ending, FromWorker, Job, Task, ToWorker, Usage};
+use wire::tree::Tree;
 
 use crate::engine::{self, RawScript, check};
 use crate::host::{Host, register};
@@ -16,6 +17,8 @@ use crate::watch::Watch;
 
 /// Bytes for a job beside its frame and its source.
 const ROOM_FOR_A_JOB: usize = 64 * 1024;
+/// So many take some kilobytes.
+const SIGHTINGS_AT_ONCE: usize = 16;
 
 /// Serves the broker at the other end of `control` until it is gone. `memory` is the most bytes that
 /// any script may hold; with `keeps`, processes may be kept for a client.
@@ -51,12 +54,25 @@ fn run_script(process: &ScriptProcess, engine: &mut Engine, stack: usize, arena:
     arena.cap(size(job.memory_bytes));
     let last = match job.task {
         Task::Run => run(job, engine, stack, host, arena),
-        Task::Check => match check(job, engine) {
-            Ok(sightings) => FromWorker::Sightings(sightings),
-            Err(ending) => FromWorker::Done(ending, Usage::default()),
-        },
+        Task::Check => find(job, engine, host),
     };
     host.send(&ManuallyDrop::new(last));
+}
+
+/// What is found is told in parts: a script that it may run is checked within the same bounds.
+fn find(job: Job, engine: &Engine, host: Host) -> FromWorker {
+    let mut part = Vec::with_capacity(SIGHTINGS_AT_ONCE);
+    let found = check(job, engine, &mut |sighting| {
+        part.push(sighting);
+        if part.len() == SIGHTINGS_AT_ONCE {
+            host.send(&FromWorker::Sightings(std::mem::take(&mut part)));
+        }
+    });
+    if !part.is_empty() {
+        host.send(&FromWorker::Sightings(part));
+    }
+    let ending = found.map_or_else(|ending| ending, |()| Ending::Value(Tree::unit()));
+    FromWorker::Done(ending, Usage::default())
 }
 
 fn run(

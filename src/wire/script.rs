@@ -86,7 +86,7 @@ pub enum FromWorker {
     Print(String),
     /// The script has ended. Nothing after this is read.
     Done(Ending, Usage),
-    /// The answer to [`Task::Check`].
+    /// Some of what is found for [`Task::Check`], which then is done with nothing as its value.
     Sightings(Vec<Sighting>),
 }
 
@@ -359,4 +359,21 @@ pub struct Sighting {
     pub shadows: Option<String>,
     /// Whether it is called as a method of a value that may have a function of its own by that name.
     pub perhaps_own: bool,
+}
+
+impl Sighting {
+    /// In the order of the script, each once.
+    #[must_use]
+    pub fn in_order(mut all: Vec<Self>) -> Vec<Self> {
+        all.sort_by_key(|sighting| (sighting.at.line, sighting.at.column));
+        all.dedup();
+        all
+    }
+
+    /// About the bytes of the script that it stands for: one, and what is written out in it.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts = [&self.namespace, &self.shadows].into_iter().flatten().map(String::len);
+        1 + texts.sum::<usize>() + self.message.as_ref().map_or(0, Vec::len)
+    }
 }

@@ -36,6 +36,12 @@ pub enum Token {
 pub struct Tree(Vec<Token>);
 
 impl Tree {
+    /// Nothing.
+    #[must_use]
+    pub fn unit() -> Self {
+        Self(vec![Token::Unit])
+    }
+
     /// Accepts tokens that form exactly one value, at most [`MAX_DEPTH`] deep.
     ///
     /// # Errors

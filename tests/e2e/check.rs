@@ -348,3 +348,22 @@ fn what_every_selection_of_a_script_allows_is_allowed() {
         assert_eq!(word, expected, "{script}: {out}");
     }
 }
+
+/// What is found is told in parts, so that a script which may be run may be checked.
+#[test]
+fn a_script_full_of_calls_is_checked_within_the_bounds_in_which_it_runs() {
+    let scratch = Scratch::new();
+    for (calls, limits) in [
+        (1_550, "memory = \"1 MiB\""),
+        (100_000, "script = \"1 MiB\"\nmemory = \"512 MiB\"\nwall_clock = \"60 s\""),
+    ] {
+        let script = format!("if false {{ {} }} 42", "hash(); ".repeat(calls));
+        let policy = format!("[limits]\n{limits}\n{OPEN_TO_ANYBODY}");
+        let (_, out, word) = verdict(&scratch, &policy, &script, &[]);
+        assert_eq!((word.as_str(), out.as_str()), ("allowed", ""), "{calls}");
+        let mut run = cli();
+        run.args(["run", "--ephemeral"]).arg(scratch.write("s.rhai", &script)).arg("--policy");
+        let run = run.arg(scratch.policy(&policy)).output().unwrap();
+        assert_eq!(outcome(&run).1, "42\n", "{calls}");
+    }
+}
