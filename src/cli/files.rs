@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use broker::{Audit, ProofMark, Records};
 use keyspace::{Home, KeyspaceError, Locked, Passphrase};
 use policy::{Caller, MAX_POLICY_BYTES, Policy};
+use proof::Identity;
 use wire::Hidden;
 use wire::script::MAX_SCRIPT_BYTES;
 
@@ -95,6 +96,14 @@ pub(crate) fn read_private(path: &Path) -> Result<Hidden, Fault> {
         return Err(Fault::usage(format!("`{name}` has more than {MAX_KEY_FILE_BYTES} bytes")));
     }
     Ok(hidden)
+}
+
+/// A caller's seed, from its file.
+pub(crate) fn read_identity(path: &Path) -> Result<Identity, Fault> {
+    if let Ok(metadata) = std::fs::metadata(path) {
+        warn_if_shown(&path.display().to_string(), &metadata);
+    }
+    Ok(client::read_identity(path)?)
 }
 
 /// Says so where others may read a file that is secret.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use proof::{Addressee, Identity};
+use client::Caller;
+use proof::Identity;
+use wire::script::MAX_SCRIPT_BYTES;
 
 use crate::args::{IdentityNewArgs, IdentityProofArgs, IdentityShowArgs};
 use crate::exit::{Exit, Fault};
@@ -27,21 +29,17 @@ pub(crate) fn new(args: &IdentityNewArgs) -> Result<Exit, Fault> {
 }
 
 pub(crate) fn show(args: &IdentityShowArgs) -> Result<Exit, Fault> {
-    say::line(&client::read_identity(&args.seed)?.nkey())?;
+    say::line(&files::read_identity(&args.seed)?.nkey())?;
     Ok(Exit::Done)
 }
 
 /// Prints the header by which a client of another kind can send this very script, within half a
 /// minute and once.
 pub(crate) fn proof(args: &IdentityProofArgs) -> Result<Exit, Fault> {
-    let identity = client::read_identity(&args.seed)?;
-    let script = files::read_script(&args.script)?;
-    let mut jti = [0; 16];
-    getrandom::fill(&mut jti).map_err(|error| Fault::system("no random numbers", &error))?;
-    let jti = data_encoding::HEXLOWER.encode(&jti);
-    let terms = proof::Terms { idem: args.idem };
-    let to = Addressee { aud: &args.service, nkey: &args.service_nkey };
-    let header = proof::write_request(&identity, to, files::now(), &jti, &script, terms);
-    say::line(&header)?;
+    let identity = files::read_identity(&args.seed)?;
+    let script = files::read_bounded(&args.script, MAX_SCRIPT_BYTES)?;
+    let (service, service_nkey) = (args.service.clone(), args.service_nkey.clone());
+    let caller = Caller { identity, service, service_nkey };
+    say::line(&client::prove(&caller, &script, args.idem)?)?;
     Ok(Exit::Done)
 }

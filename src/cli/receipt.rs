@@ -18,7 +18,7 @@ pub(crate) fn verify(args: &ReceiptVerifyArgs) -> Result<Exit, Fault> {
     let receipt = proof::read_receipt(text.trim(), &args.service_nkey);
     let receipt = receipt.map_err(|fault| bad(&fault.to_string()))?;
     if let Some(path) = &args.script {
-        let script = files::read_script(path)?;
+        let script = files::read_bounded(path, wire::script::MAX_SCRIPT_BYTES)?;
         if proof::digest(&script) != receipt.script {
             return Err(bad("it is for another script"));
         }

@@ -61,24 +61,29 @@ fn caller(args: &RequestArgs) -> Result<Caller, Fault> {
     let (Some(service), Some(service_nkey)) = (&args.service, &args.service_nkey) else {
         return Err(Fault::usage("a signed request needs --service and --service-nkey"));
     };
-    let identity = client::read_identity(seed)?;
+    let identity = files::read_identity(seed)?;
     Ok(Caller { identity, service: service.clone(), service_nkey: service_nkey.clone() })
 }
 
 impl From<AskFault> for Fault {
     fn from(fault: AskFault) -> Self {
-        let message = fault.to_string();
+        match fault {
+            AskFault::Connect(fault) => fault.into(),
+            AskFault::Request(fault) => fault.into(),
+            AskFault::Runtime(_) => Self::new(Exit::Internal, fault.to_string()),
+        }
+    }
+}
+
+impl From<RequestFault> for Fault {
+    fn from(fault: RequestFault) -> Self {
         let exit = match fault {
-            AskFault::Connect(fault) => return fault.into(),
-            AskFault::Runtime(_) => Exit::Internal,
-            AskFault::Request(fault) => match fault {
-                RequestFault::NoResponders(_)
-                | RequestFault::UnsignedError { .. }
-                | RequestFault::Failed(_) => Exit::Unavailable,
-                RequestFault::TimedOut { .. } | RequestFault::TooLarge { .. } => Exit::Limit,
-                RequestFault::Unbelieved(_) | RequestFault::Unsigned => Exit::Integrity,
-            },
+            RequestFault::NoResponders(_)
+            | RequestFault::UnsignedError { .. }
+            | RequestFault::Failed(_) => Exit::Unavailable,
+            RequestFault::TimedOut { .. } | RequestFault::TooLarge { .. } => Exit::Limit,
+            RequestFault::Unbelieved(_) | RequestFault::Unsigned => Exit::Integrity,
         };
-        Self::new(exit, message)
+        Self::new(exit, fault.to_string())
     }
 }

@@ -38,4 +38,4 @@ pub use address::{BadAddress, ServerUrl, check_subject};
 pub use connect::{
     Connect, ConnectFault, Lasting, Login, Prepared, connect, prepare, read_identity,
 };
-pub use request::{Answer, Asking, Caller, Proven, RequestFault, request};
+pub use request::{Answer, Asking, Caller, Proven, RequestFault, prove, request};

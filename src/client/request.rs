@@ -197,7 +197,11 @@ impl Asked<'_> {
     }
 }
 
-fn prove(caller: &Caller, script: &[u8], idem: bool) -> Result<String, RequestFault> {
+/// The `Crypto-Proof` header by which a caller may have this script run once, within half a minute.
+///
+/// # Errors
+/// [`RequestFault::Failed`] where there are no random numbers.
+pub fn prove(caller: &Caller, script: &[u8], idem: bool) -> Result<String, RequestFault> {
     let mut jti = [0_u8; 16];
     getrandom::fill(&mut jti).map_err(|error| RequestFault::Failed(error.to_string()))?;
     let jti = data_encoding::HEXLOWER.encode(&jti);

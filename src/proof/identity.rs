@@ -76,6 +76,12 @@ pub(crate) enum Signer {
     Service,
 }
 
+/// The Ed25519 public key of a service by its nkey in text form, `N...`; nothing if it is none.
+#[must_use]
+pub fn service_key(nkey: &str) -> Option<[u8; 32]> {
+    public_key(nkey, Signer::Service)
+}
+
 /// The Ed25519 public key of an nkey in text form, which must be of this kind.
 pub(crate) fn public_key(nkey: &str, signer: Signer) -> Option<[u8; 32]> {
     let first = match signer {

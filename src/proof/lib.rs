@@ -11,7 +11,7 @@ mod log;
 mod reply;
 mod request;
 
-pub use identity::{BadSeed, Identity};
+pub use identity::{BadSeed, Identity, service_key};
 pub use jws::Fault;
 pub use log::{LineFault, LogPlace, MAX_LINE_BYTES, read_note, write_note};
 pub use reply::{Answered, Form, MOST_KEYS, ReplyFault, read_receipt, read_reply, write_reply};

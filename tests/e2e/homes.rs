@@ -115,7 +115,7 @@ fn an_audit_log_that_was_moved_away_can_be_put_back() {
 fn a_log_is_not_judged_by_the_service_of_another_home() {
     let place = Place::new();
     place.does("keyspace new team");
-    let other = "NDW2G4A6Q2W5ZVRY3TZTFVCFYWE6SYGYUHKVFGOGH55HJQWBKC5SCFKP";
+    let other = &*nkeys::KeyPair::new_server().public_key();
     let mut verify = cli();
     verify.env("CRYPTO_SERVICE_NKEY", other).args(["audit", "verify", "--home"]).arg(&place.home);
     let (exit, _, err) = outcome(&verify.output().unwrap());

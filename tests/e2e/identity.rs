@@ -57,3 +57,29 @@ async fn a_new_identity_is_in_a_file_of_its_own_and_its_proof_is_good_once_for_o
     let (one, two) = (send().await, send().await);
     assert_eq!((one.error, one.proof), (None, two.proof));
 }
+
+#[test]
+fn no_proof_is_made_that_nobody_would_believe() {
+    let scratch = Scratch::new();
+    let seed = scratch.seed_file("caller.nk", &proof::Identity::generate());
+    let nkey = nkeys::KeyPair::new_server().public_key();
+    let slip = nkey.replace(&nkey[10..12], "AA");
+    let (small, large) =
+        (scratch.write("s.rhai", "1"), scratch.write("l.rhai", "1 ".repeat(600_000)));
+    let proof = |script: &std::path::Path, service: &str, nkey: &str| {
+        let [script, seed] = [script, &*seed].map(|path| path.to_str().unwrap());
+        let to = ["--service", service, "--service-nkey", nkey];
+        identity(&[&["proof", script, "--seed", seed][..], &to].concat())
+    };
+    assert_eq!(proof(&small, SERVICE, &nkey).0, 0);
+    for ((exit, out, err), says) in [
+        (proof(&large, SERVICE, &nkey), "has more than 1048576 bytes"),
+        (proof(&small, "", &nkey), "--service"),
+        (proof(&small, SERVICE, &slip), "the public nkey of a service has 56 characters"),
+    ] {
+        assert!(exit == 2 && out.is_empty() && err.contains(says), "{out} {err}");
+    }
+    fs::set_permissions(&seed, fs::Permissions::from_mode(0o644)).unwrap();
+    let (exit, _, err) = proof(&small, SERVICE, &nkey);
+    assert!(exit == 0 && err.contains("other users may read"), "{err}");
+}
