@@ -1,6 +1,6 @@
 //! Stopping, and too much at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::*;
 
@@ -80,6 +80,24 @@ async fn what_is_refused_at_a_stop_was_not_done() {
     assert_eq!(errors, ["limit-time", "limit-time", "shutting-down"]);
     let status = tokio::task::spawn_blocking(move || service.process.ended());
     assert!(status.await.unwrap().success());
+}
+
+/// A listener that is not ours any more may do nothing at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_stands_still_keeps_a_service_from_its_end_for_as_long_as_its_work_may_take()
+ {
+    let nats = Nats::plain();
+    let limits = "[limits]\nwall_clock = \"100 ms\"\n";
+    let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
+    let children = descendants(service.process.pid());
+    let listener = children.iter().find(|(_, command)| is_listener(command)).unwrap().0;
+    signal(listener, "STOP");
+    let begun = Instant::now();
+    service.process.signal("TERM");
+    assert!(service.process.ended().success(), "{}", service.log());
+    // Ten seconds to begin what waits, the longest script, and ten to send its answer.
+    let took = begun.elapsed();
+    assert!((20_100..25_000).contains(&took.as_millis()), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
