@@ -68,8 +68,8 @@ pub fn serve(
     ready: impl Fn(),
 ) -> Result<(), ServeError> {
     let running = gate.concurrent;
-    let waiting = running * QUEUED_PER_SCRIPT;
-    let queue = Arc::new(Queue::of_at_most(waiting));
+    let places = Places::beside(running);
+    let queue = Arc::new(Queue::of_at_most(places.waiting));
     let state = Arc::new(State::default());
     let lanes = start_lanes(gate, running, &queue, &state)?;
     watch_signals(gate, &state)?;
@@ -79,8 +79,7 @@ pub fn serve(
     }
     admin.serve(gate)?;
     let lost = Arc::clone(&state);
-    let capacity = running + waiting + running * ARRIVING_PER_SCRIPT;
-    let supervisor = Supervisor { gate, capacity, state, queue: &queue };
+    let supervisor = Supervisor { gate, capacity: places.all, state, queue: &queue };
     let result = supervisor.run(ready);
     queue.close();
     for lane in lanes {
@@ -91,6 +90,22 @@ pub fn serve(
         log(&error.to_string());
     }
     if lost.is_lost.load(Ordering::SeqCst) { Err(ServeError::Keyspace) } else { result }
+}
+
+/// How many requests have a place.
+#[derive(Debug, PartialEq, Eq)]
+struct Places {
+    waiting: usize,
+    /// With those that run and those that arrive: as many as a listener takes.
+    all: usize,
+}
+
+impl Places {
+    /// Where so many scripts run at once.
+    fn beside(running: usize) -> Self {
+        let waiting = running * QUEUED_PER_SCRIPT;
+        Self { waiting, all: running + waiting + running * ARRIVING_PER_SCRIPT }
+    }
 }
 
 /// A request, and whom its answer goes back to.
@@ -347,6 +362,11 @@ mod tests {
     use wire::request::Reply;
 
     use super::*;
+
+    #[test]
+    fn for_each_script_that_may_run_some_wait_and_some_arrive() {
+        assert_eq!(Places::beside(3), Places { waiting: 96, all: 3 + 96 + 48 });
+    }
 
     #[test]
     fn a_listener_that_does_not_read_holds_up_neither_a_stop_nor_its_own_end() {
