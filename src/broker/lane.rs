@@ -1,5 +1,6 @@
 //! One script in its process: sent, served, ended.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -104,12 +105,16 @@ fn converse(
 /// Why it is no script.
 pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighting>, Failure> {
     let job = job(Task::Check, script, limits, Vec::new())?;
-    let (mut seen, mut room) = (Vec::new(), MOST_TOLD_OF_A_BYTE * script.len());
+    let (mut seen, mut room) = (BTreeSet::new(), MOST_TOLD_OF_A_BYTE * script.len());
     ask(lanes, job, limits, |frame| match frame {
         FromWorker::Sightings(part) => {
-            let weight = part.iter().map(Sighting::weight).sum();
-            room = room.checked_sub(weight).ok_or(End::Misbehaved)?;
-            seen.extend(part);
+            // One in a branch of a `switch` is told for each of its cases.
+            for sighting in part {
+                if !seen.contains(&sighting) {
+                    room = room.checked_sub(sighting.least_bytes()).ok_or(End::Misbehaved)?;
+                    seen.insert(sighting);
+                }
+            }
             Ok(None)
         }
         FromWorker::Done(ending, _) => told(ending, u64::MAX).map(Some).map_err(End::Failed),
@@ -117,10 +122,10 @@ pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighti
             Err(End::Misbehaved)
         }
     })?;
-    Ok(Sighting::in_order(seen))
+    Ok(seen.into_iter().collect())
 }
 
-/// Everything that is told of a script stands in it, and is told twice at most.
+/// What a worker tells of a script stands in it. It is asked for no more than twice that, however much it says.
 const MOST_TOLD_OF_A_BYTE: usize = 2;
 
 /// A script that uses some of everything, without keys: what it needs of the kernel is not forbidden

@@ -48,6 +48,7 @@ struct Opened {
 }
 
 pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
+    let asked = args.service_nkey.as_deref().map(files::checked_nkey).transpose()?;
     let (notes, logs) = if args.files.is_empty() {
         let folder = files::home_path(args.home.as_deref())?;
         // Before the log: a service that runs writes on.
@@ -58,14 +59,14 @@ pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Exit, Fault> {
     };
     let named = service_of(logs.first());
     let mut seen = Seen::default();
-    let service = match (&args.service_nkey, named) {
-        (Some(nkey), Ok(named)) if *nkey != named && !args.continued => {
+    let service = match (asked, named) {
+        (Some(nkey), Ok(named)) if nkey != named && !args.continued => {
             let file = logs.first().map(|log| log.path.clone()).unwrap_or_default();
             let why = format!("the log of the service `{named}`, and not of `{nkey}`");
             seen.first_bad = Some(Bad { file, line: 1, why });
-            nkey.clone()
+            nkey.to_owned()
         }
-        (Some(nkey), _) => nkey.clone(),
+        (Some(nkey), _) => nkey.to_owned(),
         (None, named) => named?,
     };
     for log in &logs {
@@ -129,7 +130,7 @@ fn read(log: &Log, service: &str, continued: bool, seen: &mut Seen) -> Result<()
     for line in lines(log)? {
         let line = line?;
         seen.lines += 1;
-        match next(&line, service, continued, seen.place.take()) {
+        match next(&line, service, continued, seen.place.as_ref()) {
             Ok(place) => {
                 seen.first = seen.first.or(Some(place.seq));
                 seen.place = Some(place);
@@ -148,11 +149,11 @@ fn next(
     line: &[u8],
     service: &str,
     continued: bool,
-    before: Option<LogPlace>,
+    before: Option<&LogPlace>,
 ) -> Result<LogPlace, String> {
     let line = line.strip_suffix(b"\n").ok_or("its end is missing")?;
     let before = match before {
-        Some(place) => place,
+        Some(place) => place.clone(),
         None if continued => place_before(line)
             .ok_or("no file of a log begins with it: lines before it may be missing")?,
         None => LogPlace::start(),
@@ -179,7 +180,8 @@ impl Notes {
         let note = |name, most| {
             let path = log.join(name);
             let note = path.exists().then(|| files::read_bounded(&path, most)).transpose();
-            note.map(|note| note.map(|note| String::from_utf8_lossy(&note).into_owned()))
+            // What is no text is no note either.
+            note.map(|note| note.map(|note| String::from_utf8(note).unwrap_or_default()))
         };
         let mark = note(AUDIT_MARK, MOST_MARK_BYTES)?;
         let most = usize::try_from(MOST_USES_BYTES).unwrap_or(usize::MAX);

@@ -48,10 +48,19 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     let lanes = scripts::lanes(launcher, &policy, &args.sandbox)?;
     scripts::mention(&Confined::broker(untraced, None)?);
     let (mut findings, mut verdicts) = (Vec::new(), Vec::new());
-    let mut texts = Vec::new();
+    let (mut texts, mut unchecked) = (Vec::new(), None);
     for (path, script) in &sources {
         let file = path.display().to_string();
-        let found = check_one(&file, script, &lanes, &policy, &callers)?;
+        let found = match check_one(&file, script, &lanes, &policy, &callers) {
+            Ok(found) => found,
+            // What is said of the others is not lost for it.
+            Err(Failure { code, message, .. }) => {
+                let text = format!("`{file}` was not checked: {message}");
+                say::talk(&format!("crypto-cli: {text}"));
+                unchecked = Some(for_code(code));
+                continue;
+            }
+        };
         let weights = found.iter().map(|finding| match finding.weight {
             Weight::Error => Verdict::Refused,
             Weight::Warning => Verdict::Undecidable,
@@ -69,7 +78,8 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
         told.iter().for_each(|(file, word)| say::talk(&format!("{file}: {word}")));
     }
     let is_refused = verdict == Verdict::Refused || (args.strict && verdict != Verdict::Allowed);
-    Ok(if is_refused { Exit::Refused } else { Exit::Done })
+    let judged = if is_refused { Exit::Refused } else { Exit::Done };
+    Ok(unchecked.unwrap_or(judged))
 }
 
 fn check_one(
@@ -78,7 +88,7 @@ fn check_one(
     lanes: &Lanes,
     policy: &Policy,
     callers: &[Caller],
-) -> Result<Vec<Finding>, Fault> {
+) -> Result<Vec<Finding>, Failure> {
     let callers = callers.iter().map(|caller| caller.clone().running(script));
     let (callers, strangers): (Vec<_>, Vec<_>) = callers.partition(|caller| policy.may_run(caller));
     if callers.is_empty() {
@@ -86,10 +96,8 @@ fn check_one(
     }
     let (sightings, beyond) = match read(script, lanes, policy, &callers) {
         Ok(read) => read,
-        // That is none of the script's faults.
-        Err(Failure { code: code @ Code::Internal, message, .. }) => {
-            return Err(Fault::new(for_code(code), format!("`{file}` was not checked: {message}")));
-        }
+        // That is no fault of the script.
+        Err(failure @ Failure { code: Code::Internal, .. }) => return Err(failure),
         Err(Failure { code, message, at }) => {
             return Ok(vec![finding(file, at, Weight::Error, code.word(), message)]);
         }
@@ -101,15 +109,15 @@ fn check_one(
     findings.extend(beyond);
     let selections = Selections::of(&sightings);
     // One stands for all of whom the policy says the same.
-    let mut judged: Vec<Caller> = Vec::new();
+    let mut kinds: Vec<Caller> = Vec::new();
     for caller in callers {
-        if !judged.iter().any(|other| caller.may_do_what_may(other)) {
-            judged.push(caller);
+        if !kinds.iter().any(|other| caller.may_do_what_may(other)) {
+            kinds.push(caller);
         }
     }
     let found = sightings
         .iter()
-        .filter_map(|sighting| found_of(file, sighting, &selections, policy, &judged));
+        .filter_map(|sighting| found_of(file, sighting, &selections, policy, &kinds));
     findings.extend(found);
     Ok(findings)
 }
@@ -202,6 +210,7 @@ fn read(
                         sightings = Some(seen);
                         None
                     }
+                    Err(failure @ Failure { code: Code::Internal, .. }) => return Err(failure),
                     Err(failure) => Some(failure),
                 };
                 tried.push((limits, failed.clone()));

@@ -98,6 +98,31 @@ pub(crate) fn read_private(path: &Path) -> Result<Hidden, Fault> {
     Ok(hidden)
 }
 
+/// Who asks this service, with the seed of this file.
+pub(crate) fn client(
+    seed: &Path,
+    service: &str,
+    service_nkey: &str,
+) -> Result<client::Caller, Fault> {
+    if service.is_empty() {
+        return Err(Fault::usage("`--service` is empty: it is the service's name in its policy"));
+    }
+    let service_nkey = checked_nkey(service_nkey)?.to_owned();
+    let identity = read_identity(seed)?;
+    Ok(client::Caller { identity, service: service.to_owned(), service_nkey })
+}
+
+/// The public nkey of a service: with a slip in it, everything would be taken for forged. What it is instead may be
+/// a seed, and is not shown.
+pub(crate) fn checked_nkey(text: &str) -> Result<&str, Fault> {
+    let named = proof::service_key(text).map(|_| text);
+    named.ok_or_else(|| {
+        let text = "`--service-nkey` is not the public nkey of a service: 56 characters that begin with `N` \
+                    and end with a check sum, as `init` prints them";
+        Fault::usage(text)
+    })
+}
+
 /// A caller's seed, from its file.
 pub(crate) fn read_identity(path: &Path) -> Result<Identity, Fault> {
     if let Ok(metadata) = std::fs::metadata(path) {

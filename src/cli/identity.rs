@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use client::Caller;
 use proof::Identity;
 use wire::script::MAX_SCRIPT_BYTES;
 
@@ -36,10 +35,8 @@ pub(crate) fn show(args: &IdentityShowArgs) -> Result<Exit, Fault> {
 /// Prints the header by which a client of another kind can send this very script, within half a
 /// minute and once.
 pub(crate) fn proof(args: &IdentityProofArgs) -> Result<Exit, Fault> {
-    let identity = files::read_identity(&args.seed)?;
+    let caller = files::client(&args.seed, &args.service, &args.service_nkey)?;
     let script = files::read_bounded(&args.script, MAX_SCRIPT_BYTES)?;
-    let (service, service_nkey) = (args.service.clone(), args.service_nkey.clone());
-    let caller = Caller { identity, service, service_nkey };
     say::line(&client::prove(&caller, &script, args.idem)?)?;
     Ok(Exit::Done)
 }

@@ -92,10 +92,12 @@ pub(crate) fn explain(args: &PolicyExplainArgs) -> Result<Exit, Fault> {
     let act = Act { call, target };
     let opinions = policy.opinions(&caller, &act, &facts);
     // What a rule asks for and nobody said is not passed over in silence.
-    let hangs_on = |facts: &Facts<'_>| policy.opinions(&caller, &act, facts) != opinions;
-    let of_other_key = |other: &Algorithm| hangs_on(&Facts { algorithm: Some(*other), ..facts });
+    let of_other_key = |other: &Algorithm| {
+        let facts = Facts { algorithm: Some(*other), ..facts };
+        policy.opinions(&caller, &act, &facts) != opinions
+    };
     let assumes_algorithm = asked.algorithm.is_none() && Algorithm::ALL.iter().any(of_other_key);
-    let assumes_message = args.message.is_none() && hangs_on(&Facts { message: None, ..facts });
+    let assumes_message = args.message.is_none() && policy.looks_at_messages(&caller, &act);
     let has_own_key = act.has_own_key();
     let (allowed, why) = decided(&policy, &caller, act, &facts);
     let word = if allowed { "allowed" } else { "refused" };
@@ -269,7 +271,7 @@ pub(crate) fn test(args: &PolicyTestArgs) -> Result<Exit, Fault> {
     let uncovered: Vec<_> = policy
         .rules()
         .into_iter()
-        .filter(|(rule, _)| !tried.iter().any(|one| one.verdict.shows(rule)))
+        .filter(|(rule, _)| !tried.iter().any(|one| one.verdict.has_effect_of(rule)))
         .collect();
     let failed = tried.iter().filter(|one| one.verdict.wrong.is_some()).count();
     let is_short = args.coverage && !uncovered.is_empty();
@@ -278,9 +280,15 @@ pub(crate) fn test(args: &PolicyTestArgs) -> Result<Exit, Fault> {
             tell(&tried, failed)?;
             if args.coverage {
                 let all = policy.rules().len();
-                say::line(&format!("{} of {all} rules decide a case", all - uncovered.len()))?;
+                say::line(&format!(
+                    "{} of {all} rules take effect in a case",
+                    all - uncovered.len()
+                ))?;
                 for (rule, line) in &uncovered {
-                    say::line(&format!("{}:{line}: {rule} decides no case", path.display()))?;
+                    say::line(&format!(
+                        "{}:{line}: {rule} takes effect in no case",
+                        path.display()
+                    ))?;
                 }
             }
         }
@@ -340,9 +348,9 @@ fn junit(tried: &[Tried], failed: usize, policy: &str, untried: &[(&str, usize)]
         });
     }
     for (rule, line) in untried {
-        let (name, file) = (escaped(&format!("{rule} decides a case")), escaped(policy));
+        let (name, file) = (escaped(&format!("{rule} takes effect in a case")), escaped(policy));
         out.push_str(&format!(
-            "  <testcase name=\"{name}\" file=\"{file}\" line=\"{line}\"><failure message=\"it decides no case\"/></testcase>\n"
+            "  <testcase name=\"{name}\" file=\"{file}\" line=\"{line}\"><failure message=\"it takes effect in no case\"/></testcase>\n"
         ));
     }
     out + "</testsuite>"

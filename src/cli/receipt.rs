@@ -15,7 +15,7 @@ pub(crate) fn verify(args: &ReceiptVerifyArgs) -> Result<Exit, Fault> {
     let text = String::from_utf8_lossy(&text);
     let bad =
         |why: &str| Fault::new(Exit::Integrity, format!("the receipt is not believed: {why}"));
-    let receipt = proof::read_receipt(text.trim(), &args.service_nkey);
+    let receipt = proof::read_receipt(text.trim(), files::checked_nkey(&args.service_nkey)?);
     let receipt = receipt.map_err(|fault| bad(&fault.to_string()))?;
     if let Some(path) = &args.script {
         let script = files::read_bounded(path, wire::script::MAX_SCRIPT_BYTES)?;

@@ -61,8 +61,7 @@ fn caller(args: &RequestArgs) -> Result<Caller, Fault> {
     let (Some(service), Some(service_nkey)) = (&args.service, &args.service_nkey) else {
         return Err(Fault::usage("a signed request needs --service and --service-nkey"));
     };
-    let identity = files::read_identity(seed)?;
-    Ok(Caller { identity, service: service.clone(), service_nkey: service_nkey.clone() })
+    files::client(seed, service, service_nkey)
 }
 
 impl From<AskFault> for Fault {

@@ -43,17 +43,17 @@ pub struct Case {
 pub struct Verdict {
     /// The rule that decided it, if one did.
     pub rule: Option<String>,
-    /// Whether that rule did what it is there for: it allowed something, or is a deny. An allow whose terms do not
-    /// hold decides as well, and shows nothing of what it allows.
+    /// Whether that rule took effect: it allowed something, or is a deny. An allow whose terms do not hold decides
+    /// as well, and shows nothing of what it allows.
     has_acted: bool,
     /// What was decided otherwise than expected.
     pub wrong: Option<String>,
 }
 
 impl Verdict {
-    /// Whether it shows what this rule is there for.
+    /// Whether this rule took effect.
     #[must_use]
-    pub fn shows(&self, rule: &str) -> bool {
+    pub fn has_effect_of(&self, rule: &str) -> bool {
         self.has_acted && self.rule.as_deref() == Some(rule)
     }
 }

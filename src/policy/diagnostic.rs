@@ -133,6 +133,11 @@ impl<'t> Findings<'t> {
         self.found.push(Diagnostic { mistake, span, line, column, message, help });
     }
 
+    /// How much was found up to now.
+    pub(crate) fn count(&self) -> usize {
+        self.found.len()
+    }
+
     /// Line and column of a byte offset, both from 1.
     pub(crate) fn place(&self, offset: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|begin| *begin <= offset);

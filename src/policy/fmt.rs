@@ -1,6 +1,6 @@
 //! One way to lay a policy out. Values and comments stay what they are.
 
-use crate::diagnostic::BYTE_ORDER_MARK;
+use crate::diagnostic::{BYTE_ORDER_MARK, without_secrets};
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, RawString, Table, Value};
 
 /// Longest list on one line, in characters.
@@ -18,7 +18,7 @@ pub fn formatted(text: &str) -> Result<String, String> {
     // A last line without its end is a line all the same.
     let text = format!("{text}\n");
     let mut document: DocumentMut =
-        text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
+        text.parse().map_err(|error: toml_edit::TomlError| without_secrets(&error.to_string()))?;
     let written = document.clone();
     let mut is_first = true;
     lay_out_table(document.as_table_mut(), &mut is_first);

@@ -20,6 +20,8 @@ mod foresight_tests;
 mod glob;
 mod grant;
 mod identity;
+#[cfg(test)]
+mod idle_tests;
 mod limits;
 mod looks;
 mod moment;

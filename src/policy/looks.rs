@@ -12,6 +12,14 @@ impl Policy {
         self.allows_of(caller).filter(asks).any(|rule| rule.allows(act))
             || self.denies_of(caller).filter(asks).any(|rule| rule.names(act))
     }
+
+    /// Whether a rule of the caller that names this act asks for its message.
+    #[must_use]
+    pub fn looks_at_messages(&self, caller: &Caller, act: &Act) -> bool {
+        let asks = |rule: &&Rule| act.call.takes_message() && rule.terms.look_at_messages();
+        self.allows_of(caller).filter(asks).any(|rule| rule.allows(act))
+            || self.denies_of(caller).filter(asks).any(|rule| rule.names(act))
+    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub(crate) fn read_terms<'t>(
     let digest = fits(table, "message_sha256", message, "message");
     let namespaces = fits(table, "namespaces", |call| call == CallName::SignIn, "namespace");
     let algorithms = fits(table, "algorithms", |call| call.touches() == Touches::Key, "key");
+    let before = findings.count();
     let max_span = max.as_ref().map(|item| item.span.clone());
     if let Some(item) = max {
         terms.message_max = read_measure(&item, Unit::Bytes, findings);
@@ -63,7 +64,8 @@ pub(crate) fn read_terms<'t>(
             Text::Algorithm(algorithm) => terms.algorithms.push(algorithm),
         }
     }
-    if let Some(span) = max_span.filter(|_| terms.take_no_message()) {
+    let are_all_read = findings.count() == before;
+    if let Some(span) = max_span.filter(|_| are_all_read && terms.take_no_message()) {
         let message = "no message is as short as that and has one of these forms";
         findings.add(&span, Mistake::IdleTerm, message, "raise it, or leave one of them out");
     }

@@ -55,11 +55,13 @@ fn read_rule(
     let keys_at = table.optional("keys");
     let keys_span = keys_at.as_ref().map_or(table.span.clone(), |item| item.span.clone());
     let names_keys = keys_at.is_some();
+    let before = findings.count();
     let patterns = keys_at.map(|item| {
         read_each(&item, findings, "a key pattern", |text| {
             Ok((text.to_owned(), Pattern::parse(text)?))
         })
     });
+    let are_all_read = findings.count() == before;
     let (texts, keys): (Vec<String>, Vec<Pattern>) =
         patterns.unwrap_or_default().into_iter().unzip();
     let about = About { calls: &calls, every, allows };
@@ -90,7 +92,8 @@ fn read_rule(
         let about = About { calls: &calls, every, allows };
         report_no_keys(&place, &about, names_algorithms, &calls_span, findings);
     }
-    if names_keys {
+    // Of patterns that could not be read, nothing is known.
+    if names_keys && are_all_read {
         let about = About { calls: &calls, every, allows };
         report_idle_patterns(&place, &about, &keys, &keys_span, findings);
     }
@@ -162,7 +165,7 @@ fn report_idle_patterns(
     {
         // A deny of some keys does not close their key space.
         let what = format!("`{call}`, and none of its `keys` names a whole key space");
-        add(what, "write `space` or `space/*`, or give it a rule of its own");
+        add(what, "leave that call out: a deny of some keys leaves their key space open");
     }
 }
 

@@ -1,5 +1,6 @@
 //! An engine built from nothing, and a script's way from text to value.
 
+use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
@@ -244,9 +245,11 @@ pub(crate) fn check(
 /// # Errors
 /// The ending that says why it is no script.
 pub fn check_source(job: Job) -> Result<Vec<Sighting>, Ending> {
-    let mut seen = Vec::new();
-    check(job, &prepare(), &mut |sighting| seen.push(sighting))?;
-    Ok(Sighting::in_order(seen))
+    let mut seen = BTreeSet::new();
+    check(job, &prepare(), &mut |sighting| {
+        seen.insert(sighting);
+    })?;
+    Ok(seen.into_iter().collect())
 }
 
 /// An engine as the worker builds it, in this very process and without any bounds: what containment

@@ -9,7 +9,7 @@ use wire::{Algorithm, CallName, KeyRef, Name, Touches};
 
 use crate::engine::position;
 
-/// Tells of each, as the engine comes by it: some twice, and in no order.
+/// Tells of each, as the engine comes by it: some several times, and in no order.
 pub(crate) fn find(ast: &AST, tell: &mut dyn FnMut(Sighting)) {
     ast.walk(&mut |path| look(path, tell));
 }

@@ -91,7 +91,7 @@ pub enum FromWorker {
 }
 
 /// A place in a script. 0 is unknown. It comes from the worker, so it labels and never decides.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// From 1.
     pub line: u32,
@@ -336,13 +336,13 @@ pub fn shadowed(name: &str) -> String {
     format!("`{name}` is a function of the host: give yours another name")
 }
 
-/// A host function that a script names.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// A host function that a script names. In their order they are in that of the script.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sighting {
-    /// Which; `None` is a name that is put together while the script runs.
-    pub call: Option<CallName>,
     /// Where.
     pub at: Position,
+    /// Which; `None` is a name that is put together while the script runs.
+    pub call: Option<CallName>,
     /// The key space or key it is given, where that is written out in the script.
     pub literal: Option<KeyRef>,
     /// The same of what is to be signed, verified or hashed.
@@ -362,18 +362,14 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// In the order of the script, each once.
+    /// The bytes of the script that it takes at least: a name, brackets, and what is written out in it.
     #[must_use]
-    pub fn in_order(mut all: Vec<Self>) -> Vec<Self> {
-        all.sort_by_key(|sighting| (sighting.at.line, sighting.at.column));
-        all.dedup();
-        all
-    }
-
-    /// About the bytes of the script that it stands for: one, and what is written out in it.
-    #[must_use]
-    pub fn weight(&self) -> usize {
+    pub fn least_bytes(&self) -> usize {
+        let names = self.literal.iter().flat_map(|KeyRef { space, key }| {
+            [Some(key), space.as_ref()].into_iter().flatten().map(|name| name.as_str().len())
+        });
         let texts = [&self.namespace, &self.shadows].into_iter().flatten().map(String::len);
-        1 + texts.sum::<usize>() + self.message.as_ref().map_or(0, Vec::len)
+        let message = self.message.as_ref().map_or(0, Vec::len);
+        "Fn()".len() + names.chain(texts).sum::<usize>() + message
     }
 }

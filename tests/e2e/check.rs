@@ -367,3 +367,24 @@ fn a_script_full_of_calls_is_checked_within_the_bounds_in_which_it_runs() {
         assert_eq!(outcome(&run).1, "42\n", "{calls}");
     }
 }
+
+/// The parser's syntax tree has what stands in a branch once for each of its cases.
+#[test]
+fn a_call_in_a_branch_of_many_cases_is_one_call() {
+    let scratch = Scratch::new();
+    let nested = (0..9).fold("hash()".to_owned(), |inner, _| format!("switch 1{{1|2=>{inner}}}"));
+    let text = "a".repeat(300);
+    for script in [
+        format!("switch 1 {{ 1|2|3|4|5|6|7|8 => hash(\"sha256\", \"{text}\"), _ => \"\" }}"),
+        format!("switch 1 {{ 0..10 | 20..30 => hash(\"sha256\", \"{text}\"), _ => \"\" }}"),
+        format!("switch 1 {{ 1|2|3 if hash(\"sha256\", \"{text}\") == \"\" => 1 }}"),
+        nested,
+    ] {
+        let (_, out, word) = verdict(&scratch, OPEN_TO_ANYBODY, &script, &[]);
+        assert_eq!((word.as_str(), out.as_str()), ("allowed", ""), "{script}");
+        let policy = "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n";
+        let (_, out, word) = verdict(&scratch, policy, &script, &[]);
+        let count = out.matches("error[policy-denied]").count();
+        assert_eq!((word.as_str(), count), ("refused", 1), "{script}: {out}");
+    }
+}

@@ -58,7 +58,14 @@ fn what_a_message_is_is_asked_or_said_to_be_assumed() {
     let message = ["--message", message.to_str().unwrap()];
     let (exit, out, _) = explain(&[&sign[..], &message].concat());
     assert!(exit == 0 && !out.contains("empty message"), "{out}");
+    // An empty one may be what every pattern is not for, as one that is not known.
+    let like = explained(
+        &scratch,
+        "{ calls = [\"sign\"], keys = [\"a/*\"], message_like = [\"inv:*\"] },",
+    );
+    assert!(like(&sign).1.contains("for an empty message"));
     // Where no rule asks there is nothing to say.
+    let explain = explained(&scratch, "{ calls = [\"hash\", \"random_bytes\"] },");
     let (exit, out, _) = explain(&["--call", "hash"]);
     assert!(exit == 0 && !out.contains("empty message"), "{out}");
     let (exit, _, err) = explain(&[&["--call", "random_bytes"][..], &message].concat());
@@ -96,5 +103,16 @@ fn a_secret_in_a_policy_is_told_of_and_not_shown() {
         let (exit, out, err) = outcome(&check.output().unwrap());
         assert!(exit == 2 && out.contains("this looks like a secret seed"), "{out}");
         assert!(!out.contains(&seed) && !err.contains(&seed), "{format}: {out}");
+    }
+    // In the name of a role that nobody has, and where the text breaks off.
+    let role = format!("[[role]]\nname = \"{seed}\"\n");
+    for (words, exit, policy) in [
+        ("check", 0, scratch.policy(&role)),
+        ("fmt", 2, scratch.write("broken.toml", format!("nkey = \"{seed}\n"))),
+    ] {
+        let (code, out, err) =
+            outcome(&cli().args(["policy", words]).arg(policy).output().unwrap());
+        let said = out + &err;
+        assert!(code == exit && said.contains("****") && !said.contains(&seed), "{said}");
     }
 }

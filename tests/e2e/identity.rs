@@ -63,7 +63,9 @@ fn no_proof_is_made_that_nobody_would_believe() {
     let scratch = Scratch::new();
     let seed = scratch.seed_file("caller.nk", &proof::Identity::generate());
     let nkey = nkeys::KeyPair::new_server().public_key();
-    let slip = nkey.replace(&nkey[10..12], "AA");
+    let secret = nkeys::KeyPair::new_server().seed().unwrap();
+    let other = if &nkey[10..11] == "A" { "B" } else { "A" };
+    let slip = format!("{}{other}{}", &nkey[..10], &nkey[11..]);
     let (small, large) =
         (scratch.write("s.rhai", "1"), scratch.write("l.rhai", "1 ".repeat(600_000)));
     let proof = |script: &std::path::Path, service: &str, nkey: &str| {
@@ -74,9 +76,11 @@ fn no_proof_is_made_that_nobody_would_believe() {
     assert_eq!(proof(&small, SERVICE, &nkey).0, 0);
     for ((exit, out, err), says) in [
         (proof(&large, SERVICE, &nkey), "has more than 1048576 bytes"),
-        (proof(&small, "", &nkey), "--service"),
-        (proof(&small, SERVICE, &slip), "the public nkey of a service has 56 characters"),
+        (proof(&small, "", &nkey), "`--service` is empty"),
+        (proof(&small, SERVICE, &slip), "is not the public nkey of a service"),
+        (proof(&small, SERVICE, &secret), "is not the public nkey of a service"),
     ] {
+        assert!(!err.contains(&secret), "{err}");
         assert!(exit == 2 && out.is_empty() && err.contains(says), "{out} {err}");
     }
     fs::set_permissions(&seed, fs::Permissions::from_mode(0o644)).unwrap();

@@ -133,22 +133,22 @@ fn a_failed_case_and_an_untried_rule_fail_the_test() {
     let (exit, out, _) = test("refuse", &[]);
     assert!(exit == 1 && out.contains("policy.cases.toml:1: a & b: it is allowed"), "{out}");
     let (exit, out, _) = test("allow", &["--coverage"]);
-    assert!(exit == 1 && out.contains("r.allow[1] decides no case"), "{out}");
+    assert!(exit == 1 && out.contains("r.allow[1] takes effect in no case"), "{out}");
     let (exit, out, _) = test("refuse", &["--format", "junit"]);
     assert_eq!(exit, 1);
     assert!(out.contains("failures=\"1\"") && out.contains("name=\"a &amp; b\""), "{out}");
     // What fails the test is a failure in every form.
     let (exit, out, _) = test("allow", &["--coverage", "--format", "junit"]);
     assert!(exit == 1 && out.contains("tests=\"2\" failures=\"1\""), "{out}");
-    assert!(out.contains("name=\"r.allow[1] decides a case\""), "{out}");
+    assert!(out.contains("name=\"r.allow[1] takes effect in a case\""), "{out}");
     assert!(test("allow", &["--format", "junit"]).1.contains("tests=\"1\" failures=\"0\""));
-    // An allow that only fails to allow shows nothing of what it allows, though it decides.
+    // An allow that only fails to allow decides, and takes no effect.
     scratch.policy(
         "[anonymous]\nroles = [\"r\"]\n[[role]]\nname = \"r\"\n\
         allow = [{ calls = [\"hash\"], message_prefix = [\"a\"] }]\n",
     );
     let (exit, out, _) = test("refuse", &["--coverage"]);
-    assert!(exit == 1 && out.contains("r.allow[0] decides no case"), "{out}");
+    assert!(exit == 1 && out.contains("r.allow[0] takes effect in no case"), "{out}");
 }
 
 #[test]

@@ -118,6 +118,31 @@ fn is_recorded(lines: &[Value], attack: &str, code: Option<&str>) {
     assert_eq!(refusal["client"], "anonymous");
 }
 
+/// What a script could say is known by its length.
+#[test]
+fn a_worker_that_tells_of_more_than_a_script_could_say_is_not_believed_and_costs_no_other_script() {
+    let programs = taken_over();
+    let policy = programs.policy(POLICY);
+    let honest = programs.write("honest.rhai", "a deletion");
+    for (attack, exit, found) in [
+        ("sightings without end", 70, "policy-denied"),
+        ("one sighting without end", 1, "policy-denied limit-time"),
+        ("forged failure", 1, "policy-denied script-error"),
+    ] {
+        let script = programs.write("s.rhai", attack);
+        let mut check = std::process::Command::new(programs.path("crypto-cli"));
+        check.env_clear().args(["check", "--format", "json", "--sandbox", "best-effort"]);
+        let check = check.arg("--policy").arg(&policy).args([&honest, &script]).output().unwrap();
+        let (code, out, err) = outcome(&check);
+        let told: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}"));
+        let findings = told["findings"].as_array().unwrap();
+        let codes: Vec<_> = findings.iter().map(|one| one["code"].as_str().unwrap()).collect();
+        assert_eq!((code, codes.join(" ").as_str()), (exit, found), "{attack}: {err}");
+        let is_said = err.contains("s.rhai` was not checked: the worker failed");
+        assert_eq!(is_said, exit == 70, "{attack}: {err}");
+    }
+}
+
 #[test]
 fn a_zygote_that_is_not_ours_is_found_out_at_the_start() {
     let programs = taken_over();

@@ -159,6 +159,22 @@ fn attack(peer: &mut Peer, job: &Job) {
             let sighting = Sighting { call: Some(CallName::Sign), ..Sighting::default() };
             peer.send(&FromWorker::Sightings(vec![sighting; 1000]));
         }
+        "a deletion" => {
+            let call = Some(CallName::DeleteKeypair);
+            peer.send(&FromWorker::Sightings(vec![Sighting { call, ..Sighting::default() }]));
+            peer.send(&done(Token::Unit));
+        }
+        "sightings without end" => {
+            for line in 0.. {
+                let call = Some(CallName::Sign);
+                let at = |column| Position { line, column };
+                let sighting = |column| Sighting { call, at: at(column), ..Sighting::default() };
+                peer.send(&FromWorker::Sightings((0..1000).map(sighting).collect()));
+            }
+        }
+        "one sighting without end" => loop {
+            peer.send(&FromWorker::Sightings(vec![Sighting::default(); 1000]));
+        },
         "half a frame" => peer.raw(&[0, 0, 1, 0, 1, 2, 3]),
         "half a frame and waits" => {
             peer.raw(&[0, 0, 1, 0, 1, 2, 3]);

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::{Format, service_nkey};
+use super::Format;
 
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -56,7 +55,7 @@ pub(crate) struct AuditVerifyArgs {
     pub(crate) home: Option<PathBuf>,
     /// The public nkey of the service [default: the one that the log names].
     // Not from the environment: it is of one service, and `--home` may name the home of another.
-    #[arg(long, value_name = "N...", value_parser = service_nkey)]
+    #[arg(long, value_name = "N...")]
     pub(crate) service_nkey: Option<String>,
     /// The log begins in files that are kept elsewhere.
     #[arg(long)]
@@ -87,7 +86,7 @@ pub(crate) struct ReceiptVerifyArgs {
     /// The receipt: what `request --receipt` wrote, the Crypto-Proof header of a reply.
     pub(crate) receipt: PathBuf,
     /// The public nkey of the service.
-    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY", value_parser = service_nkey)]
+    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY")]
     pub(crate) service_nkey: String,
     /// The script that it must be for.
     #[arg(long, value_name = "FILE")]
@@ -127,10 +126,10 @@ pub(crate) struct IdentityProofArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) seed: PathBuf,
     /// The name of the service in its policy.
-    #[arg(long, env = "CRYPTO_SERVICE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "CRYPTO_SERVICE")]
     pub(crate) service: String,
     /// The public nkey of the service.
-    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY", value_parser = service_nkey)]
+    #[arg(long, value_name = "N...", env = "CRYPTO_SERVICE_NKEY")]
     pub(crate) service_nkey: String,
     /// Let the service give the same answer again to the same proof.
     #[arg(long)]
