@@ -37,8 +37,12 @@ name = "r"
 allow = [
     { calls = ["sign"], keys = ["open/*"], algorithms = ["ed25519"] },
     { calls = ["sign", "public_key"], keys = ["plain/*"] },
+    { calls = ["sign", "public_key"], keys = ["short/*"], message_max = "1 B" },
 ]
-deny = [{ calls = ["public_key"], keys = ["*/root"], algorithms = ["p256"] }]
+deny = [
+    { calls = ["public_key"], keys = ["*/root"], algorithms = ["p256"] },
+    { calls = ["sign"], keys = ["plain/odd"], message_like = ["x*"] },
+]
 [[role]]
 name = "other"
 scripts = ["sha256:aa00000000000000000000000000000000000000000000000000000000000000"]
@@ -60,6 +64,23 @@ allow = [{ calls = ["sign"], keys = ["hidden/*"], algorithms = ["ed25519"] }]
         ] {
             let act = Act { call, target: target(key) };
             assert_eq!(policy.looks_at_algorithms(&caller, &act), looks, "{call} {key}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_asked_for_only_where_a_rule_that_names_the_act_looks_at_it() {
+        let policy = Policy::parse("p", POLICY).unwrap();
+        let caller = policy.anonymous().unwrap().running(b"1");
+        for (call, key, looks) in [
+            (CallName::Sign, "short/k", true),
+            (CallName::Sign, "plain/k", false),
+            (CallName::Sign, "plain/odd", true),
+            // That has none.
+            (CallName::PublicKey, "short/k", false),
+            (CallName::Sign, "other/k", false),
+        ] {
+            let act = Act { call, target: target(key) };
+            assert_eq!(policy.looks_at_messages(&caller, &act), looks, "{call} {key}");
         }
     }
 

@@ -265,3 +265,70 @@ fn a_file_of_the_audit_log_has_64_kib_at_least() {
         assert!(Policy::parse("p.toml", &with(size)).is_err(), "{size}");
     }
 }
+
+#[test]
+fn one_caller_stands_for_another_who_has_the_same_roles_rates_and_script() {
+    let text = "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n[[role]]\nname = \"q\"\n\
+                [anonymous]\nroles = [\"r\", \"r\"]\n";
+    let client = |name: &str, nkey: &str, more: &str| {
+        format!("[[client]]\nname = \"{name}\"\nnkey = \"{nkey}\"\n{more}\n")
+    };
+    let same = client("same", USER, "roles = [\"r\"]");
+    let pairs = [
+        (client("c", OTHER, "roles = [\"q\"]"), false),
+        (client("c", OTHER, "roles = [\"r\"]\nrate = [\"1/1s\"]"), false),
+        (client("c", OTHER, "roles = [\"r\"]"), true),
+    ];
+    for (other, stands) in pairs {
+        let policy = Policy::parse("p", &format!("{text}{same}{other}")).unwrap();
+        let named = |name| policy.client_by_name(name, 0).unwrap();
+        let (one, other) = (named("same"), named("c"));
+        assert_eq!((one.may_do_what_may(&other), other.may_do_what_may(&one)), (stands, stands));
+        // Who has a role twice has it once.
+        assert!(policy.anonymous().unwrap().may_do_what_may(&one));
+        assert!(!one.clone().running(b"1").may_do_what_may(&one.running(b"2")));
+    }
+}
+
+#[test]
+fn a_rule_takes_effect_in_a_case_where_it_allows_or_denies() {
+    let text = "version = 1\nservice.name = \"s\"\nanonymous.roles = [\"r\"]\n[[role]]\nname = \"r\"\n\
+                allow = [{ calls = [\"hash\"], message_prefix = [\"a\"], uses = 1 }]\n\
+                deny = [{ calls = [\"hash\"], message_prefix = [\"ab\"] }]\n";
+    let policy = Policy::parse("p", text).unwrap();
+    for (message, times, allows, denies) in [
+        ("a", 1, true, false),
+        // It allowed one before.
+        ("a", 2, true, false),
+        ("b", 1, false, false),
+        ("ab", 1, false, true),
+    ] {
+        let text = format!(
+            "[[case]]\nname = \"n\"\nas = \"anonymous\"\ncall = \"hash\"\nexpect = \"allow\"\n\
+             message = \"{message}\"\ntimes = {times}\n"
+        );
+        let verdict = Case::parse_all("c", &text).unwrap().remove(0).try_on(&policy);
+        let has = ["r.allow[0]", "r.deny[0]"].map(|rule| verdict.has_effect_of(rule));
+        assert_eq!(has, [allows, denies], "{message} {times}");
+    }
+}
+
+#[test]
+fn a_case_of_sign_in_is_in_a_namespace() {
+    let case = |call: &str, more: &str| {
+        let text = format!(
+            "[[case]]\nname = \"n\"\nas = \"anonymous\"\ncall = \"{call}\"\nkey = \"a/k\"\nexpect = \"allow\"\n{more}\n"
+        );
+        Case::parse_all("c", &text).map(drop).map_err(|found| found.to_string())
+    };
+    assert_eq!(case("sign_in", "namespace = \"ci\""), Ok(()));
+    assert_eq!(case("sign", ""), Ok(()));
+    for (call, more, says) in [
+        ("sign_in", "", "its call takes a namespace"),
+        ("sign_in", "namespace = \"no name!\"", "`no name!` is not a namespace"),
+        ("sign", "namespace = \"ci\"", "its call takes no namespace"),
+    ] {
+        let said = case(call, more).unwrap_err();
+        assert!(said.contains(says), "{said}");
+    }
+}

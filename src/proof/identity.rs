@@ -97,6 +97,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_service_is_known_by_the_nkey_of_a_server() {
+        let (server, user) = (KeyPair::new_server(), KeyPair::new_user());
+        let key = service_key(&server.public_key()).unwrap();
+        let signature = server.sign(b"m").unwrap();
+        let signature = ed25519_dalek::Signature::from_slice(&signature).unwrap();
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
+        assert!(key.verify_strict(b"m", &signature).is_ok());
+        for bad in [user.public_key(), server.seed().unwrap(), String::new()] {
+            assert_eq!(service_key(&bad), None);
+        }
+    }
+
+    #[test]
     fn only_the_one_seed_of_a_user_is_an_identity() {
         let seed = |pair: &KeyPair| pair.seed().unwrap();
         let (user, other) = (KeyPair::new_user(), KeyPair::new_user());
