@@ -55,8 +55,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
             Ok(found) => found,
             // What is said of the others is not lost for it.
             Err(Failure { code, message, .. }) => {
-                let text = format!("`{file}` was not checked: {message}");
-                say::talk(&format!("crypto-cli: {text}"));
+                say::talk(&format!("crypto-cli: `{file}` was not checked: {message}"));
                 unchecked = Some(for_code(code));
                 continue;
             }
@@ -108,18 +107,23 @@ fn check_one(
     let mut findings: Vec<Finding> = not_run_for(file, &strangers).into_iter().collect();
     findings.extend(beyond);
     let selections = Selections::of(&sightings);
-    // One stands for all of whom the policy says the same.
+    let callers = kinds_of(callers);
+    let judged = sightings
+        .iter()
+        .filter_map(|sighting| found_of(file, sighting, &selections, policy, &callers));
+    findings.extend(judged);
+    Ok(findings)
+}
+
+/// Of those of whom the policy says the same, the first: it stands for them.
+fn kinds_of(callers: Vec<Caller>) -> Vec<Caller> {
     let mut kinds: Vec<Caller> = Vec::new();
     for caller in callers {
         if !kinds.iter().any(|other| caller.may_do_what_may(other)) {
             kinds.push(caller);
         }
     }
-    let found = sightings
-        .iter()
-        .filter_map(|sighting| found_of(file, sighting, &selections, policy, &kinds));
-    findings.extend(found);
-    Ok(findings)
+    kinds
 }
 
 fn finding(file: &str, at: Position, weight: Weight, code: &str, message: String) -> Finding {
