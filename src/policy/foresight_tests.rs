@@ -387,6 +387,7 @@ fn what_gives_nothing_to_anybody_is_remarked_upon() {
             anonymous("\"a\"") + allow + "limits = { new_keys = 16, output = \"65 KiB\" }\n",
             "5 policy-idle-limit",
         ),
+        (anonymous("\"a\"") + allow + "limits = { new_keys = 16, output = \"63 KiB\" }\n", ""),
     ] {
         assert_eq!(remarks(&text), expected, "{text}");
     }

@@ -154,3 +154,24 @@ fn a_deny_lists_no_call_that_its_patterns_are_never_for() {
         }
     }
 }
+
+#[test]
+fn a_message_has_a_form_of_so_many_bytes_as_it_may_have() {
+    let is_good = |terms: &str| {
+        let text = format!(
+            "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n\
+             allow = [{{ calls = [\"sign\"], keys = [\"a/*\"], {terms} }}]\n"
+        );
+        Policy::parse("p.toml", &text).is_ok()
+    };
+    for term in ["message_prefix", "message_like"] {
+        let of = |length: usize| format!("{term} = [\"{}\"]", "p".repeat(length));
+        let good = [0, 1, 256, 257].map(|length| is_good(&of(length)));
+        assert_eq!(good, [false, true, true, false], "{term}");
+        let good =
+            ["3 B", "4 B"].map(|max| is_good(&format!("{}, message_max = \"{max}\"", of(4))));
+        assert_eq!(good, [false, true], "{term}");
+    }
+    let hex = |length: usize| format!("message_prefix = [\"hex:{}\"]", "2a".repeat(length));
+    assert_eq!([0, 1, 256, 257].map(|length| is_good(&hex(length))), [false, true, true, false]);
+}
