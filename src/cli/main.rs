@@ -41,7 +41,9 @@ fn main() -> std::process::ExitCode {
     match dispatch(args.command) {
         Ok(exit) => exit.into(),
         Err(fault) => {
-            say::talk(&format!("crypto-cli: {}", fault.message));
+            // It may name what was given in the place of a file.
+            let message = ::policy::without_secrets(&fault.message);
+            say::talk(&format!("crypto-cli: {message}"));
             fault.exit.into()
         }
     }

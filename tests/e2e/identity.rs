@@ -83,6 +83,9 @@ fn no_proof_is_made_that_nobody_would_believe() {
         assert!(!err.contains(&secret), "{err}");
         assert!(exit == 2 && out.is_empty() && err.contains(says), "{out} {err}");
     }
+    // A seed in the place of its file.
+    let (exit, _, err) = identity(&["show", &secret]);
+    assert!(exit == 2 && err.contains("`****") && !err.contains(&secret), "{err}");
     fs::set_permissions(&seed, fs::Permissions::from_mode(0o644)).unwrap();
     let (exit, _, err) = proof(&small, SERVICE, &nkey);
     assert!(exit == 0 && err.contains("other users may read"), "{err}");
