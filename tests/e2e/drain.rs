@@ -87,7 +87,7 @@ async fn what_is_refused_at_a_stop_was_not_done() {
 async fn a_listener_that_stands_still_keeps_a_service_from_its_end_for_as_long_as_its_work_may_take()
  {
     let nats = Nats::plain();
-    let limits = "[limits]\nwall_clock = \"100 ms\"\n";
+    let limits = "[limits]\nwall_clock = \"2 s\"\n";
     let mut service = Service::start(&nats, &format!("{limits}{OPEN_TO_ANYBODY}"));
     let children = descendants(service.process.pid());
     let listener = children.iter().find(|(_, command)| is_listener(command)).unwrap().0;
@@ -97,7 +97,7 @@ async fn a_listener_that_stands_still_keeps_a_service_from_its_end_for_as_long_a
     assert!(service.process.ended().success(), "{}", service.log());
     // Ten seconds to begin what waits, the longest script, and ten to send its answer.
     let took = begun.elapsed();
-    assert!((20_100..25_000).contains(&took.as_millis()), "{took:?}");
+    assert!((22_000..27_000).contains(&took.as_millis()), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
