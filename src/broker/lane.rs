@@ -105,11 +105,15 @@ fn converse(
 /// Why it is no script.
 pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighting>, Failure> {
     let job = job(Task::Check, script, limits, Vec::new())?;
-    let (mut seen, mut room) = (BTreeSet::new(), MOST_TOLD_OF_A_BYTE * script.len());
+    // What a worker tells of a script stands in it: it is asked for no more, however much it says.
+    let (mut seen, mut room) = (BTreeSet::new(), script.len());
     ask(lanes, job, limits, |frame| match frame {
         FromWorker::Sightings(part) => {
-            // One in a branch of a `switch` is told for each of its cases.
             for sighting in part {
+                // It is the worker's word, and is shown.
+                let shadows = sighting.shadows;
+                let shadows = shadows.map(|name| wire::shown(&name, MOST_MESSAGE_CHARS, false));
+                let sighting = Sighting { shadows, ..sighting };
                 if !seen.contains(&sighting) {
                     room = room.checked_sub(sighting.least_bytes()).ok_or(End::Misbehaved)?;
                     seen.insert(sighting);
@@ -124,9 +128,6 @@ pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighti
     })?;
     Ok(seen.into_iter().collect())
 }
-
-/// What a worker tells of a script stands in it. It is asked for no more than twice that, however much it says.
-const MOST_TOLD_OF_A_BYTE: usize = 2;
 
 /// A script that uses some of everything, without keys: what it needs of the kernel is not forbidden
 /// and what it gives is right.

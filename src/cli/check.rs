@@ -7,7 +7,7 @@ use wire::script::{Position, Sighting, shadowed};
 use wire::{Code, KeyRef};
 
 use crate::args::{CheckArgs, ReportFormat};
-use crate::exit::{Exit, Fault, for_code};
+use crate::exit::{Exit, Fault};
 use crate::report::{Finding, Weight};
 use crate::selections::Selections;
 use crate::{files, report, say, scripts};
@@ -21,6 +21,8 @@ enum Verdict {
     Allowed,
     Undecidable,
     Refused,
+    /// Nothing was found out about it.
+    Unchecked,
 }
 
 impl Verdict {
@@ -29,6 +31,7 @@ impl Verdict {
             Self::Allowed => "allowed",
             Self::Undecidable => "undecidable",
             Self::Refused => "refused",
+            Self::Unchecked => "unchecked",
         }
     }
 }
@@ -48,24 +51,27 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     let lanes = scripts::lanes(launcher, &policy, &args.sandbox)?;
     scripts::mention(&Confined::broker(untraced, None)?);
     let (mut findings, mut verdicts) = (Vec::new(), Vec::new());
-    let (mut texts, mut unchecked) = (Vec::new(), None);
+    let mut texts = Vec::new();
     for (path, script) in &sources {
         let file = path.display().to_string();
-        let found = match check_one(&file, script, &lanes, &policy, &callers) {
-            Ok(found) => found,
+        let (found, verdict) = match check_one(&file, script, &lanes, &policy, &callers) {
+            Ok(found) => {
+                let weights = found.iter().map(|finding| match finding.weight {
+                    Weight::Error => Verdict::Refused,
+                    Weight::Warning => Verdict::Undecidable,
+                    Weight::Note => Verdict::Allowed,
+                });
+                let worst = weights.max().unwrap_or(Verdict::Allowed);
+                (found, worst)
+            }
             // What is said of the others is not lost for it.
-            Err(Failure { code, message, .. }) => {
-                say::talk(&format!("crypto-cli: `{file}` was not checked: {message}"));
-                unchecked = Some(for_code(code));
-                continue;
+            Err(Failure { code, message, at }) => {
+                let message = format!("it was not checked: {message}");
+                let found = finding(&file, at, Weight::Error, code.word(), message);
+                (vec![found], Verdict::Unchecked)
             }
         };
-        let weights = found.iter().map(|finding| match finding.weight {
-            Weight::Error => Verdict::Refused,
-            Weight::Warning => Verdict::Undecidable,
-            Weight::Note => Verdict::Allowed,
-        });
-        verdicts.push((file.clone(), weights.max().unwrap_or(Verdict::Allowed)));
+        verdicts.push((file.clone(), verdict));
         findings.extend(found);
         texts.push((file, String::from_utf8_lossy(script).into_owned()));
     }
@@ -76,9 +82,12 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
     if args.format == ReportFormat::Text {
         told.iter().for_each(|(file, word)| say::talk(&format!("{file}: {word}")));
     }
-    let is_refused = verdict == Verdict::Refused || (args.strict && verdict != Verdict::Allowed);
-    let judged = if is_refused { Exit::Refused } else { Exit::Done };
-    Ok(unchecked.unwrap_or(judged))
+    Ok(match verdict {
+        Verdict::Unchecked => Exit::Internal,
+        Verdict::Refused => Exit::Refused,
+        Verdict::Undecidable if args.strict => Exit::Refused,
+        Verdict::Undecidable | Verdict::Allowed => Exit::Done,
+    })
 }
 
 fn check_one(

@@ -105,7 +105,9 @@ pub(crate) fn client(
     service_nkey: &str,
 ) -> Result<client::Caller, Fault> {
     if service.is_empty() {
-        return Err(Fault::usage("`--service` is empty: it is the service's name in its policy"));
+        return Err(Fault::usage(
+            "`--service`, or `CRYPTO_SERVICE`, is empty: it is the service's name in its policy",
+        ));
     }
     let service_nkey = checked_nkey(service_nkey)?.to_owned();
     let identity = read_identity(seed)?;

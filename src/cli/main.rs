@@ -37,13 +37,19 @@ use crate::exit::{Exit, Fault};
 
 fn main() -> std::process::ExitCode {
     std::panic::set_hook(Box::new(exit::on_panic));
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // What was asked for: the help, or the version.
+        Err(told) if !told.use_stderr() => told.exit(),
+        Err(told) => {
+            say::talk(told.render().to_string().trim_end());
+            return Exit::Usage.into();
+        }
+    };
     match dispatch(args.command) {
         Ok(exit) => exit.into(),
         Err(fault) => {
-            // It may name what was given in the place of a file.
-            let message = ::policy::without_secrets(&fault.message);
-            say::talk(&format!("crypto-cli: {message}"));
+            say::talk(&format!("crypto-cli: {}", fault.message));
             fault.exit.into()
         }
     }

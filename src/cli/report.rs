@@ -2,6 +2,7 @@
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::json;
+use wire::Code;
 
 use crate::args::ReportFormat;
 use crate::exit::Fault;
@@ -206,9 +207,11 @@ fn sarif(findings: &[Finding]) -> String {
             "locations": [{ "physicalLocation": place }] })
     });
     let results: Vec<_> = results.collect();
+    // What could not be looked at is no result of having looked.
+    let is_done = !findings.iter().any(|finding| finding.code == Code::Internal.word());
     json!({ "version": "2.1.0", "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "runs": [{ "tool": { "driver": { "name": "crypto-cli", "version": env!("CARGO_PKG_VERSION"),
-            "rules": rules } }, "columnKind": "unicodeCodePoints", "results": results }] })
+            "rules": rules } }, "invocations": [{ "executionSuccessful": is_done }], "columnKind": "unicodeCodePoints", "results": results }] })
     .to_string()
 }
 

@@ -30,9 +30,9 @@ pub(crate) fn value(bytes: &[u8]) -> Result<(), Fault> {
 }
 
 /// Writes a line of talk. It may repeat what others sent, so characters that steer a terminal are
-/// escaped.
+/// escaped; or what was given in the place of a file, which may be a seed.
 pub(crate) fn talk(text: &str) {
-    let text = wire::shown(text, usize::MAX, true);
+    let text = policy::without_secrets(&wire::shown(text, usize::MAX, true));
     // If even this fails, there is nobody left to tell.
     let _unheard = writeln!(io::stderr().lock(), "{text}");
 }

@@ -165,26 +165,30 @@ impl<'t> Findings<'t> {
 /// told of a file goes where the file may not.
 #[must_use]
 pub fn without_secrets(text: &str) -> String {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let mut shown = String::with_capacity(text.len());
-    for piece in text.split_inclusive(|c| !is_part(c)) {
-        let (word, end) = piece.split_at(piece.find(|c| !is_part(c)).unwrap_or(piece.len()));
-        let is_secret = word.split('-').any(looks_like_seed)
-            || word.to_ascii_uppercase().starts_with(AGE_IDENTITY);
+    for piece in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let end = piece.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(piece.len());
+        let (word, rest) = piece.split_at(end);
+        let is_identity = word.len() >= LEAST_SECRET_LETTERS && ends_as_age_does(&shown);
+        let is_secret = is_identity || looks_like_seed(word);
         shown.push_str(&if is_secret { "*".repeat(word.len()) } else { word.to_owned() });
-        shown.push_str(end);
+        shown.push_str(rest);
     }
     shown
 }
 
-/// How an identity of age begins, which is a private key.
-const AGE_IDENTITY: &str = "AGE-SECRET-KEY-";
-/// A seed has 58 letters; one of which a part was lost is one still.
-const LEAST_SEED_LETTERS: usize = 50;
+/// Both have 58 letters and more that are secret; one of which a part was lost is one still. A SHA-256 digest has 52 of
+/// the same letters.
+const LEAST_SECRET_LETTERS: usize = 54;
 
 fn looks_like_seed(word: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
-    word.len() >= LEAST_SEED_LETTERS && word.starts_with('S') && word.bytes().all(is_letter)
+    word.len() >= LEAST_SECRET_LETTERS && word.starts_with('S') && word.bytes().all(is_letter)
+}
+
+/// Whether an identity of age may follow: `AGE-SECRET-KEY-1...`, or all of it in small letters.
+fn ends_as_age_does(text: &str) -> bool {
+    ["AGE-SECRET-KEY-", "age-secret-key-"].iter().any(|begin| text.ends_with(begin))
 }
 
 /// The candidate that `word` was probably meant to be, as help text.
@@ -230,17 +234,25 @@ mod tests {
     #[test]
     fn what_looks_like_a_secret_is_covered_letter_by_letter() {
         let seed = format!("SU{}", "A7".repeat(28));
-        let public = format!("U{}", "A7".repeat(27));
+        let (public, cut) = (format!("U{}", "A7".repeat(27)), "SA".repeat(27));
+        let (large, small) = ("1Q".repeat(29), "1q".repeat(29));
         for (text, secret) in [
             (seed.clone(), &*seed),
-            (format!("nkey = \"{seed}\" # {public}"), &*seed),
-            (format!("é{seed}"), &*seed),
-            ("SA".repeat(25), &"SA".repeat(25)),
-            ("to: age-secret-key-1QQ, age1qq".to_owned(), "age-secret-key-1QQ"),
-            (format!("{public} {} {} a", "5".repeat(64), "S".repeat(49)), ""),
+            (format!("nkey = \"{seed}\" # {public}"), &seed),
+            (format!("é{seed}/x"), &seed),
+            (format!("caller-{seed}.nk"), &seed),
+            (cut.clone(), &cut),
+            (format!("AGE-SECRET-KEY-{large}, age1qq"), &large),
+            (format!("age-secret-key-{small}"), &small),
+            (format!("{public} {} {}", "5".repeat(64), "S".repeat(53)), "-"),
+            ("age-secret-key-prod.toml AGE-SECRET-KEY-1QQ".to_owned(), "no"),
         ] {
             let shown = without_secrets(&text);
-            assert_eq!(shown, text.replace(secret, &"*".repeat(secret.len())), "{text}");
+            let expected = match secret {
+                "-" | "no" => text.clone(),
+                secret => text.replace(secret, &"*".repeat(secret.len())),
+            };
+            assert_eq!(shown, expected, "{text}");
         }
     }
 

@@ -3,7 +3,6 @@
 use wire::{CallName, Touches};
 
 use crate::decide::{Act, Facts};
-use crate::diagnostic::without_secrets;
 use crate::pattern::On;
 use crate::terms::Unmet;
 use crate::{Caller, Policy, Role, RoleId, Rule};
@@ -96,8 +95,7 @@ impl Policy {
     #[must_use]
     pub fn remarks(&self, now: u64) -> Vec<Remark> {
         let mut remarks = self.ended(now);
-        let mut say = |line, code, message: String, help| {
-            let message = without_secrets(&message);
+        let mut say = |line, code, message, help| {
             remarks.push(Remark { line, code, message, help, has_ended: false });
         };
         for client in self.clients.iter().filter(|client| client.roles.is_empty()) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean};
+use crate::diagnostic::{Diagnostics, Findings, Mistake, did_you_mean, without_secrets};
 use crate::limits::{Bound, Limits, Unit, parse_measure};
 use crate::rate::{Allowance, Window};
 use crate::rules::{Names, hex, read_rules};
@@ -197,7 +197,17 @@ pub(crate) fn read_label(
         let help = "use 1 to 128 printable ASCII characters, no spaces";
         findings.add(&item.span, Mistake::Value, message, help);
     }
-    good.then(|| text.to_owned())
+    let is_secret = without_secrets(text) != text;
+    if is_secret {
+        let message = format!("this {what} looks like a secret");
+        findings.add(
+            &item.span,
+            Mistake::Value,
+            message,
+            "remove it, replace it, and write another",
+        );
+    }
+    (good && !is_secret).then(|| text.to_owned())
 }
 
 fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) -> Vec<Client> {

@@ -8,17 +8,19 @@ impl Policy {
     /// asks for it.
     #[must_use]
     pub fn looks_at_algorithms(&self, caller: &Caller, act: &Act) -> bool {
-        let asks = |rule: &&Rule| !rule.terms.algorithms.is_empty();
-        self.allows_of(caller).filter(asks).any(|rule| rule.allows(act))
-            || self.denies_of(caller).filter(asks).any(|rule| rule.names(act))
+        self.has_rule_of(caller, act, |rule| !rule.terms.algorithms.is_empty())
     }
 
     /// Whether a rule of the caller that names this act asks for its message.
     #[must_use]
     pub fn looks_at_messages(&self, caller: &Caller, act: &Act) -> bool {
-        let asks = |rule: &&Rule| act.call.takes_message() && rule.terms.look_at_messages();
-        self.allows_of(caller).filter(asks).any(|rule| rule.allows(act))
-            || self.denies_of(caller).filter(asks).any(|rule| rule.names(act))
+        let takes_message = act.call.takes_message();
+        takes_message && self.has_rule_of(caller, act, |rule| rule.terms.look_at_messages())
+    }
+
+    fn has_rule_of(&self, caller: &Caller, act: &Act, asks: impl Fn(&Rule) -> bool) -> bool {
+        self.allows_of(caller).any(|rule| asks(rule) && rule.allows(act))
+            || self.denies_of(caller).any(|rule| asks(rule) && rule.names(act))
     }
 }
 

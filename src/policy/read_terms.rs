@@ -38,38 +38,32 @@ pub(crate) fn read_terms<'t>(
     let digest = fits(table, "message_sha256", message, "message");
     let namespaces = fits(table, "namespaces", |call| call == CallName::SignIn, "namespace");
     let algorithms = fits(table, "algorithms", |call| call.touches() == Touches::Key, "key");
-    let before = findings.count();
     let max_span = max.as_ref().map(|item| item.span.clone());
     if let Some(item) = max {
         terms.message_max = read_measure(&item, Unit::Bytes, findings);
     }
-    let mut texts = |item: Option<Item<'_>>, what, read: fn(&str) -> Result<Text, &'static str>| {
-        item.map(|item| read_each(&item, findings, what, read)).unwrap_or_default()
-    };
-    for text in [
-        texts(prefix, "a prefix", prefix_of),
-        texts(like, "a pattern of messages", like_of),
-        texts(digest, "a SHA-256 digest", digest_of),
-        texts(namespaces, "a pattern of namespaces", namespace_of),
-        texts(algorithms, "an algorithm", algorithm_of),
-    ]
-    .into_iter()
-    .flatten()
-    {
-        match text {
-            Text::Prefix(prefix) => terms.prefixes.push(prefix),
-            Text::Like(glob) => terms.likes.push(glob),
-            Text::Digest(digest) => terms.digests.push(digest),
-            Text::Namespace(glob) => terms.namespaces.push(glob),
-            Text::Algorithm(algorithm) => terms.algorithms.push(algorithm),
-        }
-    }
+    let before = findings.count();
+    terms.prefixes = texts(prefix, "a prefix", prefix_of, findings);
+    terms.likes = texts(like, "a pattern of messages", like_of, findings);
     let are_all_read = findings.count() == before;
+    terms.digests = texts(digest, "a SHA-256 digest", digest_of, findings);
+    terms.namespaces = texts(namespaces, "a pattern of namespaces", name, findings);
+    terms.algorithms = texts(algorithms, "an algorithm", algorithm_of, findings);
+    // Of forms that could not be read, nothing is known.
     if let Some(span) = max_span.filter(|_| are_all_read && terms.take_no_message()) {
         let message = "no message is as short as that and has one of these forms";
         findings.add(&span, Mistake::IdleTerm, message, "raise it, or leave one of them out");
     }
     terms
+}
+
+fn texts<T>(
+    item: Option<Item<'_>>,
+    what: &str,
+    read: fn(&str) -> Result<T, &'static str>,
+    findings: &mut Findings<'_>,
+) -> Vec<T> {
+    item.map(|item| read_each(&item, findings, what, read)).unwrap_or_default()
 }
 
 /// What a rule is about, as far as its terms must fit it.
@@ -105,17 +99,8 @@ impl About<'_> {
     }
 }
 
-/// One entry of a list of a term.
-enum Text {
-    Prefix(Vec<u8>),
-    Like(Glob),
-    Digest([u8; 32]),
-    Namespace(Glob),
-    Algorithm(Algorithm),
-}
-
 /// Text as it is, or bytes as `hex:00ff`. What looks like a pattern is none, and is not taken for text either.
-fn prefix_of(text: &str) -> Result<Text, &'static str> {
+fn prefix_of(text: &str) -> Result<Vec<u8>, &'static str> {
     let bytes = match text.strip_prefix("hex:") {
         None if text.contains('*') => {
             return Err(
@@ -128,28 +113,24 @@ fn prefix_of(text: &str) -> Result<Text, &'static str> {
     if bytes.is_empty() || bytes.len() > MAX_FORM_BYTES {
         return Err("a prefix has 1 to 256 bytes");
     }
-    Ok(Text::Prefix(bytes))
+    Ok(bytes)
 }
 
-fn like_of(text: &str) -> Result<Text, &'static str> {
+fn like_of(text: &str) -> Result<Glob, &'static str> {
     if text.is_empty() || text.len() > MAX_FORM_BYTES {
         return Err("a pattern has 1 to 256 bytes");
     }
     if text.starts_with("hex:") {
         return Err("a pattern is text: bytes as `hex:` are for `message_prefix`");
     }
-    Ok(Text::Like(Glob::parse(text)))
+    Ok(Glob::parse(text))
 }
 
-fn digest_of(text: &str) -> Result<Text, &'static str> {
+fn digest_of(text: &str) -> Result<[u8; 32], &'static str> {
     let digest = hex(text).and_then(|bytes| bytes.try_into().ok());
-    digest.map(Text::Digest).ok_or("write the 64 hexadecimal digits that `sha256sum` prints")
+    digest.ok_or("write the 64 hexadecimal digits that `sha256sum` prints")
 }
 
-fn namespace_of(text: &str) -> Result<Text, &'static str> {
-    name(text).map(Text::Namespace)
-}
-
-fn algorithm_of(text: &str) -> Result<Text, &'static str> {
-    Algorithm::from_word(text).map(Text::Algorithm).ok_or(Algorithm::HELP)
+fn algorithm_of(text: &str) -> Result<Algorithm, &'static str> {
+    Algorithm::from_word(text).ok_or(Algorithm::HELP)
 }

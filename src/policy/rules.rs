@@ -92,10 +92,9 @@ fn read_rule(
         let about = About { calls: &calls, every, allows };
         report_no_keys(&place, &about, names_algorithms, &calls_span, findings);
     }
-    // Of patterns that could not be read, nothing is known.
-    if names_keys && are_all_read {
+    if names_keys {
         let about = About { calls: &calls, every, allows };
-        report_idle_patterns(&place, &about, &keys, &keys_span, findings);
+        report_idle_patterns(&place, &about, &keys, are_all_read, &keys_span, findings);
     }
     table.finish(findings);
     // Of a name that no rule may have that is said, and not that another rule is called so.
@@ -147,9 +146,14 @@ fn report_idle_patterns(
     place: &str,
     about: &About<'_>,
     keys: &[Pattern],
+    are_all_read: bool,
     keys_span: &Range<usize>,
     findings: &mut Findings<'_>,
 ) {
+    // One that could not be read may be the companion of another, or name a whole key space.
+    if !are_all_read && !about.calls.iter().all(|call| call.touches() == Touches::Key) {
+        return;
+    }
     let mut add = |what: String, help| {
         findings.add(keys_span, Mistake::IdlePattern, format!("{place} lists {what}"), help);
     };

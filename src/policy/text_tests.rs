@@ -180,14 +180,19 @@ fn a_secret_seed_in_the_wrong_place_is_not_repeated() {
     let report = Policy::parse("p.toml", text).unwrap_err().to_string();
     assert!(!report.contains("SUABC"), "{report}");
     // Nor where the message would have what stands there.
-    let (seed, identity) = (format!("SU{}", "A".repeat(56)), "AGE-SECRET-KEY-1QQQQ");
-    for (term, secret) in [("export_to", identity), ("export_to", &*seed), ("calls", &*seed)] {
+    let seed = format!("SU{}", "A".repeat(56));
+    let identity = format!("AGE-SECRET-KEY-1{}", "Q".repeat(58));
+    for (term, secret) in [("export_to", &identity), ("export_to", &seed), ("calls", &seed)] {
         let text = format!(
             "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\nallow = [{{ {term} = [\"{secret}\"] }}]\n"
         );
         let report = Policy::parse("p.toml", &text).unwrap_err().to_string();
-        assert!(report.contains("`***") && !report.contains(secret), "{report}");
+        assert!(report.contains("***") && !report.contains(secret.as_str()), "{report}");
     }
+    // What is shown everywhere is no place for one.
+    let named = format!("version = 1\nservice.name = \"{seed}\"\n");
+    let report = Policy::parse("p.toml", &named).unwrap_err().to_string();
+    assert!(report.contains("this service name looks like a secret"), "{report}");
 }
 
 #[test]

@@ -2,13 +2,14 @@
 //! process for each script, or for the scripts of one client. Destructors never run there: dropping
 //! what a script built can take as long and go as deep as the script likes.
 
+use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rhai::Engine;
 use sandbox::{Arena, Image, ScriptProcess, Zygote, exit_now};
-use wire::script::{Ending, FromWorker, Job, Task, ToWorker, Usage};
+use wire::script::{Ending, FromWorker, Job, Position, Task, ToWorker, Usage};
 use wire::tree::Tree;
 
 use crate::engine::{self, RawScript, check};
@@ -61,8 +62,14 @@ fn run_script(process: &ScriptProcess, engine: &mut Engine, stack: usize, arena:
 
 /// What is found is told in parts: a script that it may run is checked within the same bounds.
 fn find(job: Job, engine: &Engine, host: Host) -> FromWorker {
-    let mut part = Vec::with_capacity(SIGHTINGS_AT_ONCE);
+    let (mut part, mut told) = (Vec::with_capacity(SIGHTINGS_AT_ONCE), BTreeSet::new());
     let found = check(job, engine, &mut |sighting| {
+        // One in a branch of a `switch` is found for each of its cases; places that are too far off are all one.
+        let Position { line, column } = sighting.at;
+        let is_its_own = line < u16::MAX.into() && column < u16::MAX.into();
+        if is_its_own && !told.insert((line, column, sighting.call, sighting.perhaps_own)) {
+            return;
+        }
         part.push(sighting);
         if part.len() == SIGHTINGS_AT_ONCE {
             host.send(&FromWorker::Sightings(std::mem::take(&mut part)));

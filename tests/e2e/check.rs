@@ -372,13 +372,19 @@ fn a_script_full_of_calls_is_checked_within_the_bounds_in_which_it_runs() {
 #[test]
 fn a_call_in_a_branch_of_many_cases_is_one_call() {
     let scratch = Scratch::new();
-    let nested = (0..9).fold("hash()".to_owned(), |inner, _| format!("switch 1{{1|2=>{inner}}}"));
+    let nested = |levels, cases: &str| {
+        let around = |inner, _| format!("switch 1{{{cases}=>{inner}}}");
+        (0..levels).fold("hash()".to_owned(), around)
+    };
     let text = "a".repeat(300);
     for script in [
         format!("switch 1 {{ 1|2|3|4|5|6|7|8 => hash(\"sha256\", \"{text}\"), _ => \"\" }}"),
         format!("switch 1 {{ 0..10 | 20..30 => hash(\"sha256\", \"{text}\"), _ => \"\" }}"),
         format!("switch 1 {{ 1|2|3 if hash(\"sha256\", \"{text}\") == \"\" => 1 }}"),
-        nested,
+        nested(9, "1|2"),
+        // The parser has it tens of thousands of times.
+        nested(9, "1|2|3"),
+        nested(4, "1|2|3|4|5|6|7|8|9|10|11|12|13|14|15|16"),
     ] {
         let (_, out, word) = verdict(&scratch, OPEN_TO_ANYBODY, &script, &[]);
         assert_eq!((word.as_str(), out.as_str()), ("allowed", ""), "{script}");

@@ -39,7 +39,7 @@ fn the_example_policy_says_what_its_comments_say() {
     assert!(policy.client_by_name("billing", 1_900_000_000).is_none(), "expires");
 }
 
-/// Each example has cases, they pass, and every rule decides one.
+/// Each example has cases, they pass, and every rule takes effect in one.
 #[test]
 fn every_example_policy_decides_as_its_cases_say() {
     let mut tried = 0;

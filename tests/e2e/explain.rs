@@ -104,15 +104,20 @@ fn a_secret_in_a_policy_is_told_of_and_not_shown() {
         assert!(exit == 2 && out.contains("this looks like a secret seed"), "{out}");
         assert!(!out.contains(&seed) && !err.contains(&seed), "{format}: {out}");
     }
-    // In the name of a role that nobody has, and where the text breaks off.
-    let role = format!("[[role]]\nname = \"{seed}\"\n");
-    for (words, exit, policy) in [
-        ("check", 0, scratch.policy(&role)),
-        ("fmt", 2, scratch.write("broken.toml", format!("nkey = \"{seed}\n"))),
+    // In a name, in a text that breaks off, and in the place of other words.
+    let named = scratch.policy(&format!("[[role]]\nname = \"{seed}\"\n"));
+    let broken = scratch.write("broken.toml", format!("nkey = \"{seed}\n"));
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    for words in [
+        ["policy", "check", &path(&named)],
+        ["policy", "fmt", &path(&broken)],
+        ["identity", "show", &seed],
+        ["identity", "new", &seed],
+        ["policy", &seed, "x"],
+        ["doctor", "--format", &seed],
     ] {
-        let (code, out, err) =
-            outcome(&cli().args(["policy", words]).arg(policy).output().unwrap());
+        let (exit, out, err) = outcome(&cli().args(words).output().unwrap());
         let said = out + &err;
-        assert!(code == exit && said.contains("****") && !said.contains(&seed), "{said}");
+        assert!(exit == 2 && said.contains("****") && !said.contains(&seed), "{words:?}: {said}");
     }
 }

@@ -76,7 +76,7 @@ fn no_proof_is_made_that_nobody_would_believe() {
     assert_eq!(proof(&small, SERVICE, &nkey).0, 0);
     for ((exit, out, err), says) in [
         (proof(&large, SERVICE, &nkey), "has more than 1048576 bytes"),
-        (proof(&small, "", &nkey), "`--service` is empty"),
+        (proof(&small, "", &nkey), "`CRYPTO_SERVICE`, is empty"),
         (proof(&small, SERVICE, &slip), "is not the public nkey of a service"),
         (proof(&small, SERVICE, &secret), "is not the public nkey of a service"),
     ] {

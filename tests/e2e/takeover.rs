@@ -125,7 +125,7 @@ fn a_worker_that_tells_of_more_than_a_script_could_say_is_not_believed_and_costs
     let policy = programs.policy(POLICY);
     let honest = programs.write("honest.rhai", "a deletion");
     for (attack, exit, found) in [
-        ("sightings without end", 70, "policy-denied"),
+        ("sightings without end", 70, "policy-denied internal"),
         ("one sighting without end", 1, "policy-denied limit-time"),
         ("forged failure", 1, "policy-denied script-error"),
     ] {
@@ -138,8 +138,17 @@ fn a_worker_that_tells_of_more_than_a_script_could_say_is_not_believed_and_costs
         let findings = told["findings"].as_array().unwrap();
         let codes: Vec<_> = findings.iter().map(|one| one["code"].as_str().unwrap()).collect();
         assert_eq!((code, codes.join(" ").as_str()), (exit, found), "{attack}: {err}");
-        let is_said = err.contains("s.rhai` was not checked: the worker failed");
-        assert_eq!(is_said, exit == 70, "{attack}: {err}");
+        let verdict = told["verdicts"][1]["verdict"].as_str();
+        assert_eq!(verdict == Some("unchecked"), exit == 70, "{attack}: {told}");
+        // What could not be looked at is no clean log either.
+        let mut sarif = std::process::Command::new(programs.path("crypto-cli"));
+        sarif.env_clear().args(["check", "--format", "sarif", "--sandbox", "best-effort"]);
+        let sarif = sarif.arg("--policy").arg(&policy).args([&honest, &script]).output().unwrap();
+        let told: Value = serde_json::from_slice(&sarif.stdout).unwrap();
+        let run = &told["runs"][0];
+        let is_done = run["invocations"][0]["executionSuccessful"].as_bool();
+        assert_eq!(is_done, Some(exit != 70), "{attack}: {told}");
+        assert_eq!(run["results"].as_array().map(Vec::len), Some(codes.len()), "{attack}: {told}");
     }
 }
 

@@ -247,7 +247,7 @@ pub(crate) struct PolicyTestArgs {
     pub(crate) policy: PathBuf,
     /// The files of cases [default: POLICY with the ending `.cases.toml`].
     pub(crate) cases: Vec<PathBuf>,
-    /// Fail if a rule decides no case, and name it.
+    /// Fail if a rule takes effect in no case, and name it.
     #[arg(long)]
     pub(crate) coverage: bool,
     /// How to print the outcome.
