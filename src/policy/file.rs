@@ -191,23 +191,18 @@ pub(crate) fn read_label(
     findings: &mut Findings<'_>,
 ) -> Option<String> {
     let text = item.text(findings)?;
-    let good = !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
-    if !good {
+    let is_label =
+        !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
+    let (message, help) = if !is_label {
         let message = format!("`{}` cannot be a {what}", text.escape_debug());
-        let help = "use 1 to 128 printable ASCII characters, no spaces";
-        findings.add(&item.span, Mistake::Value, message, help);
-    }
-    let is_secret = without_secrets(text) != text;
-    if is_secret {
-        let message = format!("this {what} looks like a secret");
-        findings.add(
-            &item.span,
-            Mistake::Value,
-            message,
-            "remove it, replace it, and write another",
-        );
-    }
-    (good && !is_secret).then(|| text.to_owned())
+        (message, "use 1 to 128 printable ASCII characters, no spaces")
+    } else if without_secrets(text) != text {
+        (format!("this {what} looks like a secret"), "remove it, replace it, and write another")
+    } else {
+        return Some(text.to_owned());
+    };
+    findings.add(&item.span, Mistake::Value, message, help);
+    None
 }
 
 fn read_clients(item: &Item<'_>, roles: &[Role], findings: &mut Findings<'_>) -> Vec<Client> {

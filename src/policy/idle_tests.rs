@@ -102,6 +102,11 @@ fn what_could_not_be_read_leads_to_no_second_mistake() {
         let found = Policy::parse("p.toml", &text).unwrap_err();
         assert_eq!(found.found().len(), 1, "{rule}: {found}");
     }
+    // What is wrong with one pattern whatever the others are is said at once.
+    let text = "version = 1\nservice.name = \"s\"\n[[role]]\nname = \"r\"\n\
+                deny = [{ calls = [\"sign\"], keys = [\"a b/*\", \"vault\"] }]\n";
+    let found = Policy::parse("p.toml", text).unwrap_err();
+    assert_eq!(found.found().len(), 2, "{found}");
 }
 
 #[test]
