@@ -337,3 +337,16 @@ fn a_case_of_sign_in_is_in_a_namespace() {
         assert!(said.contains(says), "{said}");
     }
 }
+
+#[test]
+fn a_name_that_is_shown_is_printable_and_not_too_long() {
+    let is_good = |name: &str| {
+        Policy::parse("p", &format!("version = 1\nservice.name = \"{name}\"\n")).is_ok()
+    };
+    for good in ["a", "~!", &"n".repeat(128)] {
+        assert!(is_good(good), "{good}");
+    }
+    for bad in ["", "a b", "\u{e9}", "\\u0007", &"n".repeat(129)] {
+        assert!(!is_good(bad), "{bad}");
+    }
+}
