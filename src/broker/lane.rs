@@ -114,9 +114,9 @@ pub fn check(lanes: &Lanes, script: &[u8], limits: &Limits) -> Result<Vec<Sighti
                 let shadows = sighting.shadows;
                 let shadows = shadows.map(|name| wire::shown(&name, MOST_MESSAGE_CHARS, false));
                 let sighting = Sighting { shadows, ..sighting };
-                if !seen.contains(&sighting) {
-                    room = room.checked_sub(sighting.least_bytes()).ok_or(End::Misbehaved)?;
-                    seen.insert(sighting);
+                let bytes = sighting.least_bytes();
+                if seen.insert(sighting) {
+                    room = room.checked_sub(bytes).ok_or(End::Misbehaved)?;
                 }
             }
             Ok(None)

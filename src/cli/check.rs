@@ -64,11 +64,14 @@ pub(crate) fn check(args: &CheckArgs) -> Result<Exit, Fault> {
                 let worst = weights.max().unwrap_or(Verdict::Allowed);
                 (found, worst)
             }
-            // What is said of the others is not lost for it.
+            // What is no fault of the script says nothing of it, and costs the others nothing that is said of them.
             Err(Failure { code, message, at }) => {
-                let message = format!("it was not checked: {message}");
-                let found = finding(&file, at, Weight::Error, code.word(), message);
-                (vec![found], Verdict::Unchecked)
+                let (verdict, message) = if code == Code::Internal {
+                    (Verdict::Unchecked, format!("it was not checked: {message}"))
+                } else {
+                    (Verdict::Refused, message)
+                };
+                (vec![finding(&file, at, Weight::Error, code.word(), message)], verdict)
             }
         };
         verdicts.push((file.clone(), verdict));
@@ -102,14 +105,7 @@ fn check_one(
     if callers.is_empty() {
         return Ok(vec![not_run_at_all(file, &strangers)]);
     }
-    let (sightings, beyond) = match read(script, lanes, policy, &callers) {
-        Ok(read) => read,
-        // That is no fault of the script.
-        Err(failure @ Failure { code: Code::Internal, .. }) => return Err(failure),
-        Err(Failure { code, message, at }) => {
-            return Ok(vec![finding(file, at, Weight::Error, code.word(), message)]);
-        }
-    };
+    let (sightings, beyond) = read(script, lanes, policy, &callers)?;
     let beyond = beyond.into_iter().map(|(name, Failure { code, message, at })| {
         finding(file, at, Weight::Warning, code.word(), format!("{message} (for `{name}`)"))
     });

@@ -103,13 +103,13 @@ impl Policy {
                 format!("the client `{}` has no roles, so it may do nothing", client.name);
             say(client.line, "policy-idle-client", message, "give it a role, or remove it");
         }
+        let mut ceilings = self.limits.clone();
         for (index, role) in self.roles.iter().enumerate() {
             let holders = self.holders_of(RoleId(index));
             if holders.is_empty() {
                 let message = format!("nobody has the role `{}`", role.name);
                 say(role.line, "policy-idle-role", message, "give it to a client, or remove it");
             }
-            let mut ceilings = self.limits.clone();
             for (bound, _) in
                 role.limits.iter().filter(|(one, most)| **most > *ceilings.slot(**one))
             {

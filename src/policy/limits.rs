@@ -101,14 +101,16 @@ pub(crate) fn parse_measure(text: &str, unit: Unit) -> Result<u64, &'static str>
         let Some(number) = text.strip_suffix(suffix) else {
             continue;
         };
-        let number = number.trim_end();
-        if number.bytes().all(|byte| byte.is_ascii_digit())
-            && let Ok(number) = number.parse::<u64>()
-        {
+        if let Some(number) = whole(number.trim_end()) {
             return number.checked_mul(*factor).ok_or(help);
         }
     }
     Err(help)
+}
+
+/// A number of digits alone, without a sign.
+pub(crate) fn whole(digits: &str) -> Option<u64> {
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::Policy;
+use crate::limits::whole;
 
 /// Most uses one window may allow: each is remembered while the window lasts.
 const MAX_USES: u64 = 100_000;
@@ -42,11 +43,6 @@ impl Window {
         let uses = usize::try_from(uses).map_err(|_| Self::HELP)?;
         Ok(Self { uses, milliseconds: count * unit })
     }
-}
-
-/// A number of digits alone: no sign, and no blank within `"100/1s"`.
-fn whole(digits: &str) -> Option<u64> {
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 /// What may be used of one account.

@@ -88,12 +88,11 @@ fn read_rule(
         Allowance::default()
     };
     let (line, _) = findings.place(table.span.start);
+    let about = About { calls: &calls, every, allows };
     if allows && !names_keys {
-        let about = About { calls: &calls, every, allows };
         report_no_keys(&place, &about, names_algorithms, &calls_span, findings);
     }
     if names_keys {
-        let about = About { calls: &calls, every, allows };
         report_idle_patterns(&place, &about, &keys, are_all_read, &keys_span, findings);
     }
     table.finish(findings);

@@ -212,12 +212,12 @@ impl Terms {
 
     /// Whether the longest message that they allow is shorter than each form that they ask for.
     pub(crate) fn take_no_message(&self) -> bool {
-        let is_longer = |bytes: usize| {
+        let is_too_long = |bytes: usize| {
             self.message_max.is_some_and(|max| u64::try_from(bytes).is_ok_and(|bytes| bytes > max))
         };
-        let all = |lengths: Vec<usize>| !lengths.is_empty() && lengths.into_iter().all(is_longer);
-        all(self.prefixes.iter().map(Vec::len).collect())
-            || all(self.likes.iter().map(Glob::literal_bytes).collect())
+        let prefix = self.prefixes.iter().map(Vec::len).min();
+        let like = self.likes.iter().map(Glob::literal_bytes).min();
+        prefix.is_some_and(is_too_long) || like.is_some_and(is_too_long)
     }
 
     /// Whether some term looks at the message.

@@ -365,9 +365,8 @@ impl Sighting {
     /// The bytes of the script that it takes at least: a name, brackets, and what is written out in it.
     #[must_use]
     pub fn least_bytes(&self) -> usize {
-        let names = self.literal.iter().flat_map(|KeyRef { space, key }| {
-            [Some(key), space.as_ref()].into_iter().flatten().map(|name| name.as_str().len())
-        });
+        let names = self.literal.iter().flat_map(|KeyRef { space, key }| space.iter().chain([key]));
+        let names = names.map(|name| name.as_str().len());
         let texts = [&self.namespace, &self.shadows].into_iter().flatten().map(String::len);
         let message = self.message.as_ref().map_or(0, Vec::len);
         "Fn()".len() + names.chain(texts).sum::<usize>() + message
