@@ -125,6 +125,15 @@ struct Ask {
     namespace: Option<&'static str>,
 }
 
+impl Ask {
+    /// That of the stored key, or of the one that is to be made.
+    fn algorithm(&self) -> Algorithm {
+        let is_second = self.on.is_some_and(|on| on.ends_with("/k2"));
+        let is_stored = self.call != CallName::CreateKeypair;
+        if is_second && is_stored { Algorithm::Secp256k1 } else { Algorithm::Ed25519 }
+    }
+}
+
 /// A key that a script has itself.
 const OWN_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// What undoes a script that was allowed all that it asked for.
@@ -175,7 +184,7 @@ fn decided(policy: &Policy, request: &Request) -> bool {
         let facts = Facts {
             message: ask.message.map(str::as_bytes),
             namespace: ask.namespace,
-            algorithm: Some(Algorithm::Ed25519),
+            algorithm: Some(ask.algorithm()),
             now: now() * 1000,
         };
         let opinions = policy.opinions(&who, &act, &facts);
@@ -192,7 +201,7 @@ fn explained(scratch: &Scratch, path: &std::path::Path, request: &Request) -> bo
     let is_allowed = |ask: &Ask| {
         let mut command = cli();
         command.args(["policy", "explain", "--as", CALLERS[request.who], "--policy"]).arg(path);
-        command.args(["--call", ask.call.word()]);
+        command.args(["--call", ask.call.word(), "--algorithm", ask.algorithm().word()]);
         command.args(ask.on.iter().flat_map(|on| ["--key", on]));
         command.args(ask.namespace.iter().flat_map(|name| ["--namespace", name]));
         if let Some(message) = ask.message {
@@ -264,7 +273,7 @@ async fn explain_check_and_service_decide_the_same() {
     let service = Service::start(&nats, OPEN_TO_ANYBODY);
     let client = nats.client().await;
     let make = "for space in [\"a\", \"b\", \"ab\"] { create_key_space(space); \
-        for key in [\"k1\", \"k2\"] { create_keypair(key); } }";
+        create_keypair(\"k1\"); create_keypair(\"k2\", \"secp256k1\"); }";
     assert_eq!(ask_plainly(&client, make).await.error, None);
     service.await_proofs();
     let clients = [(); 2].map(|()| Identity::generate());
